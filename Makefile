@@ -1,0 +1,62 @@
+# The two commands of the README, `make demo` and `make test`, do all the set-up themselves.
+
+VENV  ?= .venv
+BIN   := $(VENV)/bin
+STAMP := build/stamps
+JOBS  ?= $(shell nproc)
+TEST_THREADS ?= 2
+
+CPP_SOURCES := $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name CMakeLists.txt) CMakeLists.txt
+PY_SOURCES  := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed -o -name '*.json' -o -name '*.j2')
+export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+
+.PHONY: demo test setup install build asan bench format lint clean
+
+demo: $(STAMP)/install
+	$(BIN)/mlh demo
+
+test: $(STAMP)/install
+	ctest --test-dir build/wheel --output-on-failure
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	OMP_NUM_THREADS=$(TEST_THREADS) $(BIN)/python -m pytest
+
+setup: $(STAMP)/setup
+install: $(STAMP)/install
+
+$(STAMP)/setup: scripts/setup.sh
+	bash scripts/setup.sh
+	@mkdir -p $(STAMP) && touch $@
+
+# The package as a user installs it; the same build directory holds the C++ tests.
+$(STAMP)/install: $(STAMP)/setup pyproject.toml $(CPP_SOURCES) $(PY_SOURCES)
+	$(BIN)/python -m pip --quiet --disable-pip-version-check install --no-build-isolation \
+	  -C build-dir=build/wheel -C cmake.define.MLH_TESTS=ON -C cmake.define.MLH_WERROR=ON '.[test]'
+	@touch $@
+
+# Developer's loop: the extension goes to python/mlh, run with PYTHONPATH=python.
+build: $(STAMP)/setup
+	cmake --preset dev -DPython_EXECUTABLE=$(abspath $(BIN)/python) >/dev/null
+	cmake --build --preset dev --parallel $(JOBS)
+
+asan: $(STAMP)/setup
+	cmake --preset asan >/dev/null
+	cmake --build --preset asan --parallel $(JOBS)
+	ctest --preset asan
+
+bench: $(STAMP)/install
+	cmake --preset release >/dev/null
+	cmake --build --preset release --parallel $(JOBS)
+	$(BIN)/python bench/run.py
+
+format: $(STAMP)/install
+	find cpp -name '*.cpp' -o -name '*.hpp' | xargs clang-format -i
+	$(BIN)/ruff format python tests
+	$(BIN)/ruff check --fix .
+
+lint: $(STAMP)/install
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf build python/mlh/_core*.so

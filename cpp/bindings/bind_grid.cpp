@@ -1,0 +1,203 @@
+#include <pybind11/stl.h>
+
+#include <memory>
+
+#include "arrays.hpp"
+#include "bindings.hpp"
+#include "mlh/field.hpp"
+
+namespace mlh::bind {
+
+namespace {
+
+/// A grid with its neutral-atom fields: the object Python holds for one geometry.
+struct GridHandle {
+  Grid grid;
+  NeutralFields neutral;
+
+  GridHandle(std::shared_ptr<const Structure> s, std::shared_ptr<const BasisData> b,
+             std::shared_ptr<const Pattern> p, std::array<int, 3> n)
+      : grid(std::move(s), std::move(b), std::move(p), n), neutral(neutral_fields(grid)) {}
+};
+
+std::vector<py::ssize_t> uniform_shape(const GridHandle& h) {
+  const auto& n = h.grid.uniform().n;
+  return {n[0], n[1], n[2]};
+}
+
+std::span<const double> matrix_data(const GridHandle& h, const py::object& D, const char* name,
+                                    py::array& keep) {
+  const auto a = require<double>(D, name, {static_cast<py::ssize_t>(h.grid.pattern().nnz())});
+  keep = a;
+  return {a.data(), static_cast<std::size_t>(a.size())};
+}
+
+std::span<const double> uniform_data(const GridHandle& h, const py::object& f, const char* name,
+                                     py::array& keep) {
+  const auto a = require<double>(f, name, uniform_shape(h));
+  keep = a;
+  return {a.data(), static_cast<std::size_t>(a.size())};
+}
+
+void bind_values(py::module_& m) {
+  py::class_<Density>(m, "Density", "One spin component of a density on grid and spheres.")
+      .def_property_readonly("uniform",
+                             [](const py::object& self) {
+                               const auto& d = self.cast<const Density&>();
+                               return view(d.uniform.data(),
+                                           {static_cast<py::ssize_t>(d.uniform.size())}, self);
+                             })
+      .def_property_readonly("sphere", [](const py::object& self) {
+        const auto& d = self.cast<const Density&>();
+        return view(d.sphere.data(), {static_cast<py::ssize_t>(d.sphere.size())}, self);
+      });
+  py::class_<Potential>(m, "Potential", "One spin component of a potential, weights included.")
+      .def_property_readonly("uniform", [](const py::object& self) {
+        const auto& v = self.cast<const Potential&>();
+        return view(v.uniform.data(), {static_cast<py::ssize_t>(v.uniform.size())}, self);
+      });
+  py::class_<ExchangeCorrelation>(m, "ExchangeCorrelation")
+      .def_readonly("energy", &ExchangeCorrelation::energy)
+      .def_readonly("potential", &ExchangeCorrelation::potential)
+      .def_property_readonly("energy_density", [](const py::object& self) {
+        const auto& x = self.cast<const ExchangeCorrelation&>();
+        return view(x.energy_density.data(), {static_cast<py::ssize_t>(x.energy_density.size())}, self);
+      });
+}
+
+py::array gradient_of_orbitals(const GridHandle& h, const py::object& D, const Potential& potential) {
+  py::array keep;
+  const auto data = matrix_data(h, D, "D", keep);
+  std::vector<Vec3> gradient(h.grid.structure().size(), Vec3::Zero());
+  {
+    const py::gil_scoped_release release;
+    add_orbital_gradient(h.grid, data, potential, gradient);
+  }
+  return to_array(gradient);
+}
+
+py::array gradient_of_atoms(const GridHandle& h, const py::object& potential, const py::object& density,
+                            const py::object& weight, const py::object& sphere_potential) {
+  py::array keep[4];
+  SphericalCoefficients c;
+  c.potential = uniform_data(h, potential, "potential", keep[0]);
+  c.density = uniform_data(h, density, "density", keep[1]);
+  c.weight = uniform_data(h, weight, "weight", keep[2]);
+  const auto s = require<double>(sphere_potential, "sphere_potential",
+                                 {static_cast<py::ssize_t>(h.grid.n_sphere_points())});
+  c.sphere_potential = {s.data(), static_cast<std::size_t>(s.size())};
+  std::vector<Vec3> gradient(h.grid.structure().size(), Vec3::Zero());
+  {
+    const py::gil_scoped_release release;
+    add_spherical_gradient(h.grid, c, gradient);
+  }
+  return to_array(gradient);
+}
+
+}  // namespace
+
+void bind_grid(py::module_& m) {
+  m.def(
+      "grid_size",
+      [](const py::object& cell, double cutoff_ry) {
+        const auto c = require<double>(cell, "cell", {3, 3});
+        Mat3 matrix;
+        for (int a = 0; a < 3; ++a) {
+          for (int b = 0; b < 3; ++b) matrix(a, b) = c.at(a, b);
+        }
+        return grid_size(matrix, cutoff_ry);
+      },
+      py::arg("cell"), py::arg("cutoff_ry"), "Points per axis of the uniform grid.");
+  bind_values(m);
+  const auto array = [](const std::vector<double>& v, std::vector<py::ssize_t> shape, const py::object& o) {
+    return view(v.data(), std::move(shape), o);
+  };
+  py::class_<GridHandle>(m, "Grid", "Uniform grid and atom-centred spheres of one geometry.")
+      .def(py::init([](std::shared_ptr<Structure> s, std::shared_ptr<BasisData> b,
+                       std::shared_ptr<Pattern> p, std::array<int, 3> n) {
+             const py::gil_scoped_release release;
+             return std::make_unique<GridHandle>(std::move(s), std::move(b), std::move(p), n);
+           }),
+           py::arg("structure"), py::arg("basis"), py::arg("pattern"), py::arg("n"))
+      .def_property_readonly("shape", [](const GridHandle& h) { return h.grid.uniform().n; })
+      .def_property_readonly("volume_element",
+                             [](const GridHandle& h) { return h.grid.uniform().volume_element(); })
+      .def_property_readonly("n_sphere_points",
+                             [](const GridHandle& h) { return h.grid.n_sphere_points(); })
+      .def_property_readonly("neutral_density",
+                             [array](const py::object& self) {
+                               const auto& h = self.cast<const GridHandle&>();
+                               return array(h.neutral.density, uniform_shape(h), self);
+                             })
+      .def_property_readonly("neutral_potential",
+                             [array](const py::object& self) {
+                               const auto& h = self.cast<const GridHandle&>();
+                               return array(h.neutral.potential, uniform_shape(h), self);
+                             })
+      .def_property_readonly("weight",
+                             [array](const py::object& self) {
+                               const auto& h = self.cast<const GridHandle&>();
+                               return array(h.neutral.weight, uniform_shape(h), self);
+                             })
+      .def_property_readonly("sphere_weight",
+                             [array](const py::object& self) {
+                               const auto& h = self.cast<const GridHandle&>();
+                               return array(h.neutral.sphere_weight,
+                                            {static_cast<py::ssize_t>(h.grid.n_sphere_points())}, self);
+                             })
+      .def("neutral", [](const GridHandle& h) { return neutral_density(h.neutral); },
+           "Superposed neutral atoms as a Density.")
+      .def(
+          "density",
+          [](const GridHandle& h, const py::object& D) {
+            py::array keep;
+            const auto data = matrix_data(h, D, "D", keep);
+            const py::gil_scoped_release release;
+            return density(h.grid, data);
+          },
+          py::arg("D"), "Density of one spin component from its density matrix, shape (nnz,).")
+      .def(
+          "exchange_correlation",
+          [](const GridHandle& h, const std::string& name, const std::vector<Density>& n) {
+            const Functional functional = functional_from_name(name);
+            const py::gil_scoped_release release;
+            return exchange_correlation(h.grid, h.neutral, functional, n);
+          },
+          py::arg("functional"), py::arg("density"))
+      .def(
+          "effective_potential",
+          [](const GridHandle& h, const Potential& xc, const py::object& hartree) {
+            if (hartree.is_none()) return effective_potential(h.grid, h.neutral, xc, {});
+            py::array keep;
+            return effective_potential(h.grid, h.neutral, xc, uniform_data(h, hartree, "hartree", keep));
+          },
+          py::arg("xc"), py::arg("hartree"))
+      .def(
+          "zero_potential",
+          [](const GridHandle& h) {
+            Potential v;
+            v.uniform.assign(h.grid.uniform().size(), 0.0);
+            v.sphere.assign(static_cast<std::size_t>(h.grid.n_sphere_points()), 0.0);
+            v.sphere_vector.assign(v.sphere.size(), Vec3::Zero());
+            return v;
+          },
+          "A Potential that vanishes everywhere.")
+      .def("neutral_energy",
+           [](const GridHandle& h, const Density& n) { return neutral_energy(h.grid, h.neutral, n); })
+      .def(
+          "matrix",
+          [](const GridHandle& h, const Potential& v) {
+            std::vector<double> H;
+            {
+              const py::gil_scoped_release release;
+              H = potential_matrix(h.grid, v);
+            }
+            return take(std::move(H));
+          },
+          py::arg("potential"), "Matrix elements of a potential, shape (nnz,).")
+      .def("orbital_gradient", &gradient_of_orbitals, py::arg("D"), py::arg("potential"))
+      .def("spherical_gradient", &gradient_of_atoms, py::arg("potential"), py::arg("density"),
+           py::arg("weight"), py::arg("sphere_potential"));
+}
+
+}  // namespace mlh::bind

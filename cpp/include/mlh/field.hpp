@@ -1,0 +1,80 @@
+#pragma once
+// Fields on the integration points (uniform grid and spheres): neutral-atom superpositions, density
+// from a density matrix, matrix elements of a potential, and gradients of all of it.
+//
+// Arrays over the uniform grid have grid.uniform().size() entries, arrays over sphere points
+// grid.n_sphere_points() (vectors: x, y, z per point). Spin-resolved quantities: one entry per spin.
+
+#include <span>
+#include <vector>
+
+#include "mlh/grid.hpp"
+#include "mlh/xc.hpp"
+
+namespace mlh {
+
+/// Superposed neutral atoms.
+struct NeutralFields {
+  std::vector<double> density;        ///< n_a on the uniform grid
+  std::vector<double> potential;      ///< V_na on the uniform grid
+  std::vector<double> weight;         ///< W = 1 - sum_I w on the uniform grid
+  std::vector<double> sphere_density, sphere_potential;  ///< on the sphere points
+  std::vector<Vec3> sphere_gradient;                     ///< grad n_a on the sphere points
+  std::vector<double> sphere_weight;                     ///< omega_p w(r_p)
+};
+NeutralFields neutral_fields(const Grid& grid);
+
+/// One spin component of a density on all points.
+struct Density {
+  std::vector<double> uniform;
+  std::vector<double> sphere;
+  std::vector<Vec3> sphere_gradient;
+};
+/// n(r) = sum_p sum_ab D_p[a,b] phi_ia(r) phi_jb(r - R); `D` has pattern.nnz() entries.
+Density density(const Grid& grid, std::span<const double> D);
+
+/// One spin component of a potential, quadrature weights included: the energy changes by
+/// sum_g uniform_g dn_g + sum_p (sphere_p dn_p + sphere_vector_p . d grad n_p).
+struct Potential {
+  std::vector<double> uniform;
+  std::vector<double> sphere;
+  std::vector<Vec3> sphere_vector;
+};
+/// H_ab = sum_g v phi_a phi_b + sum_p [v phi_a phi_b + g . grad(phi_a phi_b)], pattern.nnz() entries.
+std::vector<double> potential_matrix(const Grid& grid, const Potential& potential);
+
+/// Exchange and correlation of a density (1 or 2 spin components) on all points.
+struct ExchangeCorrelation {
+  double energy = 0.0;
+  std::vector<Potential> potential;    ///< per spin, weights included
+  std::vector<double> energy_density;  ///< e_xc on the uniform grid, without weight
+};
+ExchangeCorrelation exchange_correlation(const Grid& grid, const NeutralFields& neutral,
+                                         Functional functional, const std::vector<Density>& density);
+
+/// Superposed neutral atoms as a density: the input of the Harris Hamiltonian.
+Density neutral_density(const NeutralFields& neutral);
+
+/// Full one-electron potential on the points, weights included: V_xc (with its weights), V_na and the
+/// Hartree potential `hartree` of n - n_a on the uniform grid (empty: none).
+Potential effective_potential(const Grid& grid, const NeutralFields& neutral, const Potential& xc,
+                              std::span<const double> hartree);
+
+/// int n V_na over all points for one density component.
+double neutral_energy(const Grid& grid, const NeutralFields& neutral, const Density& density);
+
+/// Gradient with respect to the atoms of the orbital products at fixed D (Pulay part of one spin):
+/// dE/dtau_K of sum_g v n + sum_p (v n + g . grad n) through the orbitals and the riding spheres.
+void add_orbital_gradient(const Grid& grid, std::span<const double> D, const Potential& potential,
+                          std::vector<Vec3>& gradient);
+
+/// Gradient through the spherical functions of the atoms, sum over all points of
+/// a V_na + b n_a + c w  (uniform) and  sphere V_na (spheres, riding with their atom).
+struct SphericalCoefficients {
+  std::span<const double> potential, density, weight;  ///< uniform grid: a, b, c
+  std::span<const double> sphere_potential;
+};
+void add_spherical_gradient(const Grid& grid, const SphericalCoefficients& coefficients,
+                            std::vector<Vec3>& gradient);
+
+}  // namespace mlh

@@ -1,0 +1,53 @@
+#pragma once
+// Values and derivatives of all orbitals of one atom on a batch of points: the innermost kernel of
+// the grid part. Radial tables are interleaved over the shells of a species, so that one point costs
+// four vector loads; angular parts are polynomials evaluated for all points of the batch at once.
+
+#include <array>
+#include <vector>
+
+#include "mlh/basis.hpp"
+#include "mlh/structure.hpp"
+
+namespace mlh {
+
+/// Points per batch; arrays over points are padded to it with points far away.
+inline constexpr int kBatch = 64;
+/// Coordinate of padding points: beyond every cutoff.
+inline constexpr double kFarAway = 1.0e6;
+
+using PointArray = std::array<double, kBatch>;
+struct BatchPoints {
+  alignas(64) std::array<PointArray, 3> x;
+};
+
+/// Interleaved spline tables of one species.
+class OrbitalTables {
+ public:
+  explicit OrbitalTables(const SpeciesData& species);
+
+  int n_orbitals() const { return n_orbitals_; }
+  double cutoff() const { return cutoff_; }
+
+  /// phi[orbital * kBatch + p] for an atom at `center`.
+  void values(const BatchPoints& points, const Vec3& center, double* phi) const;
+  /// Also the three Cartesian derivatives with respect to r, each laid out as phi.
+  void gradients(const BatchPoints& points, const Vec3& center, double* phi,
+                 const std::array<double*, 3>& dphi) const;
+  /// h_i = sum_j q_j(p) d_i d_j phi: the second derivatives contracted with a vector field q.
+  void hessian_dot(const BatchPoints& points, const Vec3& center, const BatchPoints& q,
+                   const std::array<double*, 3>& h) const;
+
+ private:
+  struct Radial;  // g, g'/r, (g'' - g'/r)/r^2 of every shell on the batch
+  void radial(const BatchPoints& d, int order, Radial& out) const;
+
+  static constexpr int kLanes = 8;
+  int n_shells_ = 0, n_orbitals_ = 0, lmax_ = 0, padded_ = 0;
+  std::size_t intervals_ = 0;
+  double cutoff_ = 0.0, step_ = kRadialStep;
+  std::vector<int> shell_l_;
+  std::vector<double> table_;  ///< [interval][coefficient][shell padded to kLanes]
+};
+
+}  // namespace mlh

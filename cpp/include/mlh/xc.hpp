@@ -1,0 +1,35 @@
+#pragma once
+
+/// Exchange-correlation functionals, evaluated point by point by libxc.
+
+#include <cstddef>
+#include <string_view>
+
+namespace mlh {
+
+/// Functionals the package offers: PBE (gga_x_pbe + gga_c_pbe) and PW92 (lda_x + lda_c_pw).
+enum class Functional { pbe, lda_pw92 };
+
+/// Points with a total density below this (electrons/Bohr^3) contribute exact zeros.
+inline constexpr double kXcDensityThreshold = 1e-14;
+
+/// "PBE" or "PW92"; throws std::invalid_argument for any other name.
+Functional functional_from_name(std::string_view name);
+
+/// True when the energy depends on the density gradient.
+bool needs_gradient(Functional functional);
+
+/// Energy density e(n_s, sigma_ss') and its first derivatives.
+///
+/// density       [n_points * nspin]    n, or (n_up, n_down) per point, electrons/Bohr^3
+/// sigma         [n_points * (1|3)]    grad n . grad n, or (uu, ud, dd) per point; may be null for
+/// an LDA energy_density [n_points]           e = n eps_xc, Hartree/Bohr^3 v_density     [n_points
+/// * nspin]    de/dn_s v_sigma       [n_points * (1|3)]    de/dsigma_ss' (zeros for an LDA; may
+/// then be null)
+///
+/// Every point is independent of all others and of the number of threads. Throws
+/// std::invalid_argument when nspin is neither 1 nor 2 or a needed pointer is null.
+void evaluate_xc(Functional functional, int nspin, std::size_t n_points, const double* density,
+                 const double* sigma, double* energy_density, double* v_density, double* v_sigma);
+
+}  // namespace mlh

@@ -1,0 +1,153 @@
+#include "mlh/bessel.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <stdexcept>
+#include <string>
+
+#include "mlh/quadrature.hpp"
+
+namespace mlh {
+
+namespace {
+
+/// Power series of u_l; for x <= l + 1 its terms do not cancel.
+double bessel_series(double x, int l) {
+  double term = 1.0;
+  for (int k = 1; k <= l; ++k) term /= 2 * k + 1;
+  const double z = -0.5 * x * x;
+  double sum = term;
+  for (int k = 1; k < 60 && std::abs(term) > 1e-18 * std::abs(sum); ++k) {
+    term *= z / (k * (2.0 * (l + k) + 1.0));
+    sum += term;
+  }
+  return sum;
+}
+
+}  // namespace
+
+void reduced_bessel(double x, int lmax, double* values) {
+  if (x < static_cast<double>(kMaxBesselOrder)) {
+    // Downward from two orders at which the series is exact: u_{l-1} = (2l+1) u_l - x^2 u_{l+1}.
+    double upper = bessel_series(x, kMaxBesselOrder), lower = bessel_series(x, kMaxBesselOrder - 1);
+    for (int l = kMaxBesselOrder; l >= 0; --l) {
+      if (l <= lmax) values[l] = upper;
+      const double next = (2 * l - 1) * lower - x * x * upper;
+      upper = lower;
+      lower = next;
+    }
+    return;
+  }
+  // Upward: stable for l < x.
+  const double inverse = 1.0 / x, inverse2 = inverse * inverse;
+  values[0] = std::sin(x) * inverse;
+  if (lmax >= 1) values[1] = (values[0] - std::cos(x)) * inverse2;
+  for (int l = 1; l < lmax; ++l)
+    values[l + 1] = ((2 * l + 1) * values[l] - values[l - 1]) * inverse2;
+}
+
+WaveMesh make_wave_mesh(double longest, double cutoff) {
+  if (!(longest > 0.0) || !(cutoff > 0.0)) {
+    throw std::invalid_argument("make_wave_mesh: longest and cutoff must be positive");
+  }
+  WaveMesh mesh;
+  mesh.step = std::numbers::pi / (2.0 * longest);
+  mesh.size = static_cast<Eigen::Index>(std::ceil(cutoff / mesh.step)) + 1;
+  return mesh;
+}
+
+namespace {
+
+/// Quadrature nodes of all intervals of the radial mesh; integrands[q, f] = w r^(2 l_f + 2) g_f(r).
+struct RadialQuadrature {
+  Eigen::VectorXd nodes;
+  Eigen::MatrixXd integrands;
+};
+
+RadialQuadrature radial_quadrature(const std::vector<const RadialTable*>& functions) {
+  constexpr int kNodes = 4;
+  const auto rule = gauss_legendre(kNodes, kRadialStep);
+  std::size_t intervals = 0;
+  for (const RadialTable* f : functions) intervals = std::max(intervals, f->intervals());
+  RadialQuadrature q;
+  q.nodes.resize(static_cast<Eigen::Index>(intervals) * kNodes);
+  q.integrands.setZero(q.nodes.size(), static_cast<Eigen::Index>(functions.size()));
+  for (std::size_t i = 0; i < intervals; ++i) {
+    for (int n = 0; n < kNodes; ++n) {
+      const Eigen::Index row = static_cast<Eigen::Index>(i) * kNodes + n;
+      const double t = rule[static_cast<std::size_t>(n)][0];
+      const double weight = rule[static_cast<std::size_t>(n)][1];
+      const double r = static_cast<double>(i) * kRadialStep + t;
+      q.nodes[row] = r;
+      for (std::size_t f = 0; f < functions.size(); ++f) {
+        if (i >= functions[f]->intervals()) continue;
+        const auto& c = functions[f]->coefficients(i);
+        double value = weight * r * r * (c[0] + t * (c[1] + t * (c[2] + t * c[3])));
+        for (int l = 0; l < functions[f]->l(); ++l) value *= r * r;
+        q.integrands(row, static_cast<Eigen::Index>(f)) = value;
+      }
+    }
+  }
+  return q;
+}
+
+}  // namespace
+
+Eigen::MatrixXd bessel_transforms(const std::vector<const RadialTable*>& functions,
+                                  const WaveMesh& mesh) {
+  const auto n_functions = static_cast<Eigen::Index>(functions.size());
+  Eigen::MatrixXd result = Eigen::MatrixXd::Zero(mesh.size, n_functions);
+  int lmax = 0;
+  for (const RadialTable* f : functions) {
+    if (std::abs(f->step() - kRadialStep) > 1e-12) {
+      throw std::invalid_argument("bessel_transforms: radial step must be " +
+                                  std::to_string(kRadialStep) + ", got " +
+                                  std::to_string(f->step()));
+    }
+    lmax = std::max(lmax, f->l());
+  }
+  const RadialQuadrature q = radial_quadrature(functions);
+#pragma omp parallel
+  {
+    Eigen::MatrixXd u(lmax + 1, q.nodes.size());
+#pragma omp for schedule(dynamic, 8)
+    for (Eigen::Index i = 0; i < mesh.size; ++i) {
+      const double k = mesh.k(i);
+      for (Eigen::Index r = 0; r < q.nodes.size(); ++r) {
+        reduced_bessel(k * q.nodes[r], lmax, u.col(r).data());
+      }
+      for (Eigen::Index f = 0; f < n_functions; ++f) {
+        const int l = functions[static_cast<std::size_t>(f)]->l();
+        result(i, f) = std::pow(k, l) * u.row(l).transpose().dot(q.integrands.col(f));
+      }
+    }
+  }
+  return result;
+}
+
+BasisTransforms make_transforms(const BasisData& basis, double cutoff) {
+  double longest = 0.0;
+  std::vector<const RadialTable*> functions;
+  for (const auto& s : basis.species) {
+    for (const auto& orbital : s.orbitals) functions.push_back(&orbital);
+    for (const auto& projector : s.projectors) functions.push_back(&projector.radial);
+    functions.push_back(&s.density);
+  }
+  for (const RadialTable* f : functions) longest = std::max(longest, f->cutoff());
+  BasisTransforms result;
+  result.mesh = make_wave_mesh(longest, cutoff);
+  const Eigen::MatrixXd all = bessel_transforms(functions, result.mesh);
+  Eigen::Index column = 0;
+  for (const auto& s : basis.species) {
+    const auto n_orbitals = static_cast<Eigen::Index>(s.orbitals.size());
+    const auto n_projectors = static_cast<Eigen::Index>(s.projectors.size());
+    result.species.push_back({all.middleCols(column, n_orbitals),
+                              all.middleCols(column + n_orbitals, n_projectors),
+                              all.col(column + n_orbitals + n_projectors)});
+    column += n_orbitals + n_projectors + 1;
+  }
+  return result;
+}
+
+}  // namespace mlh

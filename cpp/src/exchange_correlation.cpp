@@ -1,0 +1,130 @@
+// E_xc = dv sum_g W e(n, sigma) + sum_p omega w e(n, sigma), and its exact derivative: on the grid the
+// gradient is a central difference D, so v = W de/dn - D . (2 W de/dsigma D n) (White and Bird,
+// PRB 50, 4954 (1994)); on the spheres the gradient is analytic and the derivative keeps both parts.
+
+#include <stdexcept>
+#include <string>
+
+#include "mlh/field.hpp"
+
+namespace mlh {
+
+namespace {
+
+/// e, de/dn_s, de/dsigma on a list of points; arrays point-major as libxc wants them.
+struct Pointwise {
+  std::vector<double> n, sigma, e, v, v_sigma;
+
+  Pointwise(Functional functional, std::size_t n_spin, std::size_t n_points)
+      : n(n_spin * n_points),
+        sigma(needs_gradient(functional) ? (2 * n_spin - 1) * n_points : 0),
+        e(n_points),
+        v(n.size()),
+        v_sigma(sigma.size()) {}
+
+  void evaluate(Functional functional, int n_spin) {
+    evaluate_xc(functional, n_spin, e.size(), n.data(), sigma.empty() ? nullptr : sigma.data(),
+                e.data(), v.data(), v_sigma.empty() ? nullptr : v_sigma.data());
+  }
+};
+
+/// Vector that multiplies d(grad n_s) in de: 2 e_ss grad n_s + e_ud grad n_other.
+double gradient_factor(const Pointwise& x, std::size_t n_spin, std::size_t p, std::size_t s,
+                       double own, double other) {
+  if (n_spin == 1) return 2.0 * x.v_sigma[p] * own;
+  return 2.0 * x.v_sigma[3 * p + 2 * s] * own + x.v_sigma[3 * p + 1] * other;
+}
+
+void uniform_part(const Grid& grid, const NeutralFields& neutral, Functional functional,
+                  const std::vector<Density>& density, ExchangeCorrelation& out) {
+  const std::size_t n_spin = density.size(), size = grid.uniform().size();
+  const bool gga = needs_gradient(functional);
+  const double dv = grid.uniform().volume_element();
+  Pointwise x(functional, n_spin, size);
+  std::vector<std::array<std::vector<double>, 3>> slope(n_spin);
+  for (std::size_t s = 0; s < n_spin; ++s) {
+    if (gga) slope[s] = gradient(grid.uniform(), density[s].uniform);
+  }
+#pragma omp parallel for schedule(static)
+  for (std::size_t p = 0; p < size; ++p) {
+    for (std::size_t s = 0; s < n_spin; ++s) x.n[p * n_spin + s] = density[s].uniform[p];
+    if (!gga) continue;
+    for (std::size_t s = 0, k = 0; s < n_spin; ++s) {
+      for (std::size_t t = s; t < n_spin; ++t, ++k) {
+        double dot = 0.0;
+        for (int a = 0; a < 3; ++a) dot += slope[s][a][p] * slope[t][a][p];
+        x.sigma[p * (2 * n_spin - 1) + k] = dot;
+      }
+    }
+  }
+  x.evaluate(functional, static_cast<int>(n_spin));
+  for (std::size_t p = 0; p < size; ++p) out.energy += dv * neutral.weight[p] * x.e[p];
+#pragma omp parallel for schedule(static)
+  for (std::size_t p = 0; p < size; ++p) {
+    const double w = dv * neutral.weight[p];
+    for (std::size_t s = 0; s < n_spin; ++s) out.potential[s].uniform[p] = w * x.v[p * n_spin + s];
+    if (!gga) continue;
+    for (int a = 0; a < 3; ++a) {
+      std::array<double, 2> f{};
+      for (std::size_t s = 0; s < n_spin; ++s) {
+        f[s] = w * gradient_factor(x, n_spin, p, s, slope[s][a][p], slope[n_spin - 1 - s][a][p]);
+      }
+      for (std::size_t s = 0; s < n_spin; ++s) slope[s][a][p] = f[s];
+    }
+  }
+  for (std::size_t s = 0; s < n_spin; ++s) {
+    if (gga) subtract_divergence(grid.uniform(), slope[s], out.potential[s].uniform);
+  }
+  out.energy_density = std::move(x.e);
+}
+
+void sphere_part(const NeutralFields& neutral, Functional functional,
+                 const std::vector<Density>& density, ExchangeCorrelation& out) {
+  const std::size_t n_spin = density.size(), size = neutral.sphere_weight.size();
+  const bool gga = needs_gradient(functional);
+  Pointwise x(functional, n_spin, size);
+  for (std::size_t p = 0; p < size; ++p) {
+    for (std::size_t s = 0, k = 0; s < n_spin; ++s) {
+      x.n[p * n_spin + s] = density[s].sphere[p];
+      for (std::size_t t = s; gga && t < n_spin; ++t, ++k) {
+        x.sigma[p * (2 * n_spin - 1) + k] =
+            density[s].sphere_gradient[p].dot(density[t].sphere_gradient[p]);
+      }
+    }
+  }
+  x.evaluate(functional, static_cast<int>(n_spin));
+  for (std::size_t p = 0; p < size; ++p) {
+    const double w = neutral.sphere_weight[p];
+    out.energy += w * x.e[p];
+    for (std::size_t s = 0; s < n_spin; ++s) {
+      out.potential[s].sphere[p] = w * x.v[p * n_spin + s];
+      for (int a = 0; gga && a < 3; ++a) {
+        out.potential[s].sphere_vector[p][a] =
+            w * gradient_factor(x, n_spin, p, s, density[s].sphere_gradient[p][a],
+                                density[n_spin - 1 - s].sphere_gradient[p][a]);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+ExchangeCorrelation exchange_correlation(const Grid& grid, const NeutralFields& neutral,
+                                         Functional functional, const std::vector<Density>& density) {
+  if (density.empty() || density.size() > 2) {
+    throw std::invalid_argument("exchange_correlation: expected 1 or 2 spin components, got " +
+                                std::to_string(density.size()));
+  }
+  ExchangeCorrelation out;
+  out.potential.resize(density.size());
+  for (auto& v : out.potential) {
+    v.uniform.assign(grid.uniform().size(), 0.0);
+    v.sphere.assign(neutral.sphere_weight.size(), 0.0);
+    v.sphere_vector.assign(neutral.sphere_weight.size(), Vec3::Zero());
+  }
+  uniform_part(grid, neutral, functional, density, out);
+  sphere_part(neutral, functional, density, out);
+  return out;
+}
+
+}  // namespace mlh

@@ -1,0 +1,136 @@
+// Superpositions of the spherical functions of the atoms, and their gradients.
+
+#include <cmath>
+
+#include "mlh/field.hpp"
+
+namespace mlh {
+
+namespace {
+
+/// Distance and unit vector from an atom to a point.
+struct Ray {
+  double r;
+  Vec3 direction;
+};
+
+Ray ray(const BatchPoints& x, int p, const Vec3& center) {
+  const Vec3 d(x.x[0][p] - center[0], x.x[1][p] - center[1], x.x[2][p] - center[2]);
+  const double r = d.norm();
+  return {r, r > 1e-10 ? Vec3(d / r) : Vec3::Zero()};
+}
+
+}  // namespace
+
+NeutralFields neutral_fields(const Grid& grid) {
+  NeutralFields f;
+  f.density.assign(grid.uniform().size(), 0.0);
+  f.potential.assign(grid.uniform().size(), 0.0);
+  f.weight.assign(grid.uniform().size(), 1.0);
+  const auto n_sphere = static_cast<std::size_t>(grid.n_sphere_points());
+  f.sphere_density.assign(n_sphere, 0.0);
+  f.sphere_potential.assign(n_sphere, 0.0);
+  f.sphere_gradient.assign(n_sphere, Vec3::Zero());
+  f.sphere_weight.assign(n_sphere, 0.0);
+  const auto& batches = grid.batches();
+#pragma omp parallel for schedule(dynamic, 16)
+  for (std::size_t k = 0; k < batches.size(); ++k) {
+    const Batch& batch = batches[k];
+    const BatchPoints x = grid.points(batch);
+    std::array<std::int64_t, kBatch> index{};
+    grid.indices(batch, index);
+    for (int p = 0; p < batch.n_points; ++p) {
+      const auto g = static_cast<std::size_t>(index[p]);
+      for (const ActiveAtom& atom : grid.active(batch)) {
+        const SpeciesData& s = grid.species(atom.atom);
+        const Ray to = ray(x, p, grid.center(atom));
+        if (batch.owner < 0) {
+          f.density[g] += s.density.value(to.r);
+          f.potential[g] += s.neutral_potential.value(to.r);
+          if (s.sphere) f.weight[g] -= partition_weight(*s.sphere, to.r)[0];
+        } else {
+          const auto n = s.density.derivatives(to.r);
+          f.sphere_density[g] += n[0];
+          f.sphere_gradient[g] += n[1] * to.direction;
+          f.sphere_potential[g] += s.neutral_potential.value(to.r);
+        }
+      }
+      if (batch.owner >= 0) f.sphere_weight[g] = grid.sphere_weight(batch, p);
+    }
+  }
+  return f;
+}
+
+Density neutral_density(const NeutralFields& neutral) {
+  return {neutral.density, neutral.sphere_density, neutral.sphere_gradient};
+}
+
+Potential effective_potential(const Grid& grid, const NeutralFields& neutral, const Potential& xc,
+                              std::span<const double> hartree) {
+  Potential v = xc;
+  const double dv = grid.uniform().volume_element();
+  for (std::size_t g = 0; g < v.uniform.size(); ++g) {
+    v.uniform[g] += dv * neutral.weight[g] * neutral.potential[g];
+    if (!hartree.empty()) v.uniform[g] += dv * hartree[g];
+  }
+  for (std::size_t p = 0; p < v.sphere.size(); ++p) {
+    v.sphere[p] += neutral.sphere_weight[p] * neutral.sphere_potential[p];
+  }
+  return v;
+}
+
+double neutral_energy(const Grid& grid, const NeutralFields& neutral, const Density& density) {
+  double uniform = 0.0, sphere = 0.0;
+  for (std::size_t g = 0; g < density.uniform.size(); ++g) {
+    uniform += neutral.weight[g] * neutral.potential[g] * density.uniform[g];
+  }
+  for (std::size_t p = 0; p < density.sphere.size(); ++p) {
+    sphere += neutral.sphere_weight[p] * neutral.sphere_potential[p] * density.sphere[p];
+  }
+  return uniform * grid.uniform().volume_element() + sphere;
+}
+
+void add_spherical_gradient(const Grid& grid, const SphericalCoefficients& c,
+                            std::vector<Vec3>& gradient) {
+  const auto& batches = grid.batches();
+  // One slot per (batch, active atom), summed in order afterwards: independent of the threads.
+  std::vector<Vec3> part(static_cast<std::size_t>(grid.n_active()), Vec3::Zero());
+#pragma omp parallel for schedule(dynamic, 16)
+  for (std::size_t k = 0; k < batches.size(); ++k) {
+    const Batch& batch = batches[k];
+    const BatchPoints x = grid.points(batch);
+    std::array<std::int64_t, kBatch> index{};
+    grid.indices(batch, index);
+    auto slot = static_cast<std::size_t>(batch.atoms_begin);
+    for (const ActiveAtom& atom : grid.active(batch)) {
+      const SpeciesData& s = grid.species(atom.atom);
+      const Vec3 center = grid.center(atom);
+      Vec3 sum = Vec3::Zero();
+      for (int p = 0; p < batch.n_points; ++p) {
+        const auto g = static_cast<std::size_t>(index[p]);
+        const Ray to = ray(x, p, center);
+        double slope = 0.0;
+        if (batch.owner < 0) {
+          slope = c.potential[g] * s.neutral_potential.derivatives(to.r)[1] +
+                  c.density[g] * s.density.derivatives(to.r)[1];
+          if (s.sphere) slope += c.weight[g] * partition_weight(*s.sphere, to.r)[1];
+        } else {
+          slope = c.sphere_potential[g] * s.neutral_potential.derivatives(to.r)[1];
+        }
+        sum -= slope * to.direction;  // d|r - tau|/dtau = -direction
+      }
+      part[slot++] = sum;
+    }
+  }
+  for (const Batch& batch : batches) {
+    auto slot = static_cast<std::size_t>(batch.atoms_begin);
+    for (const ActiveAtom& atom : grid.active(batch)) {
+      gradient[static_cast<std::size_t>(atom.atom)] += part[slot];
+      // The points of a sphere ride with their atom.
+      if (batch.owner >= 0) gradient[static_cast<std::size_t>(batch.owner)] -= part[slot];
+      ++slot;
+    }
+  }
+}
+
+}  // namespace mlh

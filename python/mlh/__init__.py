@@ -1,0 +1,73 @@
+"""mlh: energies, forces and electronic structure from a machine-learned Kohn-Sham Hamiltonian.
+
+    Structure + Basis -> Pattern -> S, T, Vnl, Vna, H0 -> (+ dH from the network) = H
+      -> D, W (solver) -> n(r) -> Energies -> Forces
+
+Atomic units (Hartree, Bohr) everywhere except in the ASE calculators and in files (eV, Angstrom).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# `mlh.scf` is the function: the submodule of the same name must be loaded before the name is bound.
+from mlh.scf import SCFResult, scf
+from mlh.solver import Solution, solve
+
+if TYPE_CHECKING:
+    from mlh.calculators import DFTCalculator, MLHCalculator
+    from mlh.energies import Energies, Forces
+    from mlh.pattern import BlockMatrix, Pattern
+    from mlh.pseudo.library import load_basis
+    from mlh.species import Basis, Species
+    from mlh.system import GridFunction, System
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Basis": "mlh.species",
+    "BlockMatrix": "mlh.pattern",
+    "DFTCalculator": "mlh.calculators",
+    "Energies": "mlh.energies",
+    "Forces": "mlh.energies",
+    "GridFunction": "mlh.system",
+    "MLHCalculator": "mlh.calculators",
+    "Pattern": "mlh.pattern",
+    "Species": "mlh.species",
+    "System": "mlh.system",
+    "load_basis": "mlh.pseudo.library",
+}
+"""Public names loaded on first use, so that `import mlh` and `mlh --help` stay quick."""
+
+__all__ = [
+    "Basis",
+    "BlockMatrix",
+    "DFTCalculator",
+    "Energies",
+    "Forces",
+    "GridFunction",
+    "MLHCalculator",
+    "Pattern",
+    "SCFResult",
+    "Solution",
+    "Species",
+    "System",
+    "__version__",
+    "load_basis",
+    "scf",
+    "solve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module 'mlh' has no attribute {name!r}")
+    value = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,253 @@
+"""ASE calculators: DFT by self-consistency, and DFT quantities of a machine-learned Hamiltonian.
+
+    calc = mlh.DFTCalculator(basis="gth-pbe", cutoff_ry=200)        calc = mlh.MLHCalculator("sio2-vo", refine=0)
+
+Units at this edge: eV, Angstrom. `energy` is extrapolated to zero smearing width, (internal + free)/2;
+`free_energy` is what the forces are the gradient of; without smearing the two are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, CalculatorSetupError, SCFError, all_changes
+from numpy.typing import NDArray
+
+from mlh.pattern import BlockMatrix, transfer
+from mlh.pseudo.library import load_basis
+from mlh.scf import SCFResult, SCFStep, scf
+from mlh.solver import KPointsSpec, Smearing
+from mlh.species import Basis
+from mlh.system import System
+from mlh.units import EV, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
+from mlh.vacuum import PeriodicBox
+
+
+class HamiltonianModel(Protocol):
+    """What `MLHCalculator` needs of a model: its basis, its level of theory and dH = H - H0 of a system."""
+
+    @property
+    def basis(self) -> Basis: ...
+    @property
+    def cutoff_ry(self) -> float: ...
+    @property
+    def xc(self) -> str: ...
+    def predict(self, system: System) -> BlockMatrix: ...
+
+
+class _Engine(Calculator):  # type: ignore[misc]  # ASE has no types
+    """What both calculators share: a System of the atoms, the results of a state, ASE's bookkeeping."""
+
+    implemented_properties = ("energy", "free_energy", "forces", "magmom")
+
+    def __init__(self, cutoff_ry: float, kpts: KPointsSpec, xc: str, label: str) -> None:
+        super().__init__()
+        self.cutoff_ry = cutoff_ry
+        self.kpts = kpts
+        self.xc = xc
+        self.name = label
+        self.result: SCFResult | None = None
+        self.periodic_atoms: Atoms | None = None
+        self._box = PeriodicBox()
+
+    @property
+    def system(self) -> System:
+        """The System of the last calculation."""
+        return self._done().system  # type: ignore[return-value]
+
+    def _done(self) -> SCFResult:
+        if self.result is None:
+            raise CalculatorSetupError("no calculation has been done with this calculator yet")
+        return self.result
+
+    def _system(self, atoms: Atoms, basis: Basis, nspin: int) -> System:
+        self.periodic_atoms = self._box.periodic(atoms, basis)
+        return System(self.periodic_atoms, basis, self.cutoff_ry, self.kpts, self.xc, nspin)
+
+    def _store(self, result: SCFResult, properties: Sequence[str]) -> None:
+        """Put a state into `results`; forces only when they are asked for."""
+        self.result = result
+        energies, solution = result.energies, result.solution
+        self.results = {
+            "energy": 0.5 * (energies.internal + energies.total) * HARTREE_EV,
+            "free_energy": energies.total * HARTREE_EV,
+            "magmom": solution.magnetic_moment,
+            "eigenvalues": solution.eigenvalues * HARTREE_EV,
+            "fermi_level": solution.fermi_level * HARTREE_EV,
+            "residual": result.residual * HARTREE_EV,
+            "residual_rms": result.residual_rms * HARTREE_EV,
+            "energy_error": result.energy_error * HARTREE_EV,
+        }
+        if "forces" in properties:
+            self.results["forces"] = result.forces().total * HARTREE_BOHR_EV_ANGSTROM
+
+    def _forces_of_last(self) -> bool:
+        """Add the forces to results that have everything else."""
+        if self.result is None or "energy" not in self.results:
+            return False
+        self.results["forces"] = self.result.forces().total * HARTREE_BOHR_EV_ANGSTROM
+        return True
+
+
+class DFTCalculator(_Engine):
+    """Kohn-Sham DFT in the numerical atomic-orbital basis.
+
+    basis: a name ("gth-pbe") or a Basis. cutoff_ry: grid cutoff (Ry). kpts: (n1, n2, n3), or
+    {"size": (n1, n2, n3), "gamma": True}. spin: collinear spin; `total_moment` (N_up - N_down) fixes the
+    moment, otherwise the initial magnetic moments of the atoms start it. smearing_ev: width of `smearing`
+    (None: integer occupations). Convergence: energy change below energy_tol_ev and
+    max |H[D] - H_in| below residual_tol_ev. A cell that is missing in a non-periodic direction is added.
+
+    Every step of a trajectory starts from the dH = H - H0 of the step before.
+    """
+
+    def __init__(
+        self,
+        basis: Basis | str = "gth-pbe",
+        cutoff_ry: float = 200.0,
+        kpts: KPointsSpec = (1, 1, 1),
+        spin: bool = False,
+        total_moment: float | None = None,
+        smearing_ev: float | None = None,
+        smearing: Smearing = "fermi-dirac",
+        xc: str = "PBE",
+        energy_tol_ev: float = 2.7e-6,
+        residual_tol_ev: float = 2.7e-4,
+        max_scf_steps: int = 80,
+        restart: bool = True,
+        on_scf_step: Callable[[SCFStep], Any] | None = None,
+    ) -> None:
+        super().__init__(cutoff_ry, kpts, xc, "mlh-dft")
+        if total_moment is not None and not spin:
+            raise ValueError(f"total_moment: expected None without spin=True, got {total_moment}")
+        if smearing_ev is not None and smearing_ev <= 0.0:
+            raise ValueError(f"smearing_ev: expected None or a positive width in eV, got {smearing_ev}")
+        self.basis = load_basis(basis) if isinstance(basis, str) else basis
+        self.spin = spin
+        self.total_moment = total_moment
+        self.smearing: Smearing = "none" if smearing_ev is None else smearing
+        self.width = 0.0 if smearing_ev is None else smearing_ev * EV
+        self.energy_tol = energy_tol_ev * EV
+        self.residual_tol = residual_tol_ev * EV
+        self.max_scf_steps = max_scf_steps
+        self.restart = restart
+        self.on_scf_step = on_scf_step
+        self._last_dh: tuple[NDArray[np.int64], BlockMatrix] | None = None
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Self-consistency at the geometry; raises ASE's SCFError when it does not converge."""
+        super().calculate(atoms, properties, system_changes)
+        if not system_changes and self._forces_of_last():
+            return
+        system = self._system(self.atoms, self.basis, 2 if self.spin else 1)
+        start = self._start(system)
+        initial = self.atoms.get_initial_magnetic_moments().sum()
+        result = scf(
+            system,
+            H0=start,
+            energy_tol=self.energy_tol,
+            residual_tol=self.residual_tol,
+            max_steps=self.max_scf_steps,
+            smearing=self.smearing,
+            width=self.width,
+            total_spin=self.total_moment,
+            initial_spin=float(initial) if self.spin and initial and start is None else None,
+            callback=self.on_scf_step,
+        )
+        if not result.converged:
+            self._last_dh = None
+            raise SCFError(
+                f"SCF not converged in {result.n_steps} steps: residual {result.residual * HARTREE_EV:.2e} eV "
+                f"(expected below {self.residual_tol * HARTREE_EV:.1e}), gap "
+                f"{result.solution.gap * HARTREE_EV:.3f} eV; try smearing_ev, spin=True or more max_scf_steps"
+            )
+        self._last_dh = (self.atoms.numbers.copy(), result.H - system.harris_hamiltonian())
+        self._store(result, properties)
+
+    def _start(self, system: System) -> BlockMatrix | None:
+        """H0 of this geometry plus the dH of the last one, or None (Harris) when there is none to use."""
+        if not self.restart or self._last_dh is None:
+            return None
+        numbers, dh = self._last_dh
+        if not np.array_equal(numbers, self.atoms.numbers) or dh.nspin != system.nspin:
+            return None
+        return system.harris_hamiltonian() + transfer(dh, system.pattern)
+
+
+class MLHCalculator(_Engine):
+    """Energy and forces of the density matrix that a predicted Hamiltonian gives.
+
+    model: a path, the name of a shipped model, or any object with `basis`, `cutoff_ry`, `xc` and
+    `predict(system) -> dH`. H_in = H0 + dH is diagonalised, E[D] and H[D] = dE/dD are evaluated on D, the
+    forces use W = D H[D] D. refine=n adds n self-consistency steps. cutoff_ry, kpts: None takes the model's.
+
+    results["residual"], ["residual_rms"]: max and rms of H[D] - H_in (eV), zero for a perfect model;
+    results["energy_error"]: second-order estimate of E[D] - E_DFT (eV), an upper bound in practice
+    (`mlh.solver.residual_energy`). E[D] is variational: it lies above the DFT energy.
+    """
+
+    def __init__(
+        self,
+        model: HamiltonianModel | str,
+        refine: int = 0,
+        cutoff_ry: float | None = None,
+        kpts: KPointsSpec = (1, 1, 1),
+        smearing_ev: float | None = None,
+        smearing: Smearing = "fermi-dirac",
+        method: Literal["dense"] = "dense",
+        device: str = "cpu",
+    ) -> None:
+        if refine < 0:
+            raise ValueError(f"refine: expected 0 or more self-consistency steps, got {refine}")
+        if method != "dense":
+            raise ValueError(f"method: expected 'dense', got {method!r}")
+        self.model = _load(model, device) if isinstance(model, str) else model
+        super().__init__(cutoff_ry or self.model.cutoff_ry, kpts, self.model.xc, "mlh")
+        self.refine = refine
+        self.smearing: Smearing = "none" if smearing_ev is None else smearing
+        self.width = 0.0 if smearing_ev is None else smearing_ev * EV
+        self.predicted_dh: BlockMatrix | None = None
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Predict, solve, evaluate; `refine` more steps of self-consistency when asked for."""
+        super().calculate(atoms, properties, system_changes)
+        if not system_changes and self._forces_of_last():
+            return
+        unknown = sorted(set(self.atoms.get_chemical_symbols()) - set(self.model.basis.symbols))
+        if unknown:
+            raise CalculatorSetupError(
+                f"atoms: expected elements that the model knows ({', '.join(self.model.basis.symbols)}), "
+                f"got {', '.join(unknown)}"
+            )
+        system = self._system(self.atoms, self.model.basis, nspin=1)
+        dh = self.model.predict(system)
+        self.predicted_dh = dh
+        result = scf(
+            system,
+            H0=system.harris_hamiltonian() + dh,
+            max_steps=1 + self.refine,
+            smearing=self.smearing,
+            width=self.width,
+        )
+        self._store(result, properties)
+
+
+def _load(model: str, device: str) -> HamiltonianModel:
+    """A model file or a shipped model by name."""
+    from mlh.model.predict import load_model
+
+    loaded: HamiltonianModel = load_model(model, device=device)
+    return loaded

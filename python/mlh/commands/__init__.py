@@ -1,0 +1,1 @@
+"""Subcommands of `mlh`: one file each, with a `register(app)` that `mlh.cli` calls."""

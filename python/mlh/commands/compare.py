@@ -1,0 +1,96 @@
+"""`mlh compare`: a model against DFT at one geometry, or two structures with each other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from mlh.analysis import configuration_coordinate, coordinate_mae, displacements
+from mlh.report.tables import two_column_table
+from mlh.structures import load_structure
+from mlh.workflow.engines import ModelEngine, dft_engine_of
+from mlh.workflow.verify import compare_at
+
+_EXAMPLE = "Examples: mlh compare host.xyz --model sio2-vo;  mlh compare relaxed.xyz --with dft-relaxed.xyz"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an application."""
+    app.command("compare", epilog=_EXAMPLE)(compare_command)
+
+
+def compare_command(
+    structure: Annotated[str, typer.Argument(help="Structure file, crystal or shipped structure.")],
+    model: Annotated[str | None, typer.Option(help="Model file or shipped name.")] = None,
+    other: Annotated[str | None, typer.Option("--with", help="Structure to compare with.")] = None,
+    center: Annotated[
+        tuple[float, float, float] | None, typer.Option(help="Centre of the coordinate MAE, Angstrom.")
+    ] = None,
+    kpts: Annotated[tuple[int, int, int], typer.Option(help="k-points of both engines.")] = (1, 1, 1),
+    out: Annotated[Path | None, typer.Option(help="Also write the result to this JSON file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """With --model: Hamiltonian, energy and forces of the model against DFT at the geometry of STRUCTURE.
+
+    With --with: dQ and coordinate errors between two structures of the same atoms.
+    """
+    if (model is None) == (other is None):
+        raise typer.BadParameter("expected exactly one of --model and --with")
+    if out is not None and out.exists():
+        raise FileExistsError(f"{out}: exists; choose another name")
+    if model is not None:
+        title, result = f"{structure}: {model} - DFT", _against_dft(structure, model, kpts)
+    else:
+        title, result = f"{structure} - {other}", _structures(structure, str(other), center)
+    if out is not None:
+        out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        Console().print(two_column_table(title, [(name, _text(value)) for name, value in _flat(result)]))
+
+
+def _against_dft(structure: str, model: str, kpts: tuple[int, int, int]) -> dict[str, Any]:
+    atoms = load_structure(structure)
+    engine = ModelEngine(model, kpts=kpts)
+    console = Console(stderr=True)
+    with console.status(f"model and DFT, {atoms.get_chemical_formula()}"):
+        return compare_at(
+            atoms, engine.calculator(), dft_engine_of(engine).calculator(), structure
+        ).describe()
+
+
+def _structures(first: str, second: str, center: tuple[float, float, float] | None) -> dict[str, Any]:
+    atoms, reference = load_structure(first), load_structure(second)
+    vectors = displacements(atoms, reference, remove_translation=True)
+    result: dict[str, Any] = {
+        "dQ (sqrt(amu) A)": configuration_coordinate(atoms, reference, remove_translation=True),
+        "largest displacement (A)": float(np.linalg.norm(vectors, axis=1).max()),
+        "coordinate MAE (A)": float(np.abs(vectors).mean()),
+    }
+    point = center
+    if point is None and "defect_position" in reference.info:
+        point = tuple(reference.info["defect_position"])
+    if point is not None:
+        errors = coordinate_mae(atoms, reference, point, remove_translation=True)
+        result["coordinate MAE around the centre (A)"] = {f"{r:g} A": value for r, value in errors.items()}
+    return result
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, value in content.items():
+        if isinstance(value, dict):
+            rows.extend(_flat(value, f"{prefix}{name} "))
+        else:
+            rows.append((f"{prefix}{name}", value))
+    return rows
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,129 @@
+"""`mlh dataset`: label structures with DFT into one HDF5 data set, and look into one."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from mlh.workflow.dataset_store import dataset_report
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from mlh.report.tables import dataset_table
+from mlh.workflow.dataset_build import BuildProgress, build_dataset
+from mlh.workflow.dataset_config import load_config
+from mlh.workflow.dataset_plan import plan
+
+_BUILD_EXAMPLE = "Example: mlh dataset build examples/sio2_first_light.yaml --out sio2.h5"
+_INFO_EXAMPLE = "Example: mlh dataset info sio2.h5 --json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group to an application."""
+    group = typer.Typer(help="Build data sets of DFT Hamiltonians and look into them.", no_args_is_help=True)
+    group.command("build", epilog=_BUILD_EXAMPLE)(build_command)
+    group.command("info", epilog=_INFO_EXAMPLE)(info_command)
+    app.add_typer(group, name="dataset")
+
+
+def build_command(
+    config: Annotated[Path, typer.Argument(help="YAML file; see examples/.")],
+    out: Annotated[Path | None, typer.Option(help="HDF5 file; default: NAME.h5 here.")] = None,
+    processes: Annotated[int, typer.Option(help="Calculations at the same time.")] = 2,
+    threads: Annotated[int, typer.Option(help="Threads of each calculation.")] = 1,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what was set aside.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the HDF5 file.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the calculations.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Run every calculation of CONFIG and write the data set.
+
+    Can be interrupted (Ctrl-C, kill) and started again at any time: finished calculations are kept in
+    NAME.h5.jobs and never repeated. Unconverged calculations are set aside with the reason.
+    """
+    console = Console(stderr=True)
+    settings = load_config(config)
+    target = out or Path(f"{settings.name}.h5")
+    if dry_run:
+        for job in plan(settings):
+            typer.echo(f"{job.id}  {job.atoms.get_chemical_formula()}  up to {job.n_calculations} SCF")
+        return
+    start = time.perf_counter()
+    try:
+        with _progress(console) as progress:
+            report = build_dataset(
+                settings,
+                target,
+                processes=processes,
+                threads=threads,
+                overwrite=overwrite,
+                retry_failed=retry_failed,
+                on_progress=_Shower(progress),
+            )
+    except KeyboardInterrupt:
+        console.print(
+            f"interrupted after {time.perf_counter() - start:.0f} s; the same command goes on from here"
+        )
+        raise typer.Exit(130) from None
+    for name, reason in report.failed.items():
+        console.print(f"[yellow]set aside[/yellow] {name}: {reason}")
+    console.print(
+        f"{report.n_samples} samples of {report.n_jobs - len(report.failed)} calculations in {target}; "
+        f"{len(report.failed)} set aside; {report.seconds:.0f} s"
+    )
+    if as_json:
+        typer.echo(json.dumps({**asdict(report), "path": str(report.path)}, indent=2))
+
+
+def info_command(
+    path: Annotated[Path, typer.Argument(help="HDF5 data set.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Say what is in a data set and whether it is fit for training."""
+    report = dataset_report(path)
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+    else:
+        Console().print(dataset_table(report))
+    for warning in report["warnings"]:
+        Console(stderr=True).print(f"[yellow]warning:[/yellow] {warning}")
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("[bold]{task.fields[counts]}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left {task.fields[left]}"),
+        TextColumn("{task.description}"),
+        console=console,
+    )
+
+
+class _Shower:
+    """Shows build progress: a live bar on a terminal, one line per event in a log file."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("", total=1.0, counts="", left="?")
+
+    def __call__(self, state: BuildProgress) -> None:
+        left = (
+            "?" if state.seconds_left is None else time.strftime("%H:%M:%S", time.gmtime(state.seconds_left))
+        )
+        counts = f"{state.finished}/{state.n_jobs}" + (f" ({state.failed} set aside)" if state.failed else "")
+        self._progress.update(
+            self._task, completed=state.fraction, description=state.message, counts=counts, left=left
+        )
+        console = self._progress.console
+        if not console.is_terminal:
+            console.print(
+                f"{counts} {100 * state.fraction:.0f}% left {left} {state.message}", highlight=False
+            )

@@ -1,0 +1,110 @@
+"""`mlh defect`: relax vacancies of a host and print their formation energies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mlh.commands.vacancies import parse_sites
+from mlh.report.steps import StepPrinter
+from mlh.report.tables import comparison_table, defect_table
+from mlh.structures import load_structure, select_sites
+from mlh.workflow.defect import (
+    DefectSettings,
+    compare,
+    describe_run,
+    run_vacancies,
+    verify,
+    write_defects,
+)
+from mlh.workflow.engines import DFTEngine, choose_engine, dft_engine_of, reference_energies
+from mlh.workflow.relax import RelaxSettings
+
+_EXAMPLE = "Example: mlh defect host.xyz --species O --sites 5 --model sio2-vo --verify-dft 1 --out vo"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an application."""
+    app.command("defect", epilog=_EXAMPLE)(defect_command)
+
+
+def defect_command(
+    structure: Annotated[str, typer.Argument(help="Host: a file, or a crystal such as alpha-quartz:2x2x2.")],
+    species: Annotated[str, typer.Option(help="Element of the vacancies.")] = "O",
+    sites: Annotated[
+        str, typer.Option(help="all, inequivalent, a number drawn at random, or index:4,17.")
+    ] = "1",
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    model: Annotated[str | None, typer.Option(help="Model file or shipped name.")] = None,
+    dft: Annotated[bool, typer.Option("--dft", help="Use the embedded DFT engine.")] = False,
+    verify_dft: Annotated[int, typer.Option(help="Repeat the first N vacancies by DFT.")] = 0,
+    verify_start: Annotated[
+        str, typer.Option(help="DFT starts from: initial (as the model did) or relaxed (by the model).")
+    ] = "initial",
+    potential: Annotated[
+        float, typer.Option(help="Chemical potential mu of SPECIES in eV; 0 is oxygen-rich for O.")
+    ] = 0.0,
+    fmax: Annotated[float, typer.Option(help="Largest force at the end, eV/Angstrom.")] = 0.02,
+    max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 300,
+    host_as_is: Annotated[bool, typer.Option("--host-as-is", help="Do not relax the host.")] = False,
+    refine: Annotated[int, typer.Option(help="Self-consistency steps after the prediction.")] = 0,
+    basis: Annotated[str, typer.Option(help="Basis of --dft.")] = "gth-pbe",
+    cutoff: Annotated[float, typer.Option(help="Grid cutoff of --dft, Ry.")] = 200.0,
+    kpts: Annotated[tuple[int, int, int], typer.Option(help="k-points of --dft.")] = (1, 1, 1),
+    out: Annotated[Path, typer.Option(help="Folder for all files.")] = Path("defects"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print defects.json.")] = False,
+) -> None:
+    """Relax the host and its vacancies; E_f = E(defect) - E(host) + n (E_ref + mu), n > 0 for removed atoms.
+
+    The reference energy of the gas (triplet O2 for oxygen) is calculated by DFT in the same basis, once.
+    """
+    console = Console(stderr=True)
+    engine = choose_engine(model, dft, refine=refine, basis=basis, cutoff_ry=cutoff, kpts=kpts)
+    if verify_start not in ("initial", "relaxed"):
+        raise typer.BadParameter(
+            f"expected initial or relaxed, got {verify_start!r}", param_hint="--verify-start"
+        )
+    host = load_structure(structure)
+    chosen = select_sites(host, species, parse_sites(sites), seed)
+    settings = DefectSettings(
+        relax=RelaxSettings(fmax=fmax, max_steps=max_steps),
+        relax_host=not host_as_is,
+        potentials={species: potential},
+        verify_start="relaxed" if verify_start == "relaxed" else "initial",
+        resume=resume,
+        overwrite=overwrite,
+    )
+
+    def announce(title: str) -> StepPrinter:
+        return StepPrinter(console, title, fmax)
+
+    try:
+        dft_engine = engine if isinstance(engine, DFTEngine) else dft_engine_of(engine)
+        references = reference_energies([species], dft_engine, on_step=announce(f"{species}2 reference"))
+        run = run_vacancies(host, chosen, engine, references, out, settings, announce)
+        content = describe_run(run, engine)
+        console.print(defect_table(content, f"vacancies of {species} in {structure}, {engine.kind}"))
+        rows, verification, converged = [], None, run.converged
+        if verify_dft > 0:
+            checked = verify(
+                run, chosen[:verify_dft], dft_engine, references, out / "dft", settings, announce
+            )
+            rows, verification = compare(run, checked), describe_run(checked, dft_engine)
+            converged = converged and checked.converged
+            console.print(comparison_table(rows, "model against DFT"))
+    except KeyboardInterrupt:
+        console.print(f"interrupted; the steps so far are in {out}: go on with --resume")
+        raise typer.Exit(130) from None
+    path = write_defects(out, content, references, settings, verification, rows)
+    console.print(f"written: {path}")
+    if as_json:
+        typer.echo(json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=2))
+    if not converged:
+        console.print("[red]at least one relaxation did not converge[/red]")
+        raise typer.Exit(1)

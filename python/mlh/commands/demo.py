@@ -1,0 +1,70 @@
+"""`mlh demo`: an oxygen vacancy in an unseen glass by the shipped model, checked against DFT."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mlh.report.demo import demo_table
+from mlh.report.steps import StepPrinter
+from mlh.workflow.demo import PICTURE, SUMMARY, DemoSettings, run_demo
+
+_EXAMPLE = "Example: mlh demo --out demo"
+_DEFAULTS = DemoSettings()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an application."""
+    app.command("demo", epilog=_EXAMPLE)(demo_command)
+
+
+def demo_command(
+    out: Annotated[Path, typer.Option(help="Folder for all files.")] = Path("demo"),
+    model: Annotated[str, typer.Option(help="Model file or shipped name.")] = _DEFAULTS.model,
+    host: Annotated[str, typer.Option(help="Host: shipped name, file or crystal.")] = _DEFAULTS.host,
+    site: Annotated[int | None, typer.Option(help="Index of the oxygen to remove.")] = None,
+    seed: Annotated[int, typer.Option(help="Draws the site when none is given.")] = _DEFAULTS.seed,
+    fmax: Annotated[float, typer.Option(help="Largest force at the end, eV/Angstrom.")] = _DEFAULTS.fmax,
+    minutes: Annotated[float, typer.Option(help="Time for everything.")] = _DEFAULTS.minutes,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print demo.json.")] = False,
+) -> None:
+    """Relax a glass and a vacancy in it with a model, and measure every error against DFT.
+
+    Prints the table of the README and writes demo.json, demo.png and all trajectories.
+    """
+    console = Console(stderr=as_json)
+    start = time.perf_counter()
+
+    def announce(title: str) -> StepPrinter:
+        elapsed = (time.perf_counter() - start) / 60.0
+        return StepPrinter(console, f"[{elapsed:4.1f} min] {title}")
+
+    settings = DemoSettings(
+        model=model,
+        host=host,
+        site=site,
+        seed=seed,
+        fmax=fmax,
+        minutes=minutes,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    try:
+        result = run_demo(out, settings, announce)
+    except KeyboardInterrupt:
+        console.print(f"interrupted; the steps so far are in {out}: go on with --resume")
+        raise typer.Exit(130) from None
+    console.print(demo_table(result.content))
+    console.print(f"written: {out / SUMMARY}, {out / PICTURE} and the trajectories beside them")
+    if as_json:
+        typer.echo(json.dumps(result.content, indent=2))
+    if not (result.model.converged and result.dft.converged):
+        console.print("[red]at least one relaxation did not reach the target force[/red]")
+        raise typer.Exit(1)

@@ -1,0 +1,144 @@
+"""`mlh scf`: one self-consistent DFT calculation with energy contributions, levels and forces."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+
+_EXAMPLE = "Example: mlh scf alpha-quartz --cutoff 200 --matrices quartz.h5 --json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an application."""
+    app.command("scf", epilog=_EXAMPLE)(scf_command)
+
+
+def scf_command(
+    structure: Annotated[str, typer.Argument(help="Structure file, or a crystal such as alpha-quartz:2x2x1.")],
+    basis: Annotated[str, typer.Option(help="Basis set.")] = "gth-pbe",
+    cutoff: Annotated[float, typer.Option(help="Grid cutoff, Ry.")] = 200.0,
+    kpts: Annotated[tuple[int, int, int], typer.Option(help="Monkhorst-Pack mesh.")] = (1, 1, 1),
+    gamma: Annotated[bool, typer.Option("--gamma", help="Shift the mesh to contain Gamma.")] = False,
+    xc: Annotated[str, typer.Option(help="Functional.")] = "PBE",
+    spin: Annotated[bool, typer.Option("--spin", help="Collinear spin.")] = False,
+    total_moment: Annotated[float | None, typer.Option(help="Fixed N_up - N_down (with --spin).")] = None,
+    smearing: Annotated[
+        float | None, typer.Option(help="Fermi-Dirac width, eV; default: integer occupations.")
+    ] = None,
+    energy_tol: Annotated[float, typer.Option(help="Largest energy change, eV.")] = 2.7e-6,
+    residual_tol: Annotated[float, typer.Option(help="Largest element of H[D] - H, eV.")] = 2.7e-4,
+    max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 80,
+    matrices: Annotated[Path | None, typer.Option(help="Write S, H0, H, D to this HDF5 file.")] = None,
+    density: Annotated[Path | None, typer.Option(help="Write the electron density to this cube file.")] = None,
+    extxyz: Annotated[Path | None, typer.Option(help="Write structure, energy, forces to this file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Self-consistent DFT of STRUCTURE: energy contributions, gap, forces, and matrices on request.
+
+    Exit status 0 only when the calculation converged.
+    """
+    from mlh.calculators import DFTCalculator
+    from mlh.scf import SCFStep
+    from mlh.structures import load_structure
+    from mlh.units import HARTREE_EV
+
+    _refuse_existing([matrices, density, extxyz], overwrite)
+    console = Console(stderr=True)
+    atoms = load_structure(structure)
+
+    def show(step: SCFStep) -> None:
+        console.print(
+            f"{step.step:3d}  E {step.energy * HARTREE_EV:18.7f} eV  dE {step.energy_change * HARTREE_EV:10.2e}  "
+            f"residual {step.residual * HARTREE_EV:9.2e} eV  {step.seconds:6.2f} s",
+            highlight=False,
+        )
+
+    calculator = DFTCalculator(
+        basis=basis,
+        cutoff_ry=cutoff,
+        kpts={"size": kpts, "gamma": True} if gamma else kpts,
+        xc=xc,
+        spin=spin,
+        total_moment=total_moment,
+        smearing_ev=smearing,
+        energy_tol_ev=energy_tol,
+        residual_tol_ev=residual_tol,
+        max_scf_steps=max_steps,
+        on_scf_step=show,
+    )
+    atoms.calc = calculator
+    atoms.get_forces()
+    report = _report(structure, atoms, calculator)
+    _write_files(atoms, calculator, matrices, density, extxyz, overwrite)
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+    else:
+        _print(report)
+
+
+def _refuse_existing(paths: list[Path | None], overwrite: bool) -> None:
+    """Before the work, not after it."""
+    for path in paths:
+        if path is not None and path.exists() and not overwrite:
+            raise FileExistsError(f"{path}: exists; choose another name or --overwrite")
+
+
+def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:
+    from mlh.units import HARTREE_EV
+
+    result, forces = calculator.result, calculator.results["forces"]
+    return {
+        "structure": structure,
+        "formula": atoms.get_chemical_formula(),
+        "n_orbitals": calculator.system.n_orbitals,
+        "converged": result.converged,
+        "scf_steps": result.n_steps,
+        "energy_ev": calculator.results["energy"],
+        "free_energy_ev": calculator.results["free_energy"],
+        "contributions_ev": {k: v * HARTREE_EV for k, v in result.energies.as_dict().items()},
+        "gap_ev": result.solution.gap * HARTREE_EV,
+        "fermi_level_ev": calculator.results["fermi_level"],
+        "magnetic_moment": result.solution.magnetic_moment,
+        "residual_ev": calculator.results["residual"],
+        "max_force_ev_per_angstrom": float(np.linalg.norm(forces, axis=1).max()),
+        "net_force_ev_per_angstrom": np.linalg.norm(forces.sum(axis=0)).item(),
+        "forces_ev_per_angstrom": forces.tolist(),
+    }
+
+
+def _print(report: dict[str, Any]) -> None:
+    typer.echo(f"{report['structure']}: {report['formula']}, {report['n_orbitals']} orbitals")
+    for name, value in report["contributions_ev"].items():
+        typer.echo(f"{name:>16s} {value:18.6f} eV")
+    typer.echo(f"{'energy':>16s} {report['energy_ev']:18.6f} eV")
+    typer.echo(f"{'gap':>16s} {report['gap_ev']:18.6f} eV")
+    typer.echo(f"{'largest force':>16s} {report['max_force_ev_per_angstrom']:18.6f} eV/A")
+    typer.echo(f"{'net force':>16s} {report['net_force_ev_per_angstrom']:18.6f} eV/A")
+    typer.echo(f"converged in {report['scf_steps']} steps, residual {report['residual_ev']:.1e} eV")
+
+
+def _write_files(
+    atoms: Any,
+    calculator: Any,
+    matrices: Path | None,
+    density: Path | None,
+    extxyz: Path | None,
+    overwrite: bool,
+) -> None:
+    from mlh.io import write_cube, write_extxyz, write_matrices
+
+    system, result, periodic = calculator.system, calculator.result, calculator.periodic_atoms
+    if matrices is not None:
+        stored = {"S": system.overlap(), "H0": system.harris_hamiltonian(), "H": result.H, "D": result.D}
+        scalars = {**result.energies.as_dict(), "total": result.energies.total, "fermi_level": result.fermi_level}
+        write_matrices(matrices, periodic, system.basis, stored, scalars, overwrite)
+    if density is not None:
+        write_cube(density, periodic, system.density(result.D), "electron density, e/Bohr^3", overwrite)
+    if extxyz is not None:
+        write_extxyz(extxyz, atoms, overwrite)

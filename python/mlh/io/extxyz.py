@@ -1,0 +1,53 @@
+"""Extended xyz with energies and forces: REF_energy and REF_forces are written; bare names are read as well."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+
+from mlh.structures.files import with_labels, write_structure
+
+
+def write_extxyz(
+    path: str | os.PathLike[str], frames: Atoms | Iterable[Atoms], overwrite: bool = False
+) -> None:
+    """Write structures with the energy (eV) and raw forces (eV/Angstrom) of their calculators, where they have them.
+
+    Constraints are not applied to the forces: a force-field trainer needs the gradient of the energy.
+    """
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target}: exists; choose another name or overwrite=True")
+    write_structure(target, [_labelled(atoms) for atoms in ([frames] if isinstance(frames, Atoms) else frames)])
+
+
+def _labelled(atoms: Atoms) -> Atoms:
+    calc = atoms.calc
+    if calc is None or calc.check_state(atoms):
+        return atoms
+    results = calc.results
+    return with_labels(atoms, results.get("free_energy", results.get("energy")), results.get("forces"))
+
+
+def read_extxyz(path: str | os.PathLike[str]) -> list[Atoms]:
+    """All frames, with `info["REF_energy"]` and `arrays["REF_forces"]` set from either kind of name.
+
+    ASE moves bare `energy` and `forces` into a calculator; they are copied back under the REF names, which
+    win where a file has both.
+    """
+    frames = ase.io.read(Path(path), index=":", format="extxyz")
+    out = []
+    for atoms in frames:
+        results = atoms.calc.results if atoms.calc is not None else {}
+        if "REF_energy" not in atoms.info and ("free_energy" in results or "energy" in results):
+            atoms.info["REF_energy"] = float(results.get("free_energy", results.get("energy")))
+        if "REF_forces" not in atoms.arrays and "forces" in results:
+            atoms.set_array("REF_forces", np.asarray(results["forces"], dtype=float))
+        atoms.calc = None
+        out.append(atoms)
+    return out

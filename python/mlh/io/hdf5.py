@@ -1,0 +1,147 @@
+"""Matrices of one geometry in a self-describing HDF5 file, readable with any HDF5 library.
+
+    /                   attributes: format, version, units, orbital_order, layout, mlh_version, created
+    /structure          cell (3, 3) rows, positions (n, 3), both Bohr; symbols (n,)
+    /basis              attributes: name, fingerprint; labels (n_species,) such as "Si 7.00 s2p2d1"
+    /pattern            atom_i, atom_j (n_pairs,), cell (n_pairs, 3), offset (n_pairs + 1,), n_orbitals (n,)
+    /matrices/NAME      (nspin, nnz) float64; attribute unit
+    /scalars            attributes: numbers such as energies (Hartree)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import h5py
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from mlh import _core
+from mlh.pattern import BlockMatrix, Pattern
+from mlh.species import Basis
+from mlh.units import BOHR_ANGSTROM
+
+FORMAT, VERSION = "mlh-matrices", 1
+
+ORBITAL_ORDER = (
+    "l ascending; zeta ascending within l; m in the order p: x, y, z; d: 3z2-r2, x2-y2, xy, xz, yz; "
+    "f: z(5z2-3r2), x(5z2-r2), y(5z2-r2), z(x2-y2), xyz, x(x2-3y2), y(3x2-y2); all signs +"
+)
+LAYOUT = (
+    "block p is <phi_i(r - tau_i) | O | phi_j(r - tau_j - R)>, n_i x n_j row-major at offset[p]; "
+    "M(k)_ij = sum_R exp(2 pi i k.R) M_ij(R); D includes both spins when nspin = 1"
+)
+UNITS = {"S": "1", "D": "1"}  # every other matrix is an energy
+_PATTERN_ARRAYS = ("atom_i", "atom_j", "cell", "offset", "n_orbitals")
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixFile:
+    """What a matrix file holds, on the Pattern of its own structure and basis. `scalars` in Hartree."""
+
+    atoms: Atoms
+    basis: Basis
+    matrices: Mapping[str, BlockMatrix]
+    scalars: Mapping[str, float]
+
+
+def write_matrices(
+    path: str | os.PathLike[str],
+    atoms: Atoms,
+    basis: Basis,
+    matrices: Mapping[str, BlockMatrix],
+    scalars: Mapping[str, float] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write matrices that share one Pattern. The file appears complete or not at all."""
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target}: exists; choose another name or overwrite=True")
+    if not matrices:
+        raise ValueError("matrices: expected at least one, got none")
+    pattern = next(iter(matrices.values())).pattern
+    for name, matrix in matrices.items():
+        if matrix.pattern is not pattern:
+            raise ValueError(f"matrices: expected one common Pattern, got another one for {name!r}")
+    used = basis.subset(atoms.get_chemical_symbols())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with h5py.File(temporary, "w") as file:
+            _write_header(file)
+            _write_structure(file, atoms, used, pattern)
+            for name, matrix in matrices.items():
+                data = file.create_dataset(
+                    f"matrices/{name}", data=matrix.data, compression="gzip", shuffle=True, compression_opts=1
+                )
+                data.attrs["unit"] = UNITS.get(name, "Hartree")
+            file.create_group("scalars").attrs.update(dict(scalars or {}))
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_header(file: h5py.File) -> None:
+    from mlh import __version__
+
+    file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+    file.attrs["units"] = "atomic units: Hartree, Bohr"
+    file.attrs["orbital_order"], file.attrs["layout"] = ORBITAL_ORDER, LAYOUT
+    file.attrs["mlh_version"] = __version__
+    file.attrs["created"] = datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _write_structure(file: h5py.File, atoms: Atoms, basis: Basis, pattern: Pattern) -> None:
+    structure = file.create_group("structure")
+    structure["cell"] = np.asarray(atoms.cell.array) / BOHR_ANGSTROM
+    structure["positions"] = atoms.get_positions() / BOHR_ANGSTROM
+    structure["symbols"] = np.array(atoms.get_chemical_symbols(), dtype="S2")
+    group = file.create_group("basis")
+    group.attrs["name"], group.attrs["fingerprint"] = basis.name, basis.fingerprint
+    group["labels"] = np.array([f"{s.symbol} {s.cutoff:.2f} {s.orbital_label}" for s in basis.species], "S")
+    pairs = file.create_group("pattern")
+    for name in _PATTERN_ARRAYS:
+        pairs[name] = np.asarray(getattr(pattern, name))
+
+
+def read_matrices(path: str | os.PathLike[str], basis: Basis) -> MatrixFile:
+    """Read every matrix of a file; the basis must be the one that wrote it (fingerprint)."""
+    source = Path(path)
+    with h5py.File(source, "r") as file:
+        _check_header(file, source)
+        symbols = [s.decode() for s in file["structure/symbols"][()]]
+        cell, positions = file["structure/cell"][()], file["structure/positions"][()]
+        used = basis.subset(symbols)
+        stored = str(file["basis"].attrs["fingerprint"])
+        if used.fingerprint != stored:
+            labels = ", ".join(label.decode() for label in file["basis/labels"][()])
+            raise ValueError(
+                f"{source}: expected the basis {file['basis'].attrs['name']!r} ({labels}; fingerprint "
+                f"{stored[:12]}), got {used.name!r} (fingerprint {used.fingerprint[:12]})"
+            )
+        pattern = _rebuild(cell, positions, symbols, used)
+        for name in _PATTERN_ARRAYS:
+            if not np.array_equal(file["pattern"][name][()], np.asarray(getattr(pattern, name))):
+                raise ValueError(f"{source}: the stored pairs differ from those of the structure ({name})")
+        matrices = {name: BlockMatrix(pattern, data[()]) for name, data in file["matrices"].items()}
+        scalars = {name: float(value) for name, value in file["scalars"].attrs.items()}
+    atoms = Atoms(symbols, positions * BOHR_ANGSTROM, cell=cell * BOHR_ANGSTROM, pbc=True)
+    return MatrixFile(atoms, used, matrices, scalars)
+
+
+def _check_header(file: h5py.File, source: Path) -> None:
+    kind, version = file.attrs.get("format"), file.attrs.get("version")
+    if kind != FORMAT or version != VERSION:
+        raise ValueError(f"{source}: expected a file of format {FORMAT} {VERSION}, got {kind} {version}")
+
+
+def _rebuild(
+    cell: NDArray[np.float64], positions: NDArray[np.float64], symbols: list[str], basis: Basis
+) -> Pattern:
+    index = np.array([basis.index(s) for s in symbols], dtype=np.int32)
+    return Pattern(_core.Structure(cell, positions, index), basis.to_core())

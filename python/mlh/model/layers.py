@@ -1,0 +1,137 @@
+"""Equivariant layers on features of natural parity.
+
+Node features: (n, (lmax+1)^2, channels), every l with the same number of channels. Edge-frame features: a list over
+M = 0..: h[0] (edges, k_0), h[M > 0] (edges, 2, k_M) = (cosine, sine) components. Any map that treats both components
+of an M alike with real weights commutes with rotations about the edge and with reflections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from mlh.model.harmonics import sphere_quadrature, spherical_harmonics
+
+SILU_GAIN = 1.6790  # 1 / rms of silu of a unit normal
+
+
+class SpeciesLinear(nn.Module):
+    """y[n, lm, :] = W[element of n, l] x[n, lm, :] (+ bias for l = 0). Atoms are sorted by element."""
+
+    def __init__(self, n_species: int, lmax: int, n_in: int, n_out: int, bias: bool = True) -> None:
+        super().__init__()
+        self.lmax = lmax
+        self.weight = nn.Parameter(torch.randn(n_species, lmax + 1, n_in, n_out) / n_in**0.5)
+        self.bias = nn.Parameter(torch.zeros(n_species, n_out)) if bias else None
+
+    def forward(self, x: torch.Tensor, slices: Sequence[slice]) -> torch.Tensor:
+        """x (n, (lmax+1)^2, n_in) -> (n, (lmax+1)^2, n_out)."""
+        rows = []
+        for s, atoms in enumerate(slices):
+            parts = [x[atoms, l * l : (l + 1) ** 2] @ self.weight[s, l] for l in range(self.lmax + 1)]
+            if self.bias is not None:
+                parts[0] = parts[0] + self.bias[s]
+            rows.append(torch.cat(parts, dim=1))
+        return torch.cat(rows, dim=0)
+
+
+def soft_norm(x: torch.Tensor) -> torch.Tensor:
+    """x sqrt(2 / (1 + mean of x^2 over components and channels)): unit size kept, large values bounded, smooth."""
+    return x * torch.sqrt(2.0 / (1.0 + (x * x).mean(dim=(1, 2), keepdim=True)))
+
+
+class SphereProducts(nn.Module):
+    """Products of two and of three functions f(Omega) = sum_lm x_lm Y_lm(Omega), projected back to l <= lmax.
+
+    Evaluated on points that integrate the degree 4 lmax exactly, so the result is that of Gaunt couplings to rounding.
+    """
+
+    def __init__(self, lmax: int, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        points, weights = sphere_quadrature(4 * lmax)
+        harmonics = spherical_harmonics(lmax, points) * np.sqrt(4 * np.pi)
+        scale = (lmax + 1) ** 0.5
+        self.register_buffer("values", torch.from_numpy(harmonics / scale), persistent=False)
+        self.register_buffer("project", torch.from_numpy((harmonics * weights[:, None] / (4 * np.pi) * scale).T),
+                             persistent=False)
+        self.values: torch.Tensor
+        self.project: torch.Tensor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (n, (lmax+1)^2, 3 channels) -> (n, (lmax+1)^2, 2 channels): the products f1 f2 and f1 f2 f3 (times
+        constants that keep unit size)."""
+        f1, f2, f3 = (self.values @ x).split(self.channels, dim=2)
+        two = 0.6 * f1 * f2
+        return self.project @ torch.cat([two, 0.5 * two * f3], dim=2)
+
+
+def split_orders(rotated: Sequence[torch.Tensor], m_max: int) -> list[torch.Tensor]:
+    """Frame features by l, each (edges, 2l+1, k) -> by M <= m_max: (edges, k (lmax+1)), (edges, 2, k (lmax+1-M))."""
+    lmax = len(rotated) - 1
+    out = [torch.cat([x[:, l] for l, x in enumerate(rotated)], dim=1)]
+    for m in range(1, m_max + 1):
+        cosine = torch.cat([rotated[l][:, l + m] for l in range(m, lmax + 1)], dim=1)
+        sine = torch.cat([rotated[l][:, l - m] for l in range(m, lmax + 1)], dim=1)
+        out.append(torch.stack([cosine, sine], dim=1))
+    return out
+
+
+def join_orders(h: Sequence[torch.Tensor], lmax: int, channels: int) -> list[torch.Tensor]:
+    """The inverse of `split_orders`; orders above the given ones are zero."""
+    m_max = len(h) - 1
+    out = []
+    for l in range(lmax + 1):
+        columns: dict[int, torch.Tensor] = {0: h[0][:, l * channels : (l + 1) * channels]}
+        for m in range(1, min(l, m_max) + 1):
+            both = h[m][:, :, (l - m) * channels : (l - m + 1) * channels]
+            columns[m], columns[-m] = both[:, 0], both[:, 1]
+        zero = torch.zeros_like(columns[0])
+        out.append(torch.stack([columns.get(m, zero) for m in range(-l, l + 1)], dim=1))
+    return out
+
+
+class OrderLinear(nn.Module):
+    """One linear map per M, with an invariant input of n_extra numbers joined to M = 0."""
+
+    def __init__(self, n_in: Sequence[int], n_out: Sequence[int], n_extra: int = 0) -> None:
+        super().__init__()
+        self.first = nn.Linear(n_in[0] + n_extra, n_out[0])
+        self.weights = nn.ParameterList([nn.Parameter(torch.randn(i, o) / i**0.5)
+                                         for i, o in zip(n_in[1:], n_out[1:], strict=True)])
+
+    def forward(self, h: Sequence[torch.Tensor], extra: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """h[M] (edges, [2,] n_in[M]) -> (edges, [2,] n_out[M])."""
+        invariant = h[0] if extra is None else torch.cat([h[0], extra], dim=1)
+        return [self.first(invariant), *(x @ w for x, w in zip(h[1:], self.weights, strict=True))]
+
+
+class GatedOrderLayer(nn.Module):
+    """OrderLinear, then SiLU on M = 0 and, on M > 0, a factor sigmoid(invariant) per channel."""
+
+    def __init__(self, n_in: Sequence[int], n_out: Sequence[int], n_extra: int = 0) -> None:
+        super().__init__()
+        self.n_out = tuple(n_out)
+        self.linear = OrderLinear(n_in, [sum(n_out), *n_out[1:]], n_extra)
+
+    def forward(self, h: Sequence[torch.Tensor], extra: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """h[M] -> list with n_out[M] channels."""
+        out = self.linear(h, extra)
+        invariant, *gates = out[0].split(self.n_out, dim=1)
+        result = [nn.functional.silu(invariant) * SILU_GAIN]
+        result += [x * (2 * torch.sigmoid(g))[:, None] for x, g in zip(out[1:], gates, strict=True)]
+        return result
+
+
+def invariants(h: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Squared lengths of all M > 0 features: (edges, sum of k_M)."""
+    return torch.cat([(x * x).sum(dim=1) for x in h[1:]], dim=1)
+
+
+def rotate_to_edges(x: torch.Tensor, atoms: torch.Tensor, frames: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Features of the given atoms in the edges' frames, by l: (edges, 2l+1, channels)."""
+    gathered = x.index_select(0, atoms)
+    return [d.mT @ gathered[:, l * l : (l + 1) ** 2] for l, d in enumerate(frames)]

@@ -1,0 +1,90 @@
+"""Tables for the terminal, from the plain values that the JSON files hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mlh.workflow.formation import CONVENTION
+
+
+def dataset_table(report: Mapping[str, Any]) -> RenderableType:
+    """What `dataset_report` found: one row per source and the ranges of the labels."""
+    sources = Table("source", "split", "samples", "atoms", "kinds", title=str(report["path"]))
+    for row in report["sources"]:
+        sources.add_row(
+            row["source"], row["split"], str(row["samples"]), _range(row["atoms"]), ", ".join(row["kinds"])
+        )
+    ranges = Table("label", "smallest", "mean", "largest", title=f"{report['samples']} samples")
+    for name, values in report["ranges"].items():
+        ranges.add_row(name, *(f"{value:.4f}" for value in values))
+    basis = Text(f"basis {report['basis_fingerprint'][:12]}, composition {report['compositions']}")
+    return Group(sources, ranges, basis)
+
+
+def defect_table(run: Mapping[str, Any], title: str) -> RenderableType:
+    """Formation energies of one run (`describe_run`)."""
+    table = Table("site", "E_f eV", "energy eV", "fmax eV/A", "steps", "time s", "status", title=title)
+    host = run["host"]
+    table.add_row("host", "", *_relaxation(host), end_section=True)
+    for vacancy in run["vacancies"]:
+        table.add_row(str(vacancy["site"]), _value(vacancy["formation_energy"], 3), *_relaxation(vacancy))
+    return Group(table, Text(CONVENTION, style="dim"))
+
+
+def comparison_table(rows: Sequence[Mapping[str, Any]], title: str) -> RenderableType:
+    """Differences of a model from DFT (`compare`), one row per vacancy."""
+    radii = list(rows[0]["coordinate_mae"]) if rows else []
+    table = Table(
+        "site",
+        "E_f eV",
+        "DFT eV",
+        "error meV",
+        "energy meV/atom",
+        "dQ",
+        *[f"MAE({r} A)" for r in radii],
+        title=title,
+    )
+    for row in rows:
+        table.add_row(
+            str(row["site"]),
+            _value(row["formation_energy"], 3),
+            _value(row["formation_energy_reference"], 3),
+            _value(row["formation_energy_error"], 1, 1000.0),
+            _value(row["energy_error_per_atom"], 2, 1000.0),
+            _value(row["dQ"], 3),
+            *(_value(row["coordinate_mae"][radius], 4) for radius in radii),
+        )
+    note = "dQ in sqrt(amu) A, coordinate MAE in A around the vacancy; energies of the relaxed structures"
+    return Group(table, Text(note, style="dim"))
+
+
+def two_column_table(title: str, rows: Sequence[tuple[str, str]]) -> Table:
+    """Names and values."""
+    table = Table("quantity", "value", title=title)
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def _relaxation(entry: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
+    status = entry["status"]
+    return (
+        f"{entry['energy']:.4f}",
+        f"{entry['fmax']:.4f}",
+        str(entry["steps"]),
+        f"{entry['seconds']:.1f}",
+        status if status == "converged" else f"[red]{status}[/red]",
+    )
+
+
+def _value(value: float | None, digits: int, factor: float = 1.0) -> str:
+    return "-" if value is None else f"{value * factor:.{digits}f}"
+
+
+def _range(values: Sequence[int]) -> str:
+    return str(values[0]) if values[0] == values[-1] else f"{values[0]}-{values[-1]}"

@@ -1,0 +1,193 @@
+"""Self-consistency: H_in -> D -> H[D] = dE/dD, until H[D] = H_in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlh.energies import Energies, Forces
+from mlh.mixing import PulayMixer
+from mlh.pattern import BlockMatrix, Pattern
+from mlh.solver import KPointsSpec, OverlapFactor, Smearing, Solution, as_kpoints, projected_w, solve
+from mlh.solver.dense import residual_energy
+
+
+class EvaluationLike(Protocol):
+    """Energy contributions at a density matrix and their derivative H = dE/dD."""
+
+    @property
+    def H(self) -> BlockMatrix: ...
+    @property
+    def energies(self) -> Energies: ...
+
+
+class SystemLike(Protocol):
+    """What self-consistency needs to know of a system; `mlh.System` is one."""
+
+    @property
+    def pattern(self) -> Pattern: ...
+    @property
+    def n_electrons(self) -> float: ...
+    @property
+    def nspin(self) -> int: ...
+    @property
+    def kpts(self) -> KPointsSpec: ...
+    def overlap(self) -> BlockMatrix: ...
+    def harris_hamiltonian(self) -> BlockMatrix: ...
+    def evaluate(self, D: BlockMatrix) -> EvaluationLike: ...
+    def forces(self, D: BlockMatrix, W: BlockMatrix) -> Forces: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SCFStep:
+    """One self-consistency step. Energies and residuals in Hartree, time in seconds."""
+
+    step: int
+    energy: float
+    energy_change: float
+    """E - E of the step before; on the first step the second-order estimate of the error."""
+    residual: float
+    """max |H[D] - H_in|."""
+    residual_rms: float
+    energy_error: float
+    """Second-order estimate of E - E_ground (`mlh.solver.residual_energy`)."""
+    magnetic_moment: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SCFResult:
+    """The state reached. H is dE/dD at D; `solution` holds the eigenstates of the last input Hamiltonian."""
+
+    system: SystemLike
+    solution: Solution
+    H: BlockMatrix
+    residual_matrix: BlockMatrix
+    """H[D] - H_in, Hartree."""
+    energies: Energies
+    converged: bool
+    history: tuple[SCFStep, ...]
+
+    @property
+    def D(self) -> BlockMatrix:
+        """Density matrix."""
+        return self.solution.D
+
+    @property
+    def W(self) -> BlockMatrix:
+        """Energy-weighted density matrix D H[D] D (see `mlh.solver.projected_w`)."""
+        return projected_w(self.solution, self.H)
+
+    @property
+    def eigenvalues(self) -> NDArray[np.float64]:
+        """(nspin, nk, norb), Hartree."""
+        return self.solution.eigenvalues
+
+    @property
+    def fermi_level(self) -> float:
+        """Hartree."""
+        return self.solution.fermi_level
+
+    @property
+    def n_steps(self) -> int:
+        """Self-consistency steps taken."""
+        return len(self.history)
+
+    @property
+    def residual(self) -> float:
+        """max |H[D] - H_in|, Hartree."""
+        return self.history[-1].residual
+
+    @property
+    def residual_rms(self) -> float:
+        """rms of H[D] - H_in over the stored elements, Hartree."""
+        return self.history[-1].residual_rms
+
+    @property
+    def energy_error(self) -> float:
+        """Second-order estimate of E[D] - E_ground, Hartree."""
+        return self.history[-1].energy_error
+
+    def forces(self) -> Forces:
+        """Forces -dE/dtau, Hartree/Bohr."""
+        return self.system.forces(self.D, self.W)
+
+
+def scf(
+    system: SystemLike,
+    *,
+    D0: BlockMatrix | None = None,
+    H0: BlockMatrix | None = None,
+    factor: OverlapFactor | None = None,
+    energy_tol: float = 1e-7,
+    residual_tol: float = 1e-5,
+    max_steps: int = 60,
+    smearing: Smearing = "none",
+    width: float = 0.0,
+    total_spin: float | None = None,
+    initial_spin: float | None = None,
+    mixer: PulayMixer | None = None,
+    callback: Callable[[SCFStep], Any] | None = None,
+) -> SCFResult:
+    """Iterate H_in -> D -> H[D] with Pulay mixing of H until it is self-consistent.
+
+    Start: H0 (any Hamiltonian: a prediction, the last geometry's), or H[D0], or the Harris Hamiltonian.
+    Converged when |energy change| < energy_tol (Ha) and max |H[D] - H_in| < residual_tol (Ha); otherwise the
+    last state is returned with converged=False. max_steps=1 evaluates the given start without iterating.
+    total_spin: N_up - N_down held fixed; initial_spin: imposed on the first step only. width: Ha.
+    """
+    if D0 is not None and H0 is not None:
+        raise ValueError("D0, H0: expected at most one of them, got both")
+    if max_steps < 1:
+        raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
+    overlap = factor if factor is not None else OverlapFactor.of(system.overlap(), as_kpoints(system.kpts))
+    H_in = _start(system, D0, H0)
+    mixer = mixer if mixer is not None else PulayMixer()
+    history: list[SCFStep] = []
+    while True:
+        began = time.perf_counter()
+        moment = total_spin if total_spin is not None or history else initial_spin
+        solution = solve(
+            H_in, overlap, system.n_electrons, smearing=smearing, width=width, spin_moment=moment
+        )
+        evaluation = system.evaluate(solution.D)
+        energies = evaluation.energies.with_entropy(solution.entropy_energy)
+        R = evaluation.H - H_in
+        error = residual_energy(solution, R)
+        step = SCFStep(
+            step=len(history) + 1,
+            energy=energies.total,
+            energy_change=energies.total - history[-1].energy if history else error,
+            residual=R.max_abs(),
+            residual_rms=R.rms(),
+            energy_error=error,
+            magnetic_moment=solution.magnetic_moment,
+            seconds=time.perf_counter() - began,
+        )
+        history.append(step)
+        if callback is not None:
+            callback(step)
+        converged = abs(step.energy_change) < energy_tol and step.residual < residual_tol
+        if converged or len(history) == max_steps:
+            return SCFResult(system, solution, evaluation.H, R, energies, converged, tuple(history))
+        H_in = BlockMatrix(system.pattern, mixer.next(H_in.data, R.data))
+
+
+def _start(system: SystemLike, D0: BlockMatrix | None, H0: BlockMatrix | None) -> BlockMatrix:
+    """The first input Hamiltonian, with the system's number of spin components."""
+    if H0 is not None:
+        H = H0
+    elif D0 is not None:
+        H = system.evaluate(D0).H
+    else:
+        H = system.harris_hamiltonian()
+    if H.nspin == system.nspin:
+        return H
+    if H.nspin == 1:
+        return BlockMatrix(system.pattern, np.repeat(H.data, 2, axis=0))
+    raise ValueError("H0: expected nspin 1 for an unpolarised system, got 2")

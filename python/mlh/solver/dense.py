@@ -1,0 +1,270 @@
+"""Dense solver: H(k) C = S(k) C e at every k point, and the density matrices made from C.
+
+Density matrix of the states f_i, c_i at k (f includes the spin degeneracy), with the phases of BlockMatrix:
+
+    D_ij(R) = sum_k w_k Re[ conj(P_ij(k)) exp(2 pi i k.R) ],   P(k) = C f C^+,
+    W likewise with f e in place of f (energy-weighted), so that Tr D S = N_el and Tr D H = Tr W S.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh, lapack, solve_triangular
+
+from mlh.pattern import BlockMatrix, Pattern, pattern_index
+from mlh.solver.kpoints import KPoints, KPointsSpec, as_kpoints
+from mlh.solver.occupations import Occupations, Smearing, occupy
+
+FloatArray = NDArray[np.float64]
+
+MIN_RECIPROCAL_CONDITION = 1e-13
+"""Below this reciprocal condition number (1-norm) of S the eigenvalues lose all digits that matter."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OverlapFactor:
+    """Cholesky factors S(k) = L L^+ of the overlap, made once per geometry and reused by every step."""
+
+    pattern: Pattern
+    kpts: KPoints
+    lower: tuple[NDArray[Any], ...]
+    reciprocal_condition: float
+
+    @classmethod
+    def of(cls, S: BlockMatrix, kpts: KPointsSpec = None) -> OverlapFactor:
+        """Factorise S at every k point; an indefinite or ill-conditioned S is an error."""
+        points = as_kpoints(kpts)
+        factors, conditions = [], []
+        for k in points.points:
+            lower, rcond = _cholesky(_at(S, k), k)
+            factors.append(lower)
+            conditions.append(rcond)
+        return cls(S.pattern, points, tuple(factors), min(conditions))
+
+
+def _at(matrix: BlockMatrix, k: FloatArray, spin: int = 0) -> NDArray[Any]:
+    return matrix.to_dense(k if k.any() else None, spin)
+
+
+def _cholesky(S: NDArray[Any], k: FloatArray) -> tuple[NDArray[Any], float]:
+    """Lower Cholesky factor and reciprocal condition number (LAPACK potrf, pocon)."""
+    where = f"the overlap matrix at k = {np.array2string(k, precision=4)}"
+    potrf, pocon = (lapack.dpotrf, lapack.dpocon) if np.isrealobj(S) else (lapack.zpotrf, lapack.zpocon)
+    lower, info = potrf(S, lower=1, clean=1)
+    if info > 0:
+        raise ValueError(
+            f"S: {where} is not positive definite (leading minor {info}): "
+            "atoms too close to each other, or linearly dependent orbitals"
+        )
+    rcond, _ = pocon(lower, float(np.linalg.norm(S, 1)), uplo="L")
+    if rcond < MIN_RECIPROCAL_CONDITION:
+        raise ValueError(
+            f"S: {where} is ill-conditioned: expected a reciprocal condition number above "
+            f"{MIN_RECIPROCAL_CONDITION:.0e}, got {rcond:.1e}; use fewer or less extended orbitals"
+        )
+    return lower, float(rcond)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Solution:
+    """Eigenstates, occupations and density matrices.
+
+    D, W: BlockMatrix (nspin). eigenvalues, occupations: (nspin, nk, norb), Hartree; occupations run to 2
+    (unpolarised) or 1. fermi_levels: (nspin,), Hartree. entropy_energy: -T S, Hartree.
+    coefficients[spin][k]: (norb, norb), columns c_i with C^+ S C = 1.
+    """
+
+    D: BlockMatrix
+    W: BlockMatrix
+    kpts: KPoints
+    eigenvalues: FloatArray
+    occupations: FloatArray
+    fermi_levels: FloatArray
+    entropy_energy: float
+    coefficients: tuple[tuple[NDArray[Any], ...], ...]
+
+    @property
+    def nspin(self) -> int:
+        return int(self.eigenvalues.shape[0])
+
+    @property
+    def degeneracy(self) -> int:
+        """Electrons that one full state holds."""
+        return 3 - self.nspin
+
+    @property
+    def fermi_level(self) -> float:
+        """Fermi level (the higher one when a fixed moment gives two), Hartree."""
+        return float(self.fermi_levels.max())
+
+    @property
+    def homo(self) -> float:
+        """Highest level that is at least half full, Hartree."""
+        return float(self.eigenvalues[self.occupations > 0.5 * self.degeneracy].max(initial=-np.inf))
+
+    @property
+    def lumo(self) -> float:
+        """Lowest level that is less than half full, Hartree (infinite when every level is full)."""
+        return float(self.eigenvalues[self.occupations <= 0.5 * self.degeneracy].min(initial=np.inf))
+
+    @property
+    def gap(self) -> float:
+        """lumo - homo, Hartree; negative when integer occupations were forced on overlapping bands."""
+        return self.lumo - self.homo
+
+    @property
+    def magnetic_moment(self) -> float:
+        """N_up - N_down per cell; 0 for an unpolarised calculation."""
+        if self.nspin == 1:
+            return 0.0
+        electrons = np.einsum("skb,k->s", self.occupations, self.kpts.weights)
+        return float(electrons[0] - electrons[1])
+
+    @property
+    def band_energy(self) -> float:
+        """sum_k w_k f e = Tr D H_in = Tr W S, Hartree."""
+        return float(np.einsum("skb,skb,k->", self.occupations, self.eigenvalues, self.kpts.weights))
+
+
+def solve(
+    H: BlockMatrix,
+    S: BlockMatrix | OverlapFactor,
+    n_electrons: float,
+    *,
+    kpts: KPointsSpec = None,
+    smearing: Smearing = "none",
+    width: float = 0.0,
+    spin_moment: float | None = None,
+    method: Literal["dense"] = "dense",
+) -> Solution:
+    """Solve H C = S C e and fill the states with `n_electrons` per cell.
+
+    H: nspin 1 or 2, Hartree. S: the overlap, or its `OverlapFactor` (then `kpts` is taken from it).
+    kpts: None (Gamma), (n1, n2, n3), {"size": ..., "gamma": ...} or KPoints. width: Hartree.
+    spin_moment: N_up - N_down held fixed (nspin 2 only); None lets both spins share one Fermi level.
+    """
+    if method != "dense":
+        raise ValueError(f"method: expected 'dense', got {method!r}")
+    factor = S if isinstance(S, OverlapFactor) else OverlapFactor.of(S, kpts)
+    points = factor.kpts
+    if isinstance(S, OverlapFactor) and kpts is not None:
+        asked = as_kpoints(kpts)
+        if not np.array_equal(asked.points, points.points):
+            raise ValueError("kpts: expected the k points of the OverlapFactor, got others")
+    levels, states = [], []
+    for spin in range(H.nspin):
+        pairs = [_eigenstates(_at(H, k, spin), lower) for k, lower in zip(points.points, factor.lower)]
+        levels.append([e for e, _ in pairs])
+        states.append(tuple(c for _, c in pairs))
+    eigenvalues = np.array(levels)
+    filled: Occupations = occupy(eigenvalues, points.weights, n_electrons, smearing, width, spin_moment)
+    coefficients = tuple(states)
+    pattern = H.pattern
+    f = filled.values
+    return Solution(
+        D=_density_matrix(pattern, points, coefficients, f),
+        W=_density_matrix(pattern, points, coefficients, f, f * eigenvalues),
+        kpts=points,
+        eigenvalues=eigenvalues,
+        occupations=f,
+        fermi_levels=filled.fermi_levels,
+        entropy_energy=filled.entropy_energy,
+        coefficients=coefficients,
+    )
+
+
+def _eigenstates(H: NDArray[Any], lower: NDArray[Any]) -> tuple[FloatArray, NDArray[Any]]:
+    """Reduce with S = L L^+ to L^-1 H L^-+ z = e z; c = L^-+ z. Complex when either matrix is."""
+    complex_path = np.iscomplexobj(H) or np.iscomplexobj(lower)
+    if complex_path:
+        reduced, info = lapack.zhegst(H.astype(complex), lower.astype(complex), itype=1, lower=1)
+    else:
+        reduced, info = lapack.dsygst(H, lower, itype=1, lower=1)
+    if info != 0:
+        raise RuntimeError(f"LAPACK sygst/hegst failed with info = {info}")
+    values, z = eigh(reduced, lower=True, driver="evd", overwrite_a=True, check_finite=True)
+    return values, solve_triangular(lower, z, trans=2 if complex_path else 1, lower=True, check_finite=False)
+
+
+def _density_matrix(
+    pattern: Pattern,
+    kpts: KPoints,
+    coefficients: tuple[tuple[NDArray[Any], ...], ...],
+    occupations: FloatArray,
+    factors: FloatArray | None = None,
+) -> BlockMatrix:
+    """sum_i x_i c_i c_i^+ in blocks, x = factors (default: the occupations); empty states are skipped."""
+    index = pattern_index(pattern)
+    x_all = occupations if factors is None else factors
+    cells = np.asarray(pattern.cell)
+    data = np.zeros((len(coefficients), pattern.nnz))
+    for spin, per_k in enumerate(coefficients):
+        for k, (point, weight) in enumerate(zip(kpts.points, kpts.weights)):
+            used = occupations[spin, k] > 0.0
+            c = per_k[k][:, used]
+            dense = (c * (weight * x_all[spin, k, used])) @ c.conj().T
+            data[spin] += _blocks(dense, point, index.flat, index.pair, cells)
+    return BlockMatrix(pattern, data)
+
+
+def _blocks(
+    dense: NDArray[Any], k: FloatArray, flat: NDArray[np.int64], pair: NDArray[np.int64], cells: NDArray[Any]
+) -> FloatArray:
+    """Re[conj(P(k))_ij exp(2 pi i k.R)] for every stored element."""
+    values = dense.ravel()[flat]
+    if not k.any():
+        return np.asarray(values.real, dtype=np.float64)
+    phase = np.exp(2j * np.pi * (cells @ k))[pair]
+    return np.asarray((values.conj() * phase).real, dtype=np.float64)
+
+
+def projected_w(solution: Solution, H: BlockMatrix) -> BlockMatrix:
+    """W = D H D / g with H = H[D] in place of the Hamiltonian that made D (g = 2 unpolarised, 1 per spin).
+
+    With fractional occupations, W = C sqrt(f) (C^+ H C) sqrt(f) C^+, which is the same for full states. At
+    self-consistency it equals the energy-weighted density matrix; with a predicted Hamiltonian it is the
+    one that keeps the orbitals orthonormal while the energy is that of H[D].
+    """
+    pattern = H.pattern
+    index = pattern_index(pattern)
+    cells = np.asarray(pattern.cell)
+    data = np.zeros((solution.nspin, pattern.nnz))
+    for spin in range(solution.nspin):
+        for k, (point, weight) in enumerate(zip(solution.kpts.points, solution.kpts.weights)):
+            f = solution.occupations[spin, k]
+            used = f > 0.0
+            c = solution.coefficients[spin][k][:, used]
+            projected = c.conj().T @ _at(H, point, spin) @ c
+            c = c * np.sqrt(weight * f[used])
+            data[spin] += _blocks(c @ projected @ c.conj().T, point, index.flat, index.pair, cells)
+    return BlockMatrix(pattern, data)
+
+
+def residual_energy(solution: Solution, residual: BlockMatrix) -> float:
+    """Second-order estimate of E[D] - E_ground from R = H[D] - H_in, Hartree (zero or positive).
+
+    With chi0 the response of D to its Hamiltonian, E[D] - E_ground = 1/2 Tr[(chi0 x) R] where x = H_in - H_sc
+    and R = -(1 - K chi0) x, K = dH/dD. Leaving out the screening K chi0 gives x = -R and
+
+        -1/2 Tr[(chi0 R) R] = sum_k w_k sum_{i<a} (f_i - f_a) |R_ia|^2 / (e_a - e_i),   R_ia = c_i^+ R c_a.
+
+    Where the Hartree term dominates K, K chi0 < 0 and the estimate is too large by about the dielectric
+    constant: it is an upper bound of the error in practice.
+    """
+    total = 0.0
+    for spin in range(solution.nspin):
+        for k, (point, weight) in enumerate(zip(solution.kpts.points, solution.kpts.weights)):
+            c = solution.coefficients[spin][k]
+            e, f = solution.eigenvalues[spin, k], solution.occupations[spin, k]
+            occupied = f > 1e-12
+            squared = np.abs(c[:, occupied].conj().T @ _at(residual, point, spin) @ c) ** 2
+            df = f[occupied][:, None] - f[None, :]
+            de = e[None, :] - e[occupied][:, None]
+            # Each pair once: from the state that holds more; pairs of equal filling do not respond.
+            pairs = (df > 1e-12) & (np.abs(de) > 1e-12)
+            total += weight * float(np.sum(squared[pairs] * df[pairs] / de[pairs]))
+    return total

@@ -1,0 +1,28 @@
+"""Where structures come from: crystals, files, strains, rattles and point defects."""
+
+from __future__ import annotations
+
+from mlh.structures.crystals import CRYSTALS, CrystalData, crystal, inequivalent_sites
+from mlh.structures.defects import host_to_defect_index, point_defect, select_sites, vacancies
+from mlh.structures.files import load_structure, read_frames, structure_hash, write_structure
+from mlh.structures.rattle import deform, random_strain, rattle, scale_volume, strain
+
+__all__ = [
+    "CRYSTALS",
+    "CrystalData",
+    "crystal",
+    "deform",
+    "host_to_defect_index",
+    "inequivalent_sites",
+    "load_structure",
+    "point_defect",
+    "random_strain",
+    "rattle",
+    "read_frames",
+    "scale_volume",
+    "select_sites",
+    "strain",
+    "structure_hash",
+    "vacancies",
+    "write_structure",
+]

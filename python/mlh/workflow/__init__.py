@@ -1,0 +1,1 @@
+"""Sequences of calculations: relaxation, defects, data sets, the demonstration."""

@@ -1,0 +1,170 @@
+"""Build a data set: run what is not finished yet, set failures aside, merge into one HDF5 file.
+
+`PATH` is the data set, `PATH.jobs/` the folder of its calculations (see `dataset_jobs`). Jobs are
+named by their content, so a build that was interrupted, killed or extended by more sources goes on
+from what is there.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlh.workflow.dataset_config import DatasetConfig
+from mlh.workflow.dataset_jobs import JobFolder, JobRunner, clear_leftovers
+from mlh.workflow.dataset_plan import DatasetJob, plan
+from mlh.workflow.labels import DFTLabeller, Label, Labeller, load_labels
+from mlh.workflow.pool import Event, run_jobs
+
+Store = Callable[[Path, DatasetConfig, Iterable[tuple[Label, dict[str, Any]]]], int]
+
+
+@dataclass(frozen=True)
+class BuildProgress:
+    """Where a build stands; `fraction` counts the expected cost, not the jobs."""
+
+    n_jobs: int
+    finished: int
+    failed: int
+    fraction: float
+    seconds_left: float | None
+    message: str
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """Outcome of a build; `failed` maps the jobs set aside to their reasons."""
+
+    path: Path
+    n_jobs: int
+    n_samples: int
+    failed: Mapping[str, str]
+    seconds: float
+
+
+def build_dataset(
+    config: DatasetConfig,
+    path: str | os.PathLike[str],
+    *,
+    labeller: Labeller | None = None,
+    store: Store | None = None,
+    processes: int = 2,
+    threads: int = 1,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    on_progress: Callable[[BuildProgress], None] | None = None,
+) -> BuildReport:
+    """Calculate all labels of `config` and write the data set `path` (a new file, or `overwrite`).
+
+    Only converged calculations are stored. Raises RuntimeError when no job succeeded.
+    """
+    start = time.perf_counter()
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target}: exists; choose another name or overwrite it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    jobs = plan(config)
+    folder = JobFolder(target.with_name(target.name + ".jobs"))
+    with folder.locked():
+        clear_leftovers(folder.path)
+        _save_config(folder, config)
+        tracker = _Tracker(jobs, folder, on_progress)
+        _run(jobs, folder, labeller or DFTLabeller(), processes, threads, retry_failed, tracker)
+        tracker.report("writing the data set")
+        n_samples = (store or store_hdf5)(target, config, finished_labels(jobs, folder))
+    failed = {job.id: folder.reason(job) for job in jobs if not folder.finished(job).exists()}
+    if n_samples == 0:
+        first = next(iter(failed.values()), "no job")
+        raise RuntimeError(f"{target}: no calculation succeeded (first reason: {first})")
+    return BuildReport(target, len(jobs), n_samples, failed, time.perf_counter() - start)
+
+
+def finished_labels(jobs: Sequence[DatasetJob], folder: JobFolder) -> Iterator[tuple[Label, dict[str, Any]]]:
+    """All labels of the finished jobs in the order of the plan, with their records."""
+    for job in jobs:
+        if folder.finished(job).exists():
+            labels, records = load_labels(folder.finished(job))
+            for label, record in zip(labels, records, strict=True):
+                yield label, {**record, "job": job.id, "kpts": list(job.engine.kpts)}
+
+
+def _run(
+    jobs: Sequence[DatasetJob],
+    folder: JobFolder,
+    labeller: Labeller,
+    processes: int,
+    threads: int,
+    retry_failed: bool,
+    tracker: _Tracker,
+) -> None:
+    if retry_failed:
+        for job in jobs:
+            folder.failed(job).unlink(missing_ok=True)
+    todo = [job for job in jobs if not folder.finished(job).exists() and not folder.failed(job).exists()]
+    # Long jobs first, so that the end of the build does not wait for one relaxation.
+    todo.sort(key=lambda job: -job.cost)
+    tracker.report(f"{len(jobs) - len(todo)} of {len(jobs)} calculations are there already")
+    for event in run_jobs(JobRunner(labeller, folder), todo, processes, threads):
+        if event.kind == "failed":
+            folder.set_aside(event.job, str(event.value), event.details)
+        tracker.update(event)
+
+
+def _save_config(folder: JobFolder, config: DatasetConfig) -> None:
+    """The resolved configuration beside the calculations."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    (folder.path / "config.yaml").write_text(text, encoding="utf-8")
+
+
+class _Tracker:
+    """Counts jobs and expected cost, and estimates the time left from the cost done in this run."""
+
+    def __init__(
+        self,
+        jobs: Sequence[DatasetJob],
+        folder: JobFolder,
+        on_progress: Callable[[BuildProgress], None] | None,
+    ) -> None:
+        self._on_progress = on_progress
+        self._total = sum(job.cost for job in jobs)
+        self._n_jobs = len(jobs)
+        ended = [job for job in jobs if folder.finished(job).exists() or folder.failed(job).exists()]
+        self._finished = sum(folder.finished(job).exists() for job in ended)
+        self._failed = len(ended) - self._finished
+        self._cost = self._before = sum(job.cost for job in ended)
+        self._part: dict[str, float] = {}
+        self._start = time.perf_counter()
+
+    def update(self, event: Event[DatasetJob]) -> None:
+        job = event.job
+        if event.kind == "progress":
+            self._part[job.id] = job.cost * min(1.0, float(event.value) / job.n_calculations)
+            self.report(f"{job.id}: {event.value} geometries")
+            return
+        if event.kind in ("done", "failed"):
+            self._part.pop(job.id, None)
+            self._cost += job.cost
+            self._finished += event.kind == "done"
+            self._failed += event.kind == "failed"
+        outcome = {"started": "started", "done": "done", "failed": f"SET ASIDE: {event.value}"}
+        self.report(f"{job.id}: {outcome[event.kind]}")
+
+    def report(self, message: str) -> None:
+        if self._on_progress is None:
+            return
+        done = self._cost + sum(self._part.values())
+        elapsed = time.perf_counter() - self._start
+        worked = done - self._before
+        left = elapsed * (self._total - done) / worked if worked > 0.0 else None
+        fraction = done / self._total if self._total else 1.0
+        self._on_progress(BuildProgress(self._n_jobs, self._finished, self._failed, fraction, left, message))
+
+
+def store_hdf5(path: Path, config: DatasetConfig, labels: Iterable[tuple[Label, dict[str, Any]]]) -> int:
+    raise NotImplementedError

@@ -1,0 +1,136 @@
+"""Which engine gives energies and forces: the embedded DFT, or a model. Built from plain settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlh.calculators import DFTCalculator, MLHCalculator
+from mlh.pseudo.library import cache_folder, load_basis
+from mlh.species import Basis
+from mlh.workflow.references import Reference, diatomic_reference
+from mlh.workflow.relax import StepCallback
+
+KPoints = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class DFTEngine:
+    """Settings of the embedded DFT engine; `basis` is the name of an embedded set or a Basis."""
+
+    basis: str | Basis = "gth-pbe"
+    cutoff_ry: float = 200.0
+    kpts: KPoints = (1, 1, 1)
+    xc: str = "PBE"
+
+    @property
+    def kind(self) -> str:
+        """Short name for titles."""
+        return "DFT"
+
+    def calculator(self, **options: Any) -> DFTCalculator:
+        """A fresh calculator; `options` (spin, total_moment, ...) are passed on."""
+        return DFTCalculator(
+            basis=self.basis, cutoff_ry=self.cutoff_ry, kpts=self.kpts, xc=self.xc, **options
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for summaries and for refusing to resume with other settings."""
+        basis = self.basis if isinstance(self.basis, str) else self.basis.fingerprint
+        return {
+            "kind": "dft",
+            "basis": basis,
+            "cutoff_ry": self.cutoff_ry,
+            "kpts": list(self.kpts),
+            "xc": self.xc,
+        }
+
+    def subset(self, elements: Sequence[str]) -> Basis:
+        """The basis of some elements only."""
+        basis = load_basis(self.basis) if isinstance(self.basis, str) else self.basis
+        return basis.subset(elements)
+
+
+@dataclass(frozen=True)
+class ModelEngine:
+    """A model file or the name of a shipped model, and how many self-consistency steps refine it."""
+
+    model: str
+    refine: int = 0
+    kpts: KPoints = (1, 1, 1)
+
+    @property
+    def kind(self) -> str:
+        """Short name for titles."""
+        return "MLH"
+
+    def calculator(self) -> MLHCalculator:
+        """A fresh calculator with the model loaded."""
+        return MLHCalculator(self.model, refine=self.refine, kpts=self.kpts)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values; the model by its resolved path if it is a file."""
+        path = Path(self.model)
+        return {
+            "kind": "model",
+            "model": str(path.resolve()) if path.exists() else self.model,
+            "refine": self.refine,
+            "kpts": list(self.kpts),
+        }
+
+
+Engine = DFTEngine | ModelEngine
+
+
+def choose_engine(
+    model: str | None,
+    dft: bool,
+    *,
+    refine: int = 0,
+    basis: str = "gth-pbe",
+    cutoff_ry: float = 200.0,
+    kpts: KPoints = (1, 1, 1),
+    xc: str = "PBE",
+) -> Engine:
+    """The engine of a command line: exactly one of a model and DFT."""
+    if (model is None) == (not dft):
+        raise ValueError("engine: expected exactly one of --model MODEL and --dft")
+    if model is not None:
+        return ModelEngine(model, refine, kpts)
+    if refine:
+        raise ValueError("refine: expected together with --model; DFT is self-consistent already")
+    return DFTEngine(basis, cutoff_ry, kpts, xc)
+
+
+def dft_engine_of(engine: Engine) -> DFTEngine:
+    """The DFT engine at the level of theory of a model: its basis, grid cutoff and functional."""
+    if isinstance(engine, DFTEngine):
+        return engine
+    calculator = engine.calculator()
+    model = calculator.model
+    return DFTEngine(model.basis, calculator.cutoff_ry, engine.kpts, model.xc)
+
+
+def reference_energies(
+    elements: Sequence[str],
+    engine: DFTEngine,
+    *,
+    cache: Path | None = None,
+    fmax: float = 0.02,
+    on_step: StepCallback | None = None,
+) -> dict[str, Reference]:
+    """E_i per atom of each element in its gas, by DFT; kept in `cache` (default: mlh's cache folder)."""
+    folder = cache_folder() / "references" if cache is None else cache
+    found: dict[str, Reference] = {}
+    for element in elements:
+        basis = engine.subset([element])
+        settings = {"basis": basis.fingerprint, "cutoff_ry": engine.cutoff_ry, "xc": engine.xc}
+        molecule = DFTEngine(basis, engine.cutoff_ry, (1, 1, 1), engine.xc)
+
+        def make(unpaired: int, molecule: DFTEngine = molecule) -> DFTCalculator:
+            return molecule.calculator(spin=True, total_moment=float(unpaired))
+
+        found[element] = diatomic_reference(element, make, settings, cache=folder, fmax=fmax, on_step=on_step)
+    return found

@@ -1,0 +1,156 @@
+"""Worker processes for long, independent calculations.
+
+Each worker is a fresh interpreter with its own number of threads. A worker that dies (out of
+memory, a crash in compiled code) costs its current job, which is reported as failed, and is
+replaced; the others go on. Workers ignore Ctrl-C, the parent stops them; when the parent is
+killed they finish their job, find the pipe closed and end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, Generic, Literal, TypeVar
+
+Job = TypeVar("Job")
+_CONTEXT = multiprocessing.get_context("spawn")  # fork would copy the threads of BLAS and OpenMP half alive
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Event(Generic[Job]):
+    """What a worker reports: `value` is the progress, the returned value, or the reason of the failure."""
+
+    kind: Literal["started", "progress", "done", "failed"]
+    job: Job
+    value: Any = None
+    details: str = ""
+
+
+ProgressFunction = Callable[[Any], None]
+
+
+def run_jobs(
+    function: Callable[[Job, ProgressFunction], Any],
+    jobs: Sequence[Job],
+    processes: int = 2,
+    threads: int = 1,
+) -> Iterator[Event[Job]]:
+    """Run `function(job, progress)` for every job in worker processes; yields events as they come.
+
+    Function, jobs and returned values must be picklable; `progress(value)` sends a progress event.
+    Closing the iterator (or Ctrl-C in the parent) stops all workers at once.
+    """
+    if processes < 1 or threads < 1:
+        raise ValueError(f"processes, threads: expected at least 1, got {processes}, {threads}")
+    waiting = list(reversed(jobs))
+    workers: list[_Worker[Job]] = []
+    try:
+        while waiting or any(worker.job is not None for worker in workers):
+            while waiting and len(workers) < processes:
+                workers.append(_Worker(function, threads))
+            for worker in workers:
+                if worker.job is None and waiting:
+                    worker.send(waiting.pop())
+                    yield Event("started", worker.current)
+            busy = [worker for worker in workers if worker.job is not None]
+            ready = wait([worker.pipe for worker in busy] + [worker.process.sentinel for worker in busy])
+            for worker in busy:
+                if worker.pipe in ready or worker.process.sentinel in ready:
+                    yield worker.receive()
+            workers = [worker for worker in workers if worker.alive]
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+class _Worker(Generic[Job]):
+    """The parent's side of one worker process."""
+
+    def __init__(self, function: Callable[[Job, ProgressFunction], Any], threads: int) -> None:
+        self.pipe, child = _CONTEXT.Pipe()
+        self.process: SpawnProcess = _CONTEXT.Process(target=_serve, args=(function, child), daemon=True)
+        self.job: Job | None = None
+        self.alive = True
+        with _environment({name: str(threads) for name in _THREAD_VARIABLES}):
+            self.process.start()
+        child.close()
+
+    @property
+    def current(self) -> Job:
+        if self.job is None:
+            raise RuntimeError("worker: expected a job, got none")
+        return self.job
+
+    def send(self, job: Job) -> None:
+        self.job = job
+        # A worker that died between two jobs is noticed by the next receive.
+        with contextlib.suppress(BrokenPipeError):
+            self.pipe.send(job)
+
+    def receive(self) -> Event[Job]:
+        job = self.current
+        try:
+            if self.pipe.poll():
+                kind, value, details = self.pipe.recv()
+                if kind != "progress":
+                    self.job = None
+                return Event(kind, job, value, details)
+        except (EOFError, OSError):
+            pass
+        self.process.join()
+        self.alive, self.job = False, None
+        return Event("failed", job, f"worker process ended with exit code {self.process.exitcode}")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.join(5.0)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.pipe.close()
+
+
+def _serve(function: Callable[[Job, ProgressFunction], Any], pipe: Connection) -> None:
+    """The worker's side: one job after another until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def progress(value: Any) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the parent was killed: finish the job, then end
+            pipe.send(("progress", value, ""))
+
+    while True:
+        try:
+            job = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            message = ("done", function(job, progress), "")
+        except Exception as error:
+            message = ("failed", f"{type(error).__name__}: {error}", traceback.format_exc())
+        try:
+            pipe.send(message)
+        except BrokenPipeError:
+            return
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Environment variables for the processes started inside."""
+    saved = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in saved.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

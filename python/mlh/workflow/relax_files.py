@@ -1,0 +1,176 @@
+"""A relaxation in a folder: trajectory, relaxed structure and summary, safe to interrupt and resume.
+
+FOLDER/trajectory.extxyz   every geometry, written as it is calculated (REF_energy, REF_forces)
+FOLDER/relaxed.extxyz      the last geometry, once the relaxation has ended
+FOLDER/relax.json          what was relaxed and how; status running, converged, unconverged,
+                           interrupted or failed
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ase
+import numpy as np
+from ase.calculators.calculator import Calculator
+
+from mlh.structures.files import append_frame, read_frames, structure_hash, with_labels, write_structure
+from mlh.workflow.relax import RelaxResult, RelaxSettings, RelaxStep, StepCallback, relax
+
+TRAJECTORY, RELAXED, SUMMARY = "trajectory.extxyz", "relaxed.extxyz", "relax.json"
+
+
+def run_relaxation(
+    atoms: ase.Atoms,
+    calculator: Calculator,
+    folder: str | os.PathLike[str],
+    settings: RelaxSettings | None = None,
+    *,
+    engine: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_step: StepCallback | None = None,
+) -> RelaxResult:
+    """Relax `atoms` in `folder`. `engine` describes the calculator; resuming with another is refused.
+
+    Neither `resume` nor `overwrite`: an existing relaxation in the folder is an error.
+    """
+    settings = settings or RelaxSettings()
+    target = Path(folder)
+    identity = {
+        "structure_hash": structure_hash(atoms),
+        "formula": atoms.get_chemical_formula(),
+        "engine": dict(engine or {}),
+        "optimizer": settings.optimizer,
+        "max_displacement": settings.max_displacement,
+        "stall_steps": settings.stall_steps,
+    }
+    replay = _prepare(target, identity, resume=resume, overwrite=overwrite)
+
+    def record(step: RelaxStep, work: ase.Atoms) -> None:
+        append_frame(target / TRAJECTORY, _frame(step, work))
+        if on_step is not None:
+            on_step(step, work)
+
+    _write_summary(target, {"status": "running", **identity, "fmax_target": settings.fmax})
+    try:
+        result = relax(atoms, calculator, settings, on_step=record, replay=replay)
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        message = f"{type(error).__name__}: {error}"
+        _write_summary(
+            target, {"status": status, "reason": message, **identity, "fmax_target": settings.fmax}
+        )
+        raise
+    # What the file holds, digit for digit: whatever is made from the result has the same fingerprint
+    # whether the relaxation was calculated now or read back.
+    result.atoms.set_positions(np.round(result.atoms.positions, 8), apply_constraint=False)
+    write_structure(target / RELAXED, _frame(result.steps[-1], result.atoms))
+    _write_summary(target, {**identity, **summary(result)})
+    return result
+
+
+def summary(result: RelaxResult) -> dict[str, Any]:
+    """What a script wants to know of a relaxation; eV, Angstrom, seconds."""
+    return {
+        "status": "converged" if result.converged else "unconverged",
+        "fmax_target": result.settings.fmax,
+        "fmax": result.fmax,
+        "energy": result.energy,
+        "initial_energy": result.steps[0].energy,
+        "steps": len(result.steps) - 1,
+        "max_steps": result.settings.max_steps,
+        "residual": result.steps[-1].residual,
+        "seconds": result.seconds,
+        "units": {"energy": "eV", "fmax": "eV/Angstrom", "residual": "as the calculator reports it"},
+    }
+
+
+def read_steps(trajectory: str | os.PathLike[str]) -> tuple[RelaxStep, ...]:
+    """The recorded steps of a trajectory file."""
+    return tuple(_step(frame) for frame in read_frames(trajectory))
+
+
+def _prepare(
+    target: Path, identity: Mapping[str, Any], *, resume: bool, overwrite: bool
+) -> tuple[RelaxStep, ...]:
+    """Create or clear the folder, or read back what an earlier run recorded."""
+    if resume and overwrite:
+        raise ValueError("run_relaxation: expected one of resume and overwrite, got both")
+    existing = [name for name in (TRAJECTORY, RELAXED, SUMMARY) if (target / name).exists()]
+    if existing and not (resume or overwrite):
+        raise FileExistsError(
+            f"{target}: holds a relaxation already ({', '.join(existing)}); resume it, overwrite it or "
+            "choose another folder"
+        )
+    target.mkdir(parents=True, exist_ok=True)
+    if overwrite or not existing:
+        for name in existing:
+            (target / name).unlink()
+        return ()
+    if (target / SUMMARY).exists():
+        _require_same(json.loads((target / SUMMARY).read_text(encoding="utf-8")), identity, target)
+    if not (target / TRAJECTORY).exists():
+        return ()
+    frames = read_frames(target / TRAJECTORY)
+    # Written back at once: a last frame that a kill cut off would spoil everything appended after it.
+    if frames:
+        write_structure(target / TRAJECTORY, frames)
+    else:
+        (target / TRAJECTORY).unlink()
+    with contextlib.suppress(FileNotFoundError):
+        (target / RELAXED).unlink()
+    return tuple(_step(frame) for frame in frames)
+
+
+def _require_same(stored: Mapping[str, Any], identity: Mapping[str, Any], target: Path) -> None:
+    """Refuse to continue a relaxation of something else, with the difference."""
+    different = [
+        f"{key}: there {stored.get(key)!r}, now {value!r}"
+        for key, value in json.loads(json.dumps(identity)).items()
+        if stored.get(key) != value
+    ]
+    if different:
+        raise ValueError(f"{target}: cannot resume another relaxation ({'; '.join(different)})")
+
+
+def _frame(step: RelaxStep, atoms: ase.Atoms) -> ase.Atoms:
+    info: dict[str, object] = {
+        "step": step.step,
+        "fmax": step.fmax,
+        "optimizer": step.optimizer,
+        "seconds": step.seconds,
+    }
+    if step.residual is not None:
+        info["residual"] = step.residual
+    return with_labels(atoms, step.energy, step.forces, info)
+
+
+def _step(frame: ase.Atoms) -> RelaxStep:
+    residual = frame.info.get("residual")
+    return RelaxStep(
+        step=int(frame.info["step"]),
+        energy=float(frame.info["REF_energy"]),
+        fmax=float(frame.info["fmax"]),
+        residual=None if residual is None else float(residual),
+        optimizer=str(frame.info["optimizer"]),
+        seconds=float(frame.info["seconds"]),
+        positions=frame.get_positions(),
+        forces=np.asarray(frame.arrays["REF_forces"], dtype=float),
+    )
+
+
+def _write_summary(target: Path, content: Mapping[str, Any]) -> None:
+    write_json(target / SUMMARY, content)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON in one move, so that no reader sees half a file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

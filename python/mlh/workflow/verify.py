@@ -1,0 +1,173 @@
+"""A model against DFT at the same geometry: Hamiltonian, energy, forces, wall time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import ase
+import numpy as np
+from numpy.typing import NDArray
+
+from mlh.calculators import DFTCalculator, MLHCalculator
+from mlh.pattern import BlockMatrix
+from mlh.units import HARTREE_EV
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class HamiltonianErrors:
+    """Mean absolute error over all stored elements of H (eV), as predicted and after the best H -> H + c S.
+
+    c S changes no eigenvector and shifts all levels by c, so the aligned error is what the physics sees.
+    """
+
+    mae: float
+    mae_aligned: float
+    shift: float
+    largest: float
+    mean_abs_correction: float  # mean |H - H0| of DFT: the size of what is learned
+
+
+@dataclass(frozen=True)
+class PointComparison:
+    """Model minus DFT at one geometry; eV, eV/Angstrom, seconds."""
+
+    label: str
+    n_atoms: int
+    hamiltonian: HamiltonianErrors
+    energy_error: float
+    energy_error_estimate: float
+    forces_model: FloatArray
+    forces_dft: FloatArray
+    residual: float
+    seconds_model: float
+    seconds_dft: float
+    scf_steps: int
+
+    @property
+    def energy_error_per_atom(self) -> float:
+        """eV per atom."""
+        return self.energy_error / self.n_atoms
+
+    @property
+    def force_mae(self) -> float:
+        """Mean |dF| over all components, eV/Angstrom."""
+        return float(np.abs(self.forces_model - self.forces_dft).mean())
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "label": self.label,
+            "n_atoms": self.n_atoms,
+            "hamiltonian": asdict(self.hamiltonian),
+            "energy_error": self.energy_error,
+            "energy_error_per_atom": self.energy_error_per_atom,
+            "energy_error_estimate": self.energy_error_estimate,
+            "force_mae": self.force_mae,
+            "force_largest_error": float(np.abs(self.forces_model - self.forces_dft).max()),
+            "residual": self.residual,
+            "seconds_model": self.seconds_model,
+            "seconds_dft": self.seconds_dft,
+            "scf_steps": self.scf_steps,
+            "units": "eV, eV/Angstrom, seconds",
+        }
+
+
+def compare_at(
+    atoms: ase.Atoms, model: MLHCalculator, dft: DFTCalculator, label: str = ""
+) -> PointComparison:
+    """Evaluate both calculators at one geometry.
+
+    DFT starts from the Harris Hamiltonian, so that its time is that of a calculation from nothing.
+    """
+    n_atoms = len(atoms)
+    energy_model, forces_model, seconds_model = _evaluate(atoms, model)
+    fresh_dft = _fresh(dft)
+    energy_dft, forces_dft, seconds_dft = _evaluate(atoms, fresh_dft)
+    if model.predicted_dh is None or fresh_dft.result is None:
+        raise RuntimeError("compare_at: expected a predicted and a converged Hamiltonian, got none")
+    results: dict[str, Any] = model.results
+    target = fresh_dft.result.H - fresh_dft.system.harris_hamiltonian()
+    errors = hamiltonian_errors(model.predicted_dh, target, fresh_dft.system.overlap())
+    return PointComparison(
+        label=label,
+        n_atoms=n_atoms,
+        hamiltonian=errors,
+        energy_error=energy_model - energy_dft,
+        energy_error_estimate=float(results["energy_error"]),
+        forces_model=forces_model,
+        forces_dft=forces_dft,
+        residual=float(results["residual"]),
+        seconds_model=seconds_model,
+        seconds_dft=seconds_dft,
+        scf_steps=fresh_dft.result.n_steps,
+    )
+
+
+def hamiltonian_errors(
+    predicted: BlockMatrix, target: BlockMatrix, overlap: BlockMatrix
+) -> HamiltonianErrors:
+    """Errors of dH in eV; c = <dH_pred - dH, S> / <S, S> over all stored elements."""
+    if predicted.data.shape != target.data.shape or overlap.data.shape[1] != target.data.shape[1]:
+        raise ValueError(
+            f"hamiltonian: expected equal shapes, got {predicted.data.shape}, {target.data.shape} and "
+            f"{overlap.data.shape}"
+        )
+    if not np.array_equal(predicted.pattern.offset, target.pattern.offset):
+        raise ValueError("hamiltonian: expected matrices of the same Pattern")
+    difference = predicted.data - target.data
+    weights = np.broadcast_to(overlap.data, difference.shape)
+    shift = -float((difference * weights).sum() / (weights**2).sum())
+    return HamiltonianErrors(
+        mae=float(np.abs(difference).mean()) * HARTREE_EV,
+        mae_aligned=float(np.abs(difference + shift * weights).mean()) * HARTREE_EV,
+        shift=shift * HARTREE_EV,
+        largest=float(np.abs(difference).max()) * HARTREE_EV,
+        mean_abs_correction=float(np.abs(target.data).mean()) * HARTREE_EV,
+    )
+
+
+def summarize(points: Sequence[PointComparison]) -> dict[str, float]:
+    """Means over geometries; eV, eV/Angstrom, seconds."""
+    if not points:
+        raise ValueError("points: expected at least one comparison, got none")
+    return {
+        "hamiltonian_mae": _mean([point.hamiltonian.mae for point in points]),
+        "hamiltonian_mae_aligned": _mean([point.hamiltonian.mae_aligned for point in points]),
+        "energy_error_per_atom": _mean([abs(point.energy_error_per_atom) for point in points]),
+        "force_mae": _mean([point.force_mae for point in points]),
+        "seconds_model": _mean([point.seconds_model for point in points]),
+        "seconds_dft": _mean([point.seconds_dft for point in points]),
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+def _evaluate(atoms: ase.Atoms, calculator: MLHCalculator | DFTCalculator) -> tuple[float, FloatArray, float]:
+    """Energy (eV), forces (eV/Angstrom) and wall time (s)."""
+    calculator.reset()  # a result kept from the same geometry would make the time meaningless
+    plain = ase.Atoms(atoms.get_chemical_symbols(), atoms.positions, cell=atoms.cell[:], pbc=atoms.pbc)
+    start = time.perf_counter()
+    forces = np.asarray(calculator.get_property("forces", plain), dtype=np.float64)
+    energy = float(calculator.get_property("energy", plain))
+    return energy, forces, time.perf_counter() - start
+
+
+def _fresh(dft: DFTCalculator) -> DFTCalculator:
+    """The same settings without memory of an earlier geometry."""
+    return DFTCalculator(
+        basis=dft.basis,
+        cutoff_ry=dft.cutoff_ry,
+        kpts=dft.kpts,
+        xc=dft.xc,
+        energy_tol_ev=dft.energy_tol * HARTREE_EV,
+        residual_tol_ev=dft.residual_tol * HARTREE_EV,
+        max_scf_steps=dft.max_scf_steps,
+        restart=False,
+    )

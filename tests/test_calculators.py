@@ -1,0 +1,196 @@
+"""ASE calculators on small cells: forces, restarts, spin, models, boxes, errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.calculator import CalculatorSetupError, SCFError
+
+import mlh
+from mlh.calculators import DFTCalculator, MLHCalculator
+from mlh.pattern import BlockMatrix
+from mlh.pseudo.library import load_basis
+from mlh.solver import Solution
+from mlh.species import Basis
+from mlh.system import System
+from mlh.units import HARTREE_EV
+
+CUTOFF = 100.0  # Ry: coarse, so that the tests are quick; derivatives are exact at any cutoff
+TIGHT = {"cutoff_ry": CUTOFF, "energy_tol_ev": 1e-7, "residual_tol_ev": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def basis() -> Basis:
+    return load_basis("gth-pbe", elements=["H", "O", "Si"])
+
+
+@pytest.fixture
+def water() -> Atoms:
+    """Periodic water molecule in a small box, off any symmetric position."""
+    atoms = molecule("H2O")
+    atoms.set_cell([5.0, 5.5, 5.2])
+    atoms.pbc = True
+    atoms.positions += [1.31, 2.17, 2.73]
+    atoms.rattle(0.03, seed=1)
+    return atoms
+
+
+@dataclass(frozen=True)
+class ExactModel:
+    """Predicts the dH of a converged calculation, plus an error of a given size."""
+
+    basis: Basis
+    cutoff_ry: float = CUTOFF
+    xc: str = "PBE"
+    error: float = 0.0
+
+    def predict(self, system: System) -> BlockMatrix:
+        result = mlh.scf(system, energy_tol=1e-10, residual_tol=1e-7)
+        noise = np.random.default_rng(0).normal(size=result.H.data.shape)
+        error = BlockMatrix(system.pattern, self.error * noise).symmetrised()
+        return result.H - system.harris_hamiltonian() + error
+
+
+def test_dft_forces_are_the_gradient_of_the_energy(water, basis):
+    water.calc = DFTCalculator(basis, **TIGHT)
+    forces = water.get_forces()
+    step = 2e-3
+    for atom, axis in [(0, 1), (1, 2)]:
+        energies = []
+        for sign in (1, -1):
+            moved = water.copy()
+            moved.calc = DFTCalculator(basis, **TIGHT)
+            moved.positions[atom, axis] += sign * step
+            energies.append(moved.get_potential_energy(force_consistent=True))
+        numerical = -(energies[0] - energies[1]) / (2 * step)
+        assert forces[atom, axis] == pytest.approx(numerical, abs=1e-3)
+
+
+def test_results_and_units(water, basis):
+    calc = DFTCalculator(basis, cutoff_ry=CUTOFF)
+    water.calc = calc
+    energy = water.get_potential_energy()
+    assert "forces" not in calc.results
+    state = calc.result
+    water.get_forces()
+    assert calc.result is state, "the forces must reuse the converged state"
+    assert energy == pytest.approx(state.energies.total * HARTREE_EV)
+    assert calc.results["free_energy"] == pytest.approx(energy)
+    assert calc.results["eigenvalues"].shape == (1, 1, calc.system.n_orbitals)
+    assert calc.results["residual"] < calc.residual_tol * HARTREE_EV
+    assert 5.0 < state.solution.gap * HARTREE_EV < 10.0
+    homo, lumo = state.solution.homo, state.solution.lumo
+    assert homo * HARTREE_EV < calc.results["fermi_level"] < lumo * HARTREE_EV
+
+
+def test_a_trajectory_restarts_from_the_last_step(water, basis):
+    steps: list[int] = []
+    calc = DFTCalculator(basis, cutoff_ry=CUTOFF, on_scf_step=lambda s: steps.append(s.step))
+    water.calc = calc
+    water.get_potential_energy()
+    first = len(steps)
+    water.positions[1] += [0.01, 0.0, -0.01]
+    warm = water.get_potential_energy()
+    second = len(steps) - first
+    fresh = water.copy()
+    fresh.calc = DFTCalculator(basis, cutoff_ry=CUTOFF)
+    assert second < first
+    assert warm == pytest.approx(fresh.get_potential_energy(), abs=2e-5)
+
+
+def test_not_converging_raises_the_error_of_ase(water, basis):
+    water.calc = DFTCalculator(basis, cutoff_ry=CUTOFF, max_scf_steps=2)
+    with pytest.raises(SCFError, match="not converged in 2 steps.*expected below"):
+        water.get_potential_energy()
+    assert water.calc.results == {}
+
+
+def test_oxygen_molecule_is_a_triplet(basis):
+    atoms = molecule("O2")
+    atoms.set_cell(np.eye(3) * 6.0)
+    atoms.pbc = True
+    atoms.positions += 2.9
+    fixed = DFTCalculator(basis, cutoff_ry=CUTOFF, spin=True, total_moment=2)
+    free = DFTCalculator(basis, cutoff_ry=CUTOFF, spin=True)
+    closed = DFTCalculator(basis, cutoff_ry=CUTOFF, smearing_ev=0.01)
+    triplet = fixed.get_potential_energy(atoms)
+    assert fixed.results["magmom"] == pytest.approx(2.0)
+    atoms.set_initial_magnetic_moments([1.0, 1.0])
+    assert free.get_potential_energy(atoms) == pytest.approx(triplet, abs=1e-4)
+    assert free.results["magmom"] == pytest.approx(2.0)
+    assert closed.get_potential_energy(atoms) > triplet + 0.5
+    assert closed.results["free_energy"] < closed.results["energy"]
+
+
+def test_perfect_model_gives_the_dft_answer(water, basis):
+    reference = water.copy()
+    reference.calc = DFTCalculator(basis, **TIGHT)
+    water.calc = MLHCalculator(ExactModel(basis))
+    assert water.get_potential_energy() == pytest.approx(reference.get_potential_energy(), abs=1e-6)
+    np.testing.assert_allclose(water.get_forces(), reference.get_forces(), atol=1e-4)
+    assert water.calc.results["residual"] < 1e-4
+    assert water.calc.result.n_steps == 1
+
+
+def test_imperfect_model_is_variational_and_knows_its_error(water, basis):
+    reference = water.copy()
+    reference.calc = DFTCalculator(basis, **TIGHT)
+    exact = reference.get_potential_energy()
+    water.calc = MLHCalculator(ExactModel(basis, error=2e-3))
+    error = water.get_potential_energy() - exact
+    estimate = water.calc.results["energy_error"]
+    assert 1e-5 < error < estimate < 10 * error
+    rms, largest = water.calc.results["residual_rms"], water.calc.results["residual"]
+    assert 1e-3 < rms < largest
+
+    water.calc = MLHCalculator(ExactModel(basis, error=2e-3), refine=3)
+    refined = water.get_potential_energy() - exact
+    assert -1e-6 < refined < 0.1 * error
+    assert water.calc.results["residual"] < 0.5 * largest
+
+
+def test_model_refuses_elements_that_it_does_not_know(water):
+    calc = MLHCalculator(ExactModel(load_basis("gth-pbe", elements=["Si", "O"])))
+    with pytest.raises(CalculatorSetupError, match=r"elements that the model knows \(Si, O\), got H"):
+        calc.get_potential_energy(water)
+    with pytest.raises(ValueError, match="refine"):
+        MLHCalculator(calc.model, refine=-1)
+
+
+def test_missing_box_is_added_with_a_message_and_kept(basis, caplog):
+    atoms = molecule("H2O")
+    calc = DFTCalculator(basis, cutoff_ry=60.0)
+    with caplog.at_level("WARNING", logger="mlh"):
+        calc.get_potential_energy(atoms)
+    assert "a box of" in caplog.text
+    box = calc.periodic_atoms.cell.array.copy()
+    required = 2 * basis["O"].cutoff
+    extent = np.ptp(atoms.positions, axis=0)
+    np.testing.assert_allclose((np.diag(box) - extent) / 0.529177, required, atol=1e-4)
+    atoms.positions[1, 1] += 0.05
+    calc.get_potential_energy(atoms)
+    np.testing.assert_array_equal(calc.periodic_atoms.cell.array, box)
+    assert not atoms.pbc.any() and not atoms.cell.rank
+
+
+def test_too_little_vacuum_is_an_error(basis):
+    atoms = molecule("H2O", vacuum=1.0)
+    with pytest.raises(ValueError, match=r"expected at least 6\.35 Angstrom between images"):
+        DFTCalculator(basis).get_potential_energy(atoms)
+
+
+def test_wrong_options():
+    with pytest.raises(ValueError, match="total_moment"):
+        DFTCalculator(total_moment=2)
+    with pytest.raises(ValueError, match="smearing_ev"):
+        DFTCalculator(smearing_ev=-0.1)
+    with pytest.raises(CalculatorSetupError, match="no calculation"):
+        _ = DFTCalculator().system
+
+
+def test_solution_type_is_public():
+    assert mlh.Solution is Solution

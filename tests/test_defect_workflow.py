@@ -1,0 +1,141 @@
+"""Formation energies: the sign convention, files, verification; engines are EMT potentials."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ase
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.calculator import Calculator
+from ase.calculators.emt import EMT
+
+from mlh.structures import point_defect, rattle, select_sites
+from mlh.workflow.defect import DefectSettings, compare, describe_run, run_vacancies, verify, write_defects
+from mlh.workflow.formation import formation_energy, removed_atoms
+from mlh.workflow.references import Reference, diatomic, diatomic_reference
+from mlh.workflow.relax import RelaxSettings
+
+
+class EMTEngine:
+    """EMT; `strength` scales energies and forces, to stand for a second engine."""
+
+    kind = "emt"
+
+    def __init__(self, strength: float = 1.0) -> None:
+        self.strength = strength
+
+    def calculator(self) -> Calculator:
+        return ScaledEMT(self.strength)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "emt", "strength": self.strength}
+
+
+class ScaledEMT(EMT):  # type: ignore[misc]
+    def __init__(self, strength: float) -> None:
+        super().__init__()
+        self.strength = strength
+
+    def calculate(self, *args: Any, **kwargs: Any) -> None:
+        super().calculate(*args, **kwargs)
+        for name in ("energy", "free_energy", "forces"):
+            self.results[name] = self.results[name] * self.strength
+
+
+def host() -> ase.Atoms:
+    return rattle(bulk("Cu", cubic=True).repeat(2), 0.02, 1)
+
+
+def copper_reference(strength: float = 1.0) -> dict[str, Reference]:
+    atoms = bulk("Cu")
+    atoms.calc = ScaledEMT(strength)
+    return {"Cu": Reference("Cu", atoms.get_potential_energy(), "fcc", None, {})}
+
+
+def test_sign_convention_removed_atoms_count_positive() -> None:
+    crystal = bulk("Cu", cubic=True)
+    assert removed_atoms(crystal, point_defect(crystal, site=0)) == {"Cu": 1}
+    assert removed_atoms(crystal, point_defect(crystal, site=0, element="Ag")) == {"Ag": -1, "Cu": 1}
+    # Oxygen vacancy: 10 eV to take the atom out, of which 4 eV come back in the molecule.
+    assert formation_energy(-90.0, -100.0, {"O": 1}, {"O": -4.0}) == pytest.approx(6.0)
+    assert formation_energy(-90.0, -100.0, {"O": 1}, {"O": -4.0}, {"O": -1.0}) == pytest.approx(5.0)
+    # Interstitial: n = -1.
+    assert formation_energy(-103.0, -100.0, {"O": -1}, {"O": -4.0}) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="got none of"):
+        formation_energy(-90.0, -100.0, {"O": 1}, {})
+
+
+def test_vacancy_formation_energy_of_copper(tmp_path: Path) -> None:
+    settings = DefectSettings(RelaxSettings(fmax=0.01))
+    sites = select_sites(host(), "Cu", 2)
+    run = run_vacancies(host(), sites, EMTEngine(), copper_reference(), tmp_path, settings)
+    energies = [vacancy.formation_energy for vacancy in run.vacancies]
+    # EMT copper: about 1.0 eV; all sites of the crystal are the same.
+    assert energies == pytest.approx([energies[0]] * 2, abs=2e-3)
+    assert 0.8 < energies[0] < 1.3
+    assert run.converged
+    again = run_vacancies(
+        host(), sites, EMTEngine(), copper_reference(), tmp_path, DefectSettings(settings.relax, resume=True)
+    )
+    assert [vacancy.formation_energy for vacancy in again.vacancies] == pytest.approx(energies, abs=1e-5)
+    with pytest.raises(FileExistsError):
+        run_vacancies(host(), sites, EMTEngine(), copper_reference(), tmp_path, settings)
+
+
+def test_verification_measures_the_difference(tmp_path: Path) -> None:
+    settings = DefectSettings(RelaxSettings(fmax=0.005))
+    first, second = EMTEngine(), EMTEngine(1.01)
+    sites = select_sites(host(), "Cu", [3, 7])
+    run = run_vacancies(host(), sites, first, copper_reference(), tmp_path, settings)
+    checked = verify(run, [7], second, copper_reference(1.01), tmp_path / "check", settings)
+    rows = compare(run, checked)
+    assert [row["site"] for row in rows] == [7]
+    # One percent stronger: the same minimum, energies one percent larger.
+    assert rows[0]["formation_energy_error"] == pytest.approx(
+        -0.01 * run.vacancies[1].formation_energy, abs=1e-3
+    )
+    assert rows[0]["dQ"] < 0.1
+    assert set(rows[0]["coordinate_mae"]) == {"3", "5", "7", "9", "12"}
+    path = write_defects(
+        tmp_path, describe_run(run, first), copper_reference(), settings, describe_run(checked, second), rows
+    )
+    content = json.loads(path.read_text())
+    assert "n_i > 0 for atoms removed" in content["convention"]
+    assert len(content["run"]["vacancies"]) == 2
+    assert content["verification"]["engine"]["strength"] == 1.01
+
+
+def test_an_unconverged_vacancy_has_no_formation_energy(tmp_path: Path) -> None:
+    settings = DefectSettings(RelaxSettings(fmax=1e-4, max_steps=2))
+    run = run_vacancies(host(), [0], EMTEngine(), copper_reference(), tmp_path, settings)
+    assert not run.converged
+    assert np.isnan(run.vacancies[0].formation_energy)
+    entry = describe_run(run, EMTEngine())["vacancies"][0]
+    assert entry["formation_energy"] is None
+    assert entry["status"] == "unconverged"
+
+
+def test_molecule_reference_is_calculated_once(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def make(unpaired: int) -> Calculator:
+        calls.append(unpaired)
+        return EMT()
+
+    settings = {"engine": "emt"}
+    reference = diatomic_reference("O", make, settings, cache=tmp_path)
+    again = diatomic_reference("O", make, settings, cache=tmp_path)
+    assert calls == [2]  # triplet: two unpaired electrons
+    assert again == reference
+    relaxed = diatomic("O", reference.bond_length or 0.0, 7.5)
+    relaxed.calc = EMT()
+    assert relaxed.get_potential_energy() / 2 == pytest.approx(reference.energy, abs=1e-4)
+    assert np.abs(relaxed.get_forces()).max() < 0.02
+    diatomic_reference("O", make, {"engine": "other"}, cache=tmp_path)
+    assert calls == [2, 2]
+    with pytest.raises(ValueError, match="expected one of"):
+        diatomic_reference("Si", make, settings)

@@ -1,0 +1,330 @@
+"""Relaxations and data-set builds: files, resuming, kills; no DFT anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ase
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.emt import EMT
+
+from fake_labeller import SpringLabeller, store_list
+from mlh.structures import crystal, rattle, read_frames
+from mlh.workflow.dataset_build import BuildProgress, build_dataset
+from mlh.workflow.dataset_config import DatasetConfig, load_config
+from mlh.workflow.dataset_jobs import sample_indices
+from mlh.workflow.dataset_plan import plan
+from mlh.workflow.relax import RelaxSettings, RelaxStep, relax
+from mlh.workflow.relax_files import read_steps, run_relaxation
+
+TESTS = Path(__file__).parent
+
+
+def copper() -> ase.Atoms:
+    return rattle(bulk("Cu", cubic=True).repeat(2), 0.1, 3)
+
+
+class CountingEMT(EMT):  # type: ignore[misc]
+    calls = 0
+
+    def calculate(self, *args: object, **kwargs: object) -> None:
+        type(self).calls += 1
+        super().calculate(*args, **kwargs)
+
+
+class Interrupt:
+    """Raises KeyboardInterrupt at one step, as Ctrl-C would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def __call__(self, step: RelaxStep, atoms: ase.Atoms) -> None:
+        if step.step == self.step:
+            raise KeyboardInterrupt
+
+
+def test_relax_reaches_the_target_and_leaves_the_input_alone() -> None:
+    start = copper()
+    before = start.positions.copy()
+    result = relax(start, EMT(), RelaxSettings(fmax=0.02))
+    assert result.converged
+    assert result.fmax <= 0.02 < result.steps[0].fmax
+    assert result.energy < result.steps[0].energy
+    np.testing.assert_array_equal(start.positions, before)
+    check = result.atoms.copy()
+    check.calc = EMT()
+    np.testing.assert_allclose(check.get_forces(), result.forces, atol=1e-12)
+    assert check.get_potential_energy() == pytest.approx(result.energy)
+
+
+def test_relax_says_when_it_did_not_converge() -> None:
+    result = relax(copper(), EMT(), RelaxSettings(fmax=0.001, max_steps=3))
+    assert not result.converged
+    assert len(result.steps) == 4
+
+
+class NoisyForces(Calculator):  # type: ignore[misc]
+    """Springs to the origin whose forces are off by a rotating error: LBFGS stalls at its size."""
+
+    implemented_properties = ("energy", "forces")
+
+    def calculate(
+        self,
+        atoms: ase.Atoms | None = None,
+        properties: tuple[str, ...] = ("energy",),
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        super().calculate(atoms, properties, system_changes)
+        self.count = getattr(self, "count", 0) + 1
+        error = 0.2 * np.array([np.cos(self.count), np.sin(self.count), 0.0])
+        positions = self.atoms.positions
+        self.results = {"energy": float((positions**2).sum()), "forces": -2.0 * positions + error}
+
+
+def test_fire_takes_over_when_lbfgs_stalls() -> None:
+    atoms = ase.Atoms("Si", [[0.4, 0.1, 0.0]], cell=np.eye(3) * 5, pbc=True)
+    result = relax(atoms, NoisyForces(), RelaxSettings(fmax=1e-3, max_steps=40, stall_steps=5))
+    names = [step.optimizer for step in result.steps]
+    assert names[0] == "lbfgs"
+    assert names[-1] == "fire"
+    assert not result.converged
+    assert len(result.steps) == 41
+
+
+def test_interrupted_relaxation_resumes_without_repeating_work(tmp_path: Path) -> None:
+    expected = relax(copper(), EMT())
+    with pytest.raises(KeyboardInterrupt):
+        run_relaxation(copper(), EMT(), tmp_path, on_step=Interrupt(4))
+    assert json.loads((tmp_path / "relax.json").read_text())["status"] == "interrupted"
+    assert len(read_frames(tmp_path / "trajectory.extxyz")) == 5
+    with open(tmp_path / "trajectory.extxyz", "a", encoding="utf-8") as stream:
+        stream.write('32\nLattice="7.2 0.0')  # a kill in the middle of a frame
+    CountingEMT.calls = 0
+    result = run_relaxation(copper(), CountingEMT(), tmp_path, resume=True)
+    assert CountingEMT.calls == len(expected.steps) - 5
+    assert [step.step for step in read_steps(tmp_path / "trajectory.extxyz")] == list(
+        range(len(expected.steps))
+    )
+    np.testing.assert_allclose(result.atoms.positions, expected.atoms.positions, atol=1e-6)
+    summary = json.loads((tmp_path / "relax.json").read_text())
+    assert summary["status"] == "converged"
+    assert summary["energy"] == pytest.approx(expected.energy, abs=1e-6)
+    frame = read_frames(tmp_path / "relaxed.extxyz")[0]
+    assert frame.info["REF_energy"] == pytest.approx(expected.energy, abs=1e-6)
+    assert np.linalg.norm(frame.arrays["REF_forces"], axis=1).max() <= 0.02
+
+
+def test_relaxation_folder_is_protected(tmp_path: Path) -> None:
+    run_relaxation(copper(), EMT(), tmp_path, RelaxSettings(max_steps=1), engine={"kind": "emt"})
+    with pytest.raises(FileExistsError, match="holds a relaxation already"):
+        run_relaxation(copper(), EMT(), tmp_path)
+    with pytest.raises(ValueError, match=r"cannot resume another relaxation.*engine"):
+        run_relaxation(copper(), EMT(), tmp_path, engine={"kind": "dft"}, resume=True)
+    with pytest.raises(ValueError, match="structure_hash"):
+        other = rattle(copper(), 0.1, 9)
+        run_relaxation(other, EMT(), tmp_path, engine={"kind": "emt"}, resume=True)
+    result = run_relaxation(copper(), EMT(), tmp_path, engine={"kind": "emt"}, overwrite=True)
+    assert result.converged
+
+
+CONFIG = """
+name: small
+seed: 3
+sources:
+  - name: quartz
+    crystal: alpha-quartz
+    repeat: [2, 1, 1]
+    host:
+      - {copies: 3, rattle: 0.03, strain: 0.02}
+    vacancies:
+      - {species: O, sites: 2, structures: [{rattle: 0.02}]}
+    relaxations:
+      - {of: vacancy, species: O, sites: 1, rattle: 0.05, max_steps: 12, fmax: 0.001, samples: 4}
+"""
+
+
+def small_config(tmp_path: Path, text: str = CONFIG) -> DatasetConfig:
+    (tmp_path / "config.yaml").write_text(text)
+    return load_config(tmp_path / "config.yaml")
+
+
+def log_lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_plan_is_deterministic_and_local(tmp_path: Path) -> None:
+    config = small_config(tmp_path)
+    first, second = plan(config), plan(config)
+    assert [job.id for job in first] == [job.id for job in second]
+    assert [len(job.atoms) for job in first] == [18, 18, 18, 17, 17, 17]
+    assert first[3].record["defect_kind"] == "vacancy"
+    assert first[5].record["kind"] == "relaxation"
+    more = DatasetConfig.model_validate(
+        {
+            **config.model_dump(),
+            "sources": [
+                {"name": "other", "crystal": "tridymite", "host": [{}]},
+                *config.model_dump()["sources"],
+            ],
+        }
+    )
+    assert [job.id for job in plan(more)][1:] == [job.id for job in first]
+    reseeded = plan(config.model_copy(update={"seed": 4}))
+    assert not {job.id for job in reseeded} & {job.id for job in first}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("seed: 3\nsede: 3", "sede"),
+        ("name: small", "name: small\nsources: []"),
+    ],
+)
+def test_config_errors_name_the_key(tmp_path: Path, change: str, message: str) -> None:
+    text = CONFIG.replace("seed: 3", change) if change.startswith("seed") else "name: small\nsources: []\n"
+    with pytest.raises(ValueError, match=message.split(":")[0] if "sede" in message else "sources"):
+        small_config(tmp_path, text)
+
+
+def test_config_refuses_wrong_values(tmp_path: Path) -> None:
+    for old, new, message in (
+        ("rattle: 0.03, strain: 0.02", "rattle: 0.0", "equal structures"),
+        ("alpha-quartz", "quartz", "expected one of"),
+        ("of: vacancy, species: O, sites: 1", "of: vacancy", "species and sites"),
+        ("sites: 2, structures", "sites: many, structures", "sites"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            small_config(tmp_path, CONFIG.replace(old, new))
+
+
+def test_build_runs_everything_in_single_thread_workers(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    messages: list[BuildProgress] = []
+    report = build_dataset(
+        small_config(tmp_path),
+        tmp_path / "set.h5",
+        labeller=SpringLabeller(str(log)),
+        store=store_list,
+        on_progress=messages.append,
+    )
+    rows = (tmp_path / "set.h5").read_text().splitlines()
+    assert report.failed == {}
+    assert report.n_samples == len(rows) == 5 + 4
+    assert {line.split()[1] for line in log_lines(log)} == {"1"}
+    assert [int(row.split()[2]) for row in rows][-4:] == [0, 4, 8, 12]
+    energies = [float(row.split()[1]) for row in rows][-4:]
+    assert energies[-1] < energies[0]
+    assert messages[-1].fraction == pytest.approx(1.0)
+    assert messages[-1].finished == report.n_jobs == 6
+
+
+def test_unconverged_and_dying_jobs_are_set_aside_with_the_reason(tmp_path: Path) -> None:
+    config = small_config(tmp_path)
+    log = tmp_path / "log"
+    labeller = SpringLabeller(str(log), fail_atoms=17)
+    report = build_dataset(config, tmp_path / "set.h5", labeller=labeller, store=store_list)
+    assert report.n_samples == 3
+    assert len(report.failed) == 3
+    assert all(
+        reason == "UnconvergedError: SCF not converged in 3 steps" for reason in report.failed.values()
+    )
+    with pytest.raises(FileExistsError):
+        build_dataset(config, tmp_path / "set.h5", labeller=labeller, store=store_list)
+    labeller = SpringLabeller(str(log), die_atoms=17)
+    report = build_dataset(
+        config, tmp_path / "set.h5", labeller=labeller, store=store_list, overwrite=True, retry_failed=True
+    )
+    assert report.n_samples == 3
+    assert all("exit code 9" in reason for reason in report.failed.values())
+    report = build_dataset(
+        config,
+        tmp_path / "set.h5",
+        labeller=SpringLabeller(str(log)),
+        store=store_list,
+        overwrite=True,
+        retry_failed=True,
+    )
+    assert report.failed == {}
+    assert report.n_samples == 9
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from fake_labeller import SpringLabeller, store_list
+from mlh.workflow.dataset_build import build_dataset
+from mlh.workflow.dataset_config import load_config
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    build_dataset(load_config(folder / "config.yaml"), folder / "set.h5",
+                  labeller=SpringLabeller(str(folder / "log"), delay=float(sys.argv[2])), store=store_list)
+"""
+
+
+def wait_for(condition: object, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_build_resumes_without_repeating_work(tmp_path: Path, number: signal.Signals) -> None:
+    config = small_config(tmp_path)
+    expected_calls = 5 + 13
+    (tmp_path / "run.py").write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
+    command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path), "0.05"]
+    process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+    finished = tmp_path / "set.h5.jobs" / "finished"
+    partial = tmp_path / "set.h5.jobs" / "partial"
+    wait_for(lambda: len(list(finished.glob("*.npz"))) >= 1 and len(list(partial.rglob("*.npz"))) >= 3)
+    if number == signal.SIGKILL:
+        os.killpg(process.pid, number)  # the workers too: nobody gets to clean up
+    else:
+        process.send_signal(number)
+    assert process.wait(20.0) != 0
+    assert not (tmp_path / "set.h5").exists()
+    calls = len(log_lines(tmp_path / "log"))
+    assert calls < expected_calls
+    report = build_dataset(
+        config, tmp_path / "set.h5", labeller=SpringLabeller(str(tmp_path / "log")), store=store_list
+    )
+    assert report.failed == {}
+    # Only calculations that were running at the kill are done twice: one per worker.
+    assert len(log_lines(tmp_path / "log")) <= expected_calls + 2
+    clean = build_dataset(
+        config, tmp_path / "clean.h5", labeller=SpringLabeller(str(tmp_path / "other")), store=store_list
+    )
+    assert clean.n_samples == report.n_samples == 9
+    assert (tmp_path / "set.h5").read_text() == (tmp_path / "clean.h5").read_text()
+    assert not list((tmp_path / "set.h5.jobs").rglob("*.tmp"))
+
+
+def test_two_builds_of_one_data_set_are_refused(tmp_path: Path) -> None:
+    import fcntl
+
+    config = small_config(tmp_path)
+    (tmp_path / "set.h5.jobs").mkdir()
+    with open(tmp_path / "set.h5.jobs" / "lock", "w", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(RuntimeError, match="another build"):
+            build_dataset(
+                config, tmp_path / "set.h5", labeller=SpringLabeller(str(tmp_path / "log")), store=store_list
+            )
+
+
+def test_sample_indices() -> None:
+    assert sample_indices(13, 4) == [0, 4, 8, 12]
+    assert sample_indices(3, 8) == [0, 1, 2]
+    assert sample_indices(9, 1) == [8]
+    assert len(crystal("alpha-quartz")) == 9
