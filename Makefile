@@ -30,7 +30,7 @@ $(STAMP)/setup: scripts/setup.sh
 
 # The package as a user installs it; the same build directory holds the C++ tests.
 $(STAMP)/install: $(STAMP)/setup pyproject.toml $(CPP_SOURCES) $(PY_SOURCES)
-	$(BIN)/python -m pip --quiet --disable-pip-version-check install --no-build-isolation \
+	$(BIN)/python -m pip -qq --disable-pip-version-check install --no-build-isolation \
 	  -C build-dir=build/wheel -C cmake.define.MLH_TESTS=ON -C cmake.define.MLH_WERROR=ON '.[test]'
 	@touch $@
 
@@ -44,10 +44,11 @@ asan: $(STAMP)/setup
 	cmake --build --preset asan --parallel $(JOBS)
 	ctest --preset asan
 
-bench: $(STAMP)/install
+bench: $(STAMP)/setup
 	cmake --preset release >/dev/null
 	cmake --build --preset release --parallel $(JOBS)
-	$(BIN)/python bench/run.py
+	build/release/bench/bench_grid 2
+	build/release/bench/bench_two_center examples/structures/asio2_48_a.xyz 2
 
 format: $(STAMP)/install
 	find cpp -name '*.cpp' -o -name '*.hpp' | xargs clang-format -i

@@ -56,7 +56,7 @@ if [ ! -x "$VENV/bin/python" ]; then
   "$PYTHON" -m venv "$VENV"
 fi
 
-PIP=("$VENV/bin/python" -m pip --quiet --disable-pip-version-check)
+PIP=("$VENV/bin/python" -m pip -qq --disable-pip-version-check)
 
 # PyTorch first, and its CPU build: the default Linux wheel brings several gigabytes of CUDA.
 # A CPU wheel that pip can already see is preferred, then PyTorch's own index, then the default.

@@ -49,7 +49,8 @@ def test_density_matrix_is_idempotent_at_gamma(problem):
     c = solution.coefficients[0][0][:, :3]
     dense, overlap = 2 * c @ c.T, S.to_dense()
     np.testing.assert_allclose(dense @ overlap @ dense, 2 * dense, atol=1e-12)
-    np.testing.assert_allclose(BlockMatrix.from_dense_gamma(H.pattern, dense).data, solution.D.data, atol=1e-14)
+    expected = BlockMatrix.from_dense_gamma(H.pattern, dense)
+    np.testing.assert_allclose(expected.data, solution.D.data, atol=1e-14)
 
 
 @pytest.mark.parametrize("kpts", KPTS)

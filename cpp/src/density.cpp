@@ -1,5 +1,6 @@
 // n(r) = sum_ab D_ab phi_a phi_b on the uniform grid and, with its gradient, on the spheres.
 
+#include "batch_products.hpp"
 #include "mlh/field.hpp"
 #include "orbital_products.hpp"
 
@@ -8,20 +9,21 @@ namespace mlh {
 namespace {
 
 using detail::Matrix;
+using detail::RowMatrix;
 
 struct Scratch {
-  Matrix phi, P, X;
+  Matrix phi, X;
+  RowMatrix P;
   std::array<Matrix, 3> dphi;
   std::vector<int> first;
 
   explicit Scratch(int n_orbitals)
-      : phi(kBatch, n_orbitals), P(n_orbitals, n_orbitals), X(kBatch, n_orbitals) {
+      : phi(kBatch, n_orbitals),
+        X(kBatch, n_orbitals),
+        P(n_orbitals, detail::padded(n_orbitals)) {
     for (auto& d : dphi) d.resize(kBatch, n_orbitals);
   }
 };
-
-/// Column panel of the half-counted product: wide enough for an efficient small GEMM.
-constexpr int kPanel = 48;
 
 void uniform_density(const Grid& grid, const Batch& batch, std::span<const double> D, Scratch& s,
                      Density& out) {
@@ -29,20 +31,12 @@ void uniform_density(const Grid& grid, const Batch& batch, std::span<const doubl
   detail::orbital_values(grid, batch, x, s.first, s.phi);
   detail::gather(grid, batch, D, s.first, false, s.P);
   Eigen::Array<double, kBatch, 1> n = Eigen::Array<double, kBatch, 1>::Zero();
-  for (int c = 0; c < batch.n_orbitals; c += kPanel) {
-    // Only rows up to the end of the panel hold upper blocks (blocks reach below the diagonal by
-    // less than one atom, covered by taking the rows to the end of the panel's last atom).
-    const int width = std::min(kPanel, batch.n_orbitals - c);
-    int rows = c + width;
-    for (const int f : s.first) {
-      if (f >= rows) {
-        rows = f;
-        break;
-      }
-    }
-    s.X.leftCols(width).noalias() = s.phi.leftCols(rows) * s.P.block(0, c, rows, width);
-    for (int k = 0; k < width; ++k) n += s.X.col(k).array() * s.phi.col(c + k).array();
+  // Upper blocks only: the columns of one atom need the rows up to its own end.
+  for (std::size_t b = 0; b + 1 < s.first.size(); ++b) {
+    detail::multiply(s.phi.data(), s.first[b + 1], s.P.data(), s.P.outerStride(), s.first[b],
+                     s.first[b + 1], s.X.data());
   }
+  for (int c = 0; c < batch.n_orbitals; ++c) n += s.X.col(c).array() * s.phi.col(c).array();
   std::array<std::int64_t, kBatch> index{};
   grid.indices(batch, index);
   for (int p = 0; p < batch.n_points; ++p) out.uniform[static_cast<std::size_t>(index[p])] = n[p];
@@ -54,7 +48,7 @@ void sphere_density(const Grid& grid, const Batch& batch, std::span<const double
   detail::orbital_gradients(grid, batch, x, s.first, s.phi, s.dphi);
   detail::gather(grid, batch, D, s.first, true, s.P);
   const int n = batch.n_orbitals;
-  s.X.leftCols(n).noalias() = s.phi.leftCols(n) * s.P.topLeftCorner(n, n);
+  detail::multiply(s.phi.data(), n, s.P.data(), s.P.outerStride(), 0, n, s.X.data());
   const auto X = s.X.leftCols(n).array();
   const Eigen::ArrayXd value = (X * s.phi.leftCols(n).array()).rowwise().sum();
   for (int p = 0; p < batch.n_points; ++p) {

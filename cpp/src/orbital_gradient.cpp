@@ -2,6 +2,7 @@
 //   dE/dtau_K = -2 sum_p sum_{a in K} { v grad phi_a X_a + sum_j g_j grad d_j phi_a X_a + grad phi_a G_a }
 // and, for the points of a sphere, the opposite of the sum to the atom they ride with.
 
+#include "batch_products.hpp"
 #include "mlh/field.hpp"
 #include "orbital_products.hpp"
 
@@ -13,11 +14,12 @@ using detail::Matrix;
 using Column = Eigen::Array<double, kBatch, 1>;
 
 struct Scratch {
-  Matrix phi, P, X, G, gamma;
+  Matrix phi, X, G, gamma;
+  detail::RowMatrix P;
   std::array<Matrix, 3> dphi, hessian;
   std::vector<int> first;
 
-  explicit Scratch(int n) : phi(kBatch, n), P(n, n), X(kBatch, n), G(kBatch, n), gamma(kBatch, n) {
+  explicit Scratch(int n) : phi(kBatch, n), X(kBatch, n), G(kBatch, n), gamma(kBatch, n), P(n, detail::padded(n)) {
     for (auto& d : dphi) d.resize(kBatch, n);
     for (auto& d : hessian) d.resize(kBatch, n);
   }
@@ -40,7 +42,7 @@ void uniform_part(const Grid& grid, const Batch& batch, std::span<const double> 
   std::array<std::int64_t, kBatch> index{};
   grid.indices(batch, index);
   for (int p = 0; p < batch.n_points; ++p) v[p] = potential.uniform[static_cast<std::size_t>(index[p])];
-  s.X.leftCols(n).noalias() = s.phi.leftCols(n) * s.P.topLeftCorner(n, n);
+  detail::multiply(s.phi.data(), n, s.P.data(), s.P.outerStride(), 0, n, s.X.data());
   s.X.leftCols(n).array().colwise() *= v;
   per_atom(grid, batch, s.first, [&](std::size_t a, int c, int width) {
     for (int d = 0; d < 3; ++d) {
@@ -74,8 +76,8 @@ void sphere_part(const Grid& grid, const Batch& batch, std::span<const double> D
     const Eigen::Map<const Column> gd(g.x[d].data());
     s.gamma.leftCols(n).array() += s.dphi[d].leftCols(n).array().colwise() * gd;
   }
-  s.X.leftCols(n).noalias() = s.phi.leftCols(n) * s.P.topLeftCorner(n, n);
-  s.G.leftCols(n).noalias() = s.gamma.leftCols(n) * s.P.topLeftCorner(n, n);
+  detail::multiply(s.phi.data(), n, s.P.data(), s.P.outerStride(), 0, n, s.X.data());
+  detail::multiply(s.gamma.data(), n, s.P.data(), s.P.outerStride(), 0, n, s.G.data());
   s.G.leftCols(n).array() += s.X.leftCols(n).array().colwise() * v;
   per_atom(grid, batch, s.first, [&](std::size_t k, int c, int width) {
     for (int d = 0; d < 3; ++d) {

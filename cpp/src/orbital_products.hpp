@@ -11,6 +11,7 @@
 namespace mlh::detail {
 
 using Matrix = Eigen::MatrixXd;  // column-major
+using RowMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 /// First local orbital of each active atom, and the total at the end.
 inline void local_offsets(const Grid& grid, const Batch& batch, std::vector<int>& first) {
@@ -48,43 +49,45 @@ inline Cell difference(const Cell& a, const Cell& b) {
   return {a[0] - b[0], a[1] - b[1], a[2] - b[2]};
 }
 
-/// Visits the stored block of every local pair (a, b) with a <= b: visit(a, b, pair index).
+/// Multiple of 8 that holds n orbitals: rows of a RowMatrix stay aligned.
+inline int padded(int n) { return (n + 7) / 8 * 8; }
+
+/// Visits every local pair (a, b) with a <= b: visit(a, b, pair index, -1 when not stored).
 template <class Visit>
 void for_local_pairs(const Grid& grid, const Batch& batch, Visit&& visit) {
   const auto atoms = grid.active(batch);
   for (int a = 0; a < static_cast<int>(atoms.size()); ++a) {
     for (int b = a; b < static_cast<int>(atoms.size()); ++b) {
       const auto &i = atoms[static_cast<std::size_t>(a)], &j = atoms[static_cast<std::size_t>(b)];
-      const int pair = grid.pattern().find(i.atom, j.atom, difference(j.cell, i.cell));
-      if (pair >= 0) visit(a, b, pair);
+      visit(a, b, grid.pattern().find(i.atom, j.atom, difference(j.cell, i.cell)));
     }
   }
 }
 
-using BlockMap =
-    Eigen::Map<const Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>;
-
-inline BlockMap block(const Pattern& pattern, std::span<const double> data, int pair) {
-  const auto p = static_cast<std::size_t>(pair);
-  return {data.data() + pattern.offset[p], pattern.n_orbitals[static_cast<std::size_t>(pattern.atom_i[p])],
-          pattern.n_orbitals[static_cast<std::size_t>(pattern.atom_j[p])]};
-}
-
-/// Dense density matrix of the batch; `scale_upper` 2 and `mirror` false give the upper blocks for
-/// sum_ab P_ab phi_a phi_b, 1 and true the full symmetric matrix.
+/// Dense density matrix of the batch, row-major; `mirror` false gives only the upper blocks, doubled,
+/// for sum_ab P_ab phi_a phi_b, true the full symmetric matrix.
 inline void gather(const Grid& grid, const Batch& batch, std::span<const double> D,
-                   const std::vector<int>& first, bool mirror, Matrix& P) {
-  const int n = batch.n_orbitals;
-  P.topLeftCorner(n, n).setZero();
+                   const std::vector<int>& first, bool mirror, RowMatrix& P) {
+  const Pattern& pattern = grid.pattern();
   for_local_pairs(grid, batch, [&](int a, int b, int pair) {
-    const auto source = block(grid.pattern(), D, pair);
-    const auto i = first[static_cast<std::size_t>(a)], j = first[static_cast<std::size_t>(b)];
-    auto target = P.block(i, j, source.rows(), source.cols());
-    if (a == b || mirror) {
-      target = source;
-      if (a != b) P.block(j, i, source.cols(), source.rows()) = source.transpose();
-    } else {
-      target = 2.0 * source;
+    const int i = first[static_cast<std::size_t>(a)], j = first[static_cast<std::size_t>(b)];
+    const int rows = first[static_cast<std::size_t>(a) + 1] - i;
+    const int columns = first[static_cast<std::size_t>(b) + 1] - j;
+    if (pair < 0) {
+      P.block(i, j, rows, columns).setZero();
+      if (mirror) P.block(j, i, columns, rows).setZero();
+      return;
+    }
+    const double* source = D.data() + pattern.offset[static_cast<std::size_t>(pair)];
+    const double factor = a == b || mirror ? 1.0 : 2.0;
+    for (int x = 0; x < rows; ++x) {
+      double* target = &P(i + x, j);
+      for (int y = 0; y < columns; ++y) target[y] = factor * source[x * columns + y];
+    }
+    if (!mirror || a == b) return;
+    for (int y = 0; y < columns; ++y) {
+      double* target = &P(j + y, i);
+      for (int x = 0; x < rows; ++x) target[x] = source[x * columns + y];
     }
   });
 }

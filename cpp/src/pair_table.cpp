@@ -1,9 +1,3 @@
-// GCC 12 reports its own AVX-512 intrinsics as uninitialised (PR 105593) where Eigen's product is
-// inlined.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-
 #include "mlh/pair_table.hpp"
 
 #include <algorithm>

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "batch_products.hpp"
 #include "mlh/field.hpp"
 #include "orbital_products.hpp"
 
@@ -14,45 +15,50 @@ namespace mlh {
 namespace {
 
 using detail::Matrix;
-
-constexpr int kPanel = 48;
+using detail::RowMatrix;
 
 struct Scratch {
   Matrix phi, psi;
+  RowMatrix phi_t, psi_t;
   std::array<Matrix, 3> dphi;
   std::vector<int> first;
 
-  explicit Scratch(int n) : phi(kBatch, n), psi(kBatch, n) {
+  explicit Scratch(int n)
+      : phi(kBatch, n),
+        psi(kBatch, n),
+        phi_t(kBatch, detail::padded(n)),
+        psi_t(kBatch, detail::padded(n)) {
     for (auto& d : dphi) d.resize(kBatch, n);
   }
 };
 
+/// Upper blocks of left^T right, row-major; `right_t` is the transposed right factor.
+void upper_product(const Matrix& left, const RowMatrix& right_t, const std::vector<int>& first, bool add,
+                   RowMatrix& M) {
+  const int n = first.back();
+  for (std::size_t a = 0; a + 1 < first.size(); ++a) {
+    detail::inner_product(left.data(), right_t.data(), M.outerStride(), first[a],
+                          first[a + 1] - first[a], first[a], n, add, M.data());
+  }
+}
+
 /// Upper blocks of sum_p v phi_a phi_b.
 void uniform_matrix(const Grid& grid, const Batch& batch, const Potential& potential, Scratch& s,
-                    Matrix& M) {
+                    RowMatrix& M) {
   const int n = batch.n_orbitals;
   detail::orbital_values(grid, batch, grid.points(batch), s.first, s.phi);
   Eigen::Array<double, kBatch, 1> v = Eigen::Array<double, kBatch, 1>::Zero();
   std::array<std::int64_t, kBatch> index{};
   grid.indices(batch, index);
   for (int p = 0; p < batch.n_points; ++p) v[p] = potential.uniform[static_cast<std::size_t>(index[p])];
+  detail::transpose(s.phi.data(), n, M.outerStride(), s.phi_t.data());
   s.psi.leftCols(n) = s.phi.leftCols(n).array().colwise() * v;
-  for (int c = 0; c < n; c += kPanel) {
-    const int width = std::min(kPanel, n - c);
-    int rows = c + width;  // down to the end of the last atom of the panel
-    for (const int f : s.first) {
-      if (f >= rows) {
-        rows = f;
-        break;
-      }
-    }
-    M.block(0, c, rows, width).noalias() = s.phi.leftCols(rows).transpose() * s.psi.middleCols(c, width);
-  }
+  upper_product(s.psi, s.phi_t, s.first, false, M);
 }
 
-/// phi^T psi + psi^T phi with psi = v phi / 2 + g . grad phi.
+/// Upper blocks of phi^T psi + psi^T phi with psi = v phi / 2 + g . grad phi.
 void sphere_matrix(const Grid& grid, const Batch& batch, const Potential& potential, Scratch& s,
-                   Matrix& M) {
+                   RowMatrix& M) {
   const int n = batch.n_orbitals;
   detail::orbital_gradients(grid, batch, grid.points(batch), s.first, s.phi, s.dphi);
   using Column = Eigen::Array<double, kBatch, 1>;
@@ -63,15 +69,14 @@ void sphere_matrix(const Grid& grid, const Batch& batch, const Potential& potent
     v[p] = 0.5 * potential.sphere[q];
     for (int a = 0; a < 3; ++a) g[a][p] = potential.sphere_vector[q][a];
   }
-  s.psi.leftCols(n) = s.phi.leftCols(n).array().colwise() * v;
-  for (int a = 0; a < 3; ++a) {
-    s.psi.leftCols(n).array() += s.dphi[a].leftCols(n).array().colwise() * g[a];
+  for (int c = 0; c < n; ++c) {
+    s.psi.col(c).array() = v * s.phi.col(c).array() + g[0] * s.dphi[0].col(c).array() +
+                           g[1] * s.dphi[1].col(c).array() + g[2] * s.dphi[2].col(c).array();
   }
-  auto block = M.topLeftCorner(n, n);
-  block.noalias() = s.phi.leftCols(n).transpose() * s.psi.leftCols(n);
-  for (int j = 0; j < n; ++j) {
-    for (int i = 0; i <= j; ++i) M(i, j) = M(j, i) = M(i, j) + M(j, i);
-  }
+  detail::transpose(s.phi.data(), n, M.outerStride(), s.phi_t.data());
+  detail::transpose(s.psi.data(), n, M.outerStride(), s.psi_t.data());
+  upper_product(s.phi, s.psi_t, s.first, false, M);
+  upper_product(s.psi, s.phi_t, s.first, true, M);
 }
 
 struct Contribution {
@@ -81,7 +86,8 @@ struct Contribution {
 };
 
 /// Adds the local blocks (a, b >= a) of one row to the stored blocks.
-void add_row(const Grid& grid, const Batch& batch, int a, const Matrix& M, std::vector<double>& H) {
+void add_row(const Grid& grid, const Batch& batch, int a, const RowMatrix& M,
+             std::vector<double>& H) {
   const Pattern& pattern = grid.pattern();
   const auto atoms = grid.active(batch);
   int first_a = 0;
@@ -94,9 +100,9 @@ void add_row(const Grid& grid, const Batch& batch, int a, const Matrix& M, std::
                                   detail::difference(atoms[b].cell, atoms[a].cell));
     if (pair >= 0) {
       double* target = H.data() + pattern.offset[static_cast<std::size_t>(pair)];
-      for (int y = 0; y < n_b; ++y) {
-        const double* column = &M(first_a, first_b + y);
-        for (int x = 0; x < n_a; ++x) target[x * n_b + y] += column[x];
+      for (int x = 0; x < n_a; ++x) {
+        const double* row = &M(first_a + x, first_b);
+        for (int y = 0; y < n_b; ++y) target[x * n_b + y] += row[y];
       }
     }
     first_b += n_b;
@@ -125,7 +131,8 @@ std::vector<double> potential_matrix(const Grid& grid, const Potential& potentia
   std::vector<double> H(static_cast<std::size_t>(grid.pattern().nnz()), 0.0);
   const auto& batches = grid.batches();
   constexpr std::size_t kWave = 64;
-  std::vector<Matrix> M(kWave, Matrix(grid.max_orbitals(), grid.max_orbitals()));
+  const int n_max = grid.max_orbitals();
+  std::vector<RowMatrix> M(kWave, RowMatrix(n_max, detail::padded(n_max)));
   std::vector<Contribution> contributions;
   std::vector<std::size_t> row_begin;
   std::size_t rows = 0;

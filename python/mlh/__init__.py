@@ -18,10 +18,11 @@ from mlh.solver import Solution, solve
 if TYPE_CHECKING:
     from mlh.calculators import DFTCalculator, MLHCalculator
     from mlh.energies import Energies, Forces
+    from mlh.grid_function import GridFunction
     from mlh.pattern import BlockMatrix, Pattern
     from mlh.pseudo.library import load_basis
     from mlh.species import Basis, Species
-    from mlh.system import GridFunction, System
+    from mlh.system import System
 
 __version__ = "0.1.0"
 
@@ -31,7 +32,7 @@ _LAZY = {
     "DFTCalculator": "mlh.calculators",
     "Energies": "mlh.energies",
     "Forces": "mlh.energies",
-    "GridFunction": "mlh.system",
+    "GridFunction": "mlh.grid_function",
     "MLHCalculator": "mlh.calculators",
     "Pattern": "mlh.pattern",
     "Species": "mlh.species",

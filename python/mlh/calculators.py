@@ -1,6 +1,7 @@
 """ASE calculators: DFT by self-consistency, and DFT quantities of a machine-learned Hamiltonian.
 
-    calc = mlh.DFTCalculator(basis="gth-pbe", cutoff_ry=200)        calc = mlh.MLHCalculator("sio2-vo", refine=0)
+    calc = mlh.DFTCalculator(basis="gth-pbe", cutoff_ry=200)
+    calc = mlh.MLHCalculator("sio2-vo", refine=0)
 
 Units at this edge: eV, Angstrom. `energy` is extrapolated to zero smearing width, (internal + free)/2;
 `free_energy` is what the forces are the gradient of; without smearing the two are equal.
@@ -48,10 +49,13 @@ class _Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         self.cutoff_ry = cutoff_ry
         self.kpts = kpts
         self.xc = xc
-        self.name = label
+        self._label = label
         self.result: SCFResult | None = None
         self.periodic_atoms: Atoms | None = None
         self._box = PeriodicBox()
+
+    def _get_name(self) -> str:
+        return self._label
 
     @property
     def system(self) -> System:
@@ -165,8 +169,8 @@ class DFTCalculator(_Engine):
         if not result.converged:
             self._last_dh = None
             raise SCFError(
-                f"SCF not converged in {result.n_steps} steps: residual {result.residual * HARTREE_EV:.2e} eV "
-                f"(expected below {self.residual_tol * HARTREE_EV:.1e}), gap "
+                f"SCF not converged in {result.n_steps} steps: residual {result.residual * HARTREE_EV:.2e} "
+                f"eV (expected below {self.residual_tol * HARTREE_EV:.1e}), gap "
                 f"{result.solution.gap * HARTREE_EV:.3f} eV; try smearing_ev, spin=True or more max_scf_steps"
             )
         self._last_dh = (self.atoms.numbers.copy(), result.H - system.harris_hamiltonian())

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mlh import __version__
-from mlh.commands import compare, dataset, defect, demo, info, relax, scf, vacancies
+from mlh.commands import compare, dataset, defect, demo, evaluate, info, relax, scf, train, vacancies
 
 app = typer.Typer(
     name="mlh",
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (scf, relax, vacancies, defect, dataset, compare, demo, info):
+for command in (scf, relax, vacancies, defect, dataset, train, evaluate, compare, demo, info):
     command.register(app)
 
 
@@ -46,7 +46,7 @@ def options(
 
 
 def main() -> None:
-    """Entry point. Wrong input ends with its message and status 2; MLH_TRACEBACK=1 shows where it came from."""
+    """Entry point. Wrong input ends with its message and status 2; MLH_TRACEBACK=1 shows the traceback."""
     try:
         app()
     except (ValueError, KeyError, OSError, RuntimeError) as error:

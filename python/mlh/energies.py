@@ -36,7 +36,7 @@ class Energies:
 
     @property
     def total(self) -> float:
-        """Sum of all contributions (the Mermin free energy: the quantity that forces are gradients of), Hartree."""
+        """Sum of all contributions, Hartree: the free energy that the forces are the gradient of."""
         return float(sum(self.as_dict().values()))
 
     def as_dict(self) -> dict[str, float]:
@@ -49,7 +49,7 @@ class Energies:
 
     def __str__(self) -> str:
         rows = [*self.as_dict().items(), ("total", self.total)]
-        return "\n".join(f"{name:>15s} {value:20.10f} Ha {value * HARTREE_EV:18.6f} eV" for name, value in rows)
+        return "\n".join(f"{name:>15s} {e:20.10f} Ha {e * HARTREE_EV:18.6f} eV" for name, e in rows)
 
 
 class Forces:
@@ -59,7 +59,7 @@ class Forces:
 
     def __init__(self, **contributions: FloatArray) -> None:
         if not contributions:
-            raise ValueError("contributions: expected at least one named array of shape (natoms, 3), got none")
+            raise ValueError("contributions: expected at least one array of shape (natoms, 3), got none")
         shapes = {name: np.shape(values) for name, values in contributions.items()}
         first = next(iter(shapes.values()))
         if any(shape != first or len(shape) != 2 or shape[1] != 3 for shape in shapes.values()):

@@ -1,7 +1,7 @@
 """Block-sparse matrices in the orbital basis: one `Pattern` (from the core) and one contiguous array.
 
 M_ij(R)[a, b] = <phi_{i,a}(r - tau_i) | O | phi_{j,b}(r - tau_j - R)>, stored for every pair (i, j, R) of the
-Pattern, n_i x n_j row-major at `pattern.offset[p]`. At a k point (fractional), M(k)_ij = sum_R exp(2 pi i k.R) M_ij(R).
+Pattern, n_i x n_j row-major at `pattern.offset[p]`. At a k point, M(k)_ij = sum_R exp(2 pi i k.R) M_ij(R).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _build_index(pattern: Pattern) -> PatternIndex:
         atom_start=start,
         pair=pair,
         flat=(start[i][pair] + a) * total + start[j][pair] + b,
-        transpose=offset[reverse][pair] + b * n_orbitals[i][pair] + a,
+        transpose=np.asarray(offset[reverse][pair] + b * n_orbitals[i][pair] + a, dtype=np.int64),
     )
 
 
@@ -89,8 +89,8 @@ class BlockMatrix:
         array = np.asarray(data)
         if array.ndim == 1:
             array = array[None, :]
-        if array.dtype != np.float64 or array.ndim != 2 or array.shape[0] not in (1, 2) \
-                or array.shape[1] != pattern.nnz:
+        fits = array.ndim == 2 and array.shape[0] in (1, 2) and array.shape[1] == pattern.nnz
+        if array.dtype != np.float64 or not fits:
             raise ValueError(
                 f"data: expected a float64 array of shape (1 or 2, {pattern.nnz}), "
                 f"got {array.dtype} of shape {np.shape(data)}"
@@ -107,7 +107,7 @@ class BlockMatrix:
 
     @classmethod
     def from_dense_gamma(cls, pattern: Pattern, matrices: FloatArray) -> BlockMatrix:
-        """Blocks of Gamma-point dense matrices, shape (nspin, n, n) or (n, n): every image gets the same block.
+        """Blocks of dense Gamma matrices, shape (nspin, n, n) or (n, n): every image gets the same block.
 
         This is the density matrix of a Gamma-only calculation, D_ij(R) = sum_i f c c^T for all R.
         """
@@ -135,7 +135,7 @@ class BlockMatrix:
         return self.data[spin, begin : begin + n_i * n_j].reshape(n_i, n_j)
 
     def spin(self, spin: int) -> BlockMatrix:
-        """One spin component as a matrix with nspin 1; both components of an unpolarised matrix are the same."""
+        """One spin component with nspin 1; both components of an unpolarised matrix are the same."""
         return BlockMatrix(self.pattern, self.data[spin if self.nspin == 2 else 0])
 
     def spin_sum(self) -> BlockMatrix:
@@ -160,7 +160,7 @@ class BlockMatrix:
         return float(np.abs(self.data - transposed).max(initial=0.0))
 
     def dot(self, other: BlockMatrix) -> float:
-        """sum of products over all spins and stored blocks: Tr D^T H per cell. Single-threaded, fixed order."""
+        """Sum of products over spins and stored blocks: Tr D^T H per cell. One thread, fixed order."""
         a, b = np.broadcast_arrays(self.data, self._data_of(other))
         return float(np.einsum("sp,sp->", a, b, optimize=False))
 
@@ -175,7 +175,7 @@ class BlockMatrix:
     def to_dense(
         self, kpt: Sequence[float] | FloatArray | None = None, spin: int = 0
     ) -> NDArray[Any]:
-        """Dense (n, n) matrix M(k) = sum_R exp(2 pi i k.R) M(R), k fractional; real where all phases are +-1."""
+        """Dense (n, n) M(k) = sum_R exp(2 pi i k.R) M(R), k fractional; real where all phases are +-1."""
         index = pattern_index(self.pattern)
         n = index.n_orbitals
         values = self.data[spin if self.nspin == 2 else 0]

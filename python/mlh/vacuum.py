@@ -41,8 +41,8 @@ class PeriodicBox:
             gap = _thickness(cell, axis) - _extent(atoms, cell, axis)
             if axis not in missing and gap < required:
                 raise ValueError(
-                    f"atoms: direction {axis} is not periodic; expected at least {required:.2f} Angstrom between "
-                    f"images (twice the longest orbital), got {gap:.2f}; add vacuum or set pbc"
+                    f"atoms: direction {axis} is not periodic; expected at least {required:.2f} Angstrom "
+                    f"between images (twice the longest orbital), got {gap:.2f}; add vacuum or set pbc"
                 )
         boxed = atoms.copy()
         boxed.set_cell(cell)

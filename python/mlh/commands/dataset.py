@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from mlh.workflow.dataset_store import dataset_report
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -86,6 +85,8 @@ def info_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Say what is in a data set and whether it is fit for training."""
+    from mlh.workflow.dataset_store import dataset_report  # late: it loads torch
+
     report = dataset_report(path)
     if as_json:
         typer.echo(json.dumps(report, indent=2))

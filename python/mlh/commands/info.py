@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 _EXAMPLE = "Example: mlh info; mlh info quartz.h5 --json"
-_PACKAGES = ("numpy", "scipy", "ase", "h5py", "torch", "e3nn")
+_PACKAGES = ("numpy", "scipy", "ase", "h5py", "torch")
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def info_command(
-    path: Annotated[Path | None, typer.Argument(help="Matrix file (HDF5); default: the installation.")] = None,
+    path: Annotated[Path | None, typer.Argument(help="Matrix file; default: the installation.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Versions, compiler, threads and elements of this installation, or the contents of a matrix file."""

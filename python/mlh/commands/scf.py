@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def scf_command(
-    structure: Annotated[str, typer.Argument(help="Structure file, or a crystal such as alpha-quartz:2x2x1.")],
+    structure: Annotated[str, typer.Argument(help="A file, or a crystal such as alpha-quartz:2x2x1.")],
     basis: Annotated[str, typer.Option(help="Basis set.")] = "gth-pbe",
     cutoff: Annotated[float, typer.Option(help="Grid cutoff, Ry.")] = 200.0,
     kpts: Annotated[tuple[int, int, int], typer.Option(help="Monkhorst-Pack mesh.")] = (1, 1, 1),
@@ -34,7 +34,7 @@ def scf_command(
     residual_tol: Annotated[float, typer.Option(help="Largest element of H[D] - H, eV.")] = 2.7e-4,
     max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 80,
     matrices: Annotated[Path | None, typer.Option(help="Write S, H0, H, D to this HDF5 file.")] = None,
-    density: Annotated[Path | None, typer.Option(help="Write the electron density to this cube file.")] = None,
+    density: Annotated[Path | None, typer.Option(help="Write the density to this cube file.")] = None,
     extxyz: Annotated[Path | None, typer.Option(help="Write structure, energy, forces to this file.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
@@ -54,7 +54,8 @@ def scf_command(
 
     def show(step: SCFStep) -> None:
         console.print(
-            f"{step.step:3d}  E {step.energy * HARTREE_EV:18.7f} eV  dE {step.energy_change * HARTREE_EV:10.2e}  "
+            f"{step.step:3d}  E {step.energy * HARTREE_EV:18.7f} eV  "
+            f"dE {step.energy_change * HARTREE_EV:10.2e}  "
             f"residual {step.residual * HARTREE_EV:9.2e} eV  {step.seconds:6.2f} s",
             highlight=False,
         )
@@ -136,7 +137,8 @@ def _write_files(
     system, result, periodic = calculator.system, calculator.result, calculator.periodic_atoms
     if matrices is not None:
         stored = {"S": system.overlap(), "H0": system.harris_hamiltonian(), "H": result.H, "D": result.D}
-        scalars = {**result.energies.as_dict(), "total": result.energies.total, "fermi_level": result.fermi_level}
+        levels = {"total": result.energies.total, "fermi_level": result.fermi_level}
+        scalars = {**result.energies.as_dict(), **levels}
         write_matrices(matrices, periodic, system.basis, stored, scalars, overwrite)
     if density is not None:
         write_cube(density, periodic, system.density(result.D), "electron density, e/Bohr^3", overwrite)

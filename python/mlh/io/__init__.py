@@ -1,4 +1,4 @@
-"""Files: matrices (HDF5), structures with energies and forces (extended xyz), densities and orbitals (cube)."""
+"""Files: matrices (HDF5), structures with energies and forces (extended xyz), grid functions (cube)."""
 
 from mlh.io.cube import write_cube
 from mlh.io.extxyz import read_extxyz, write_extxyz

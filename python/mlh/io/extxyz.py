@@ -1,4 +1,4 @@
-"""Extended xyz with energies and forces: REF_energy and REF_forces are written; bare names are read as well."""
+"""Extended xyz with energies and forces: REF_energy and REF_forces are written, bare names read too."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from mlh.structures.files import with_labels, write_structure
 def write_extxyz(
     path: str | os.PathLike[str], frames: Atoms | Iterable[Atoms], overwrite: bool = False
 ) -> None:
-    """Write structures with the energy (eV) and raw forces (eV/Angstrom) of their calculators, where they have them.
+    """Write structures, with the energy (eV) and raw forces (eV/Angstrom) that their calculators hold.
 
     Constraints are not applied to the forces: a force-field trainer needs the gradient of the energy.
     """
     target = Path(path)
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target}: exists; choose another name or overwrite=True")
-    write_structure(target, [_labelled(atoms) for atoms in ([frames] if isinstance(frames, Atoms) else frames)])
+    listed = [frames] if isinstance(frames, Atoms) else frames
+    write_structure(target, [_labelled(atoms) for atoms in listed])
 
 
 def _labelled(atoms: Atoms) -> Atoms:
@@ -44,8 +45,9 @@ def read_extxyz(path: str | os.PathLike[str]) -> list[Atoms]:
     out = []
     for atoms in frames:
         results = atoms.calc.results if atoms.calc is not None else {}
-        if "REF_energy" not in atoms.info and ("free_energy" in results or "energy" in results):
-            atoms.info["REF_energy"] = float(results.get("free_energy", results.get("energy")))
+        energy = results.get("free_energy", results.get("energy"))
+        if "REF_energy" not in atoms.info and energy is not None:
+            atoms.info["REF_energy"] = float(energy)
         if "REF_forces" not in atoms.arrays and "forces" in results:
             atoms.set_array("REF_forces", np.asarray(results["forces"], dtype=float))
         atoms.calc = None

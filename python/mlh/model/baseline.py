@@ -4,7 +4,8 @@
 * mean of the invariant parts of the on-site blocks, and the size of the remainder per part;
 * two-centre mean of the invariant (M = 0) parts of the off-site blocks as a function of distance,
       mean(r) = envelope(r) sum_k w_k(r) c_k,
-  and the size of the remainder, scale(r) = envelope(r) exp(sum_k w_k(r) log s_k), per pair of elements and part.
+  and the size of the remainder, scale(r) = envelope(r) exp(sum_k w_k(r) log s_k), per pair of elements and
+  part.
 
 With its output at zero the network predicts these means; scale makes what it has to predict of order one.
 """
@@ -17,7 +18,7 @@ from typing import cast
 import torch
 
 from mlh.model.features import Geometry, Topology
-from mlh.model.irreps import orbital_frames, to_edge_frame
+from mlh.model.irreps import orbital_frames, to_edge_frame, to_lab
 from mlh.model.network import Blocks, HamiltonianNetwork, PairHead, SiteHead
 
 Prepared = tuple[Topology, Geometry, Blocks]
@@ -78,15 +79,18 @@ def _floored(rms: torch.Tensor) -> torch.Tensor:
     return rms.clamp(min=max(float(rms.max()) * 1e-6, 1e-12)) if len(rms) else rms
 
 
-def _frame_components(head: PairHead, g: int, topology: Topology, geometry: Geometry,
-                      blocks: Blocks) -> tuple[torch.Tensor, torch.Tensor]:
+def _frame_components(
+    head: PairHead, g: int, topology: Topology, geometry: Geometry, blocks: Blocks
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Parts of the blocks of one group in their edge frames (pairs, components), and the distances."""
     group = topology.groups[g]
     rows = slice(group.start, group.start + group.count)
     if geometry.frames is None:
         raise ValueError("geometry: expected stored frames, got none (prepare with keep_frames=True)")
     frames = [d[rows].double() for d in geometry.frames]
-    local = to_edge_frame(blocks.pairs[g].double(), orbital_frames(head.a, frames), orbital_frames(head.b, frames))
+    local = to_edge_frame(
+        blocks.pairs[g].double(), orbital_frames(head.a, frames), orbital_frames(head.b, frames)
+    )
     return local.flatten(1) @ head.basis.double().T, geometry.r[rows].double()
 
 
@@ -101,8 +105,8 @@ def _fit_pairs(head: PairHead, samples: Sequence[tuple[torch.Tensor, torch.Tenso
     inside = envelope > 1e-9
     log_size = _log_sizes(components[:, :n0], weights, envelope, head.part[:n0], n0)
     for k in range(n0):
-        # Unknowns are c_k / s_k and rows are divided by s(r) = exp(sum_k w_k log s_k): all entries are of order one
-        # although the blocks fall by many orders of magnitude with distance.
+        # Unknowns are c_k / s_k, rows are divided by s(r) = exp(sum_k w_k log s_k): all entries are of order
+        # one although the blocks fall by many orders of magnitude with distance.
         size = torch.exp(weights[inside] @ log_size[:, k])
         design = weights[inside] * torch.exp(log_size[:, k]) / size[:, None]
         target = components[inside, k] / envelope[inside] / size
@@ -114,9 +118,10 @@ def _fit_pairs(head: PairHead, samples: Sequence[tuple[torch.Tensor, torch.Tenso
     head.log_scale.copy_(_log_sizes(residual, weights, envelope, head.part, sum(head.counts)))
 
 
-def _log_sizes(components: torch.Tensor, weights: torch.Tensor, envelope: torch.Tensor, part: torch.Tensor,
-               n_parts: int) -> torch.Tensor:
-    """log s_k per knot and part: s_k^2 = sum_p w_pk y_p^2 / sum_p w_pk envelope_p^2, cosine and sine pooled."""
+def _log_sizes(
+    components: torch.Tensor, weights: torch.Tensor, envelope: torch.Tensor, part: torch.Tensor, n_parts: int
+) -> torch.Tensor:
+    """log s_k per knot and part: s_k^2 = sum_p w_pk y_p^2 / sum_p w_pk envelope_p^2, components pooled."""
     squares = torch.zeros(weights.shape[1], n_parts, dtype=weights.dtype)
     squares.index_add_(1, part, weights.T @ components**2)
     multiplicity = torch.bincount(part, minlength=n_parts).to(weights.dtype)
@@ -126,3 +131,28 @@ def _log_sizes(components: torch.Tensor, weights: torch.Tensor, envelope: torch.
     nearest = (torch.arange(len(sizes))[:, None] - populated).abs().argmin(dim=1)
     sizes = sizes[populated[nearest]]
     return torch.log(sizes.clamp(min=max(float(sizes.max()) * 1e-6, 1e-14)))
+
+
+def mean_blocks(network: HamiltonianNetwork, topology: Topology, geometry: Geometry) -> Blocks:
+    """Prediction of the fitted means alone (geometry with stored frames)."""
+    sites, pairs = [], []
+    for head, count in zip(network.site_heads, topology.counts, strict=True):
+        site = cast(SiteHead, head)
+        block = site.mean @ site.basis[: site.counts[0]]
+        sites.append(block.reshape(1, site.size, site.size).expand(count, -1, -1))
+    if geometry.frames is None:
+        raise ValueError("geometry: expected stored frames, got none (prepare with keep_frames=True)")
+    for group in topology.groups:
+        pair = cast(PairHead, network.pair_heads[f"{group.a}_{group.b}"])
+        rows = slice(group.start, group.start + group.count)
+        weights, envelope = pair.knots(geometry.r[rows])
+        local = ((weights @ pair.mean) * envelope[:, None]) @ pair.basis[: pair.counts[0]]
+        frames = [d[rows] for d in geometry.frames]
+        pairs.append(
+            to_lab(
+                local.reshape(-1, pair.a.size, pair.b.size),
+                orbital_frames(pair.a, frames),
+                orbital_frames(pair.b, frames),
+            )
+        )
+    return Blocks(sites, pairs)

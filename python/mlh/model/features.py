@@ -1,8 +1,8 @@
 """From a GraphInput to the tensors the network works on.
 
-Atoms are sorted by element. Directed pairs are grouped by the ordered pair of elements (a, b), a <= b in the model's
-list: first the n pairs i in a -> j in b (one of each two reversed pairs), then the n reversed ones, in the same order.
-Message edges are those of them within the message cutoff, sorted by (element of receiver i, element of sender j).
+Atoms are sorted by element. One of each two mutually reversed pairs is kept, i in a -> j in b with a <= b in
+the model's list of elements, grouped by (a, b). Message edges are those of them within the message cutoff,
+in the same order; a message travels along each in both directions.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from mlh.model.graph import GraphInput
 from mlh.model.harmonics import edge_frames
 from mlh.model.irreps import OrbitalSet
+from mlh.model.longrange import Waves, make_waves, reciprocal_vectors
 
 Index = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class PairGroup:
-    """Directed pairs start .. start + 2 count of elements a, b (indices into the model's list)."""
+    """Pairs start .. start + count of elements a, b (indices into the model's list)."""
 
     a: int
     b: int
@@ -33,11 +34,12 @@ class PairGroup:
 
 @dataclass(frozen=True, eq=False)
 class Topology:
-    """Integer side of a graph; everything in the internal order of atoms and directed pairs.
+    """Integer side of a graph; everything in the internal order of atoms and pairs.
 
-    order (n,): original index of each internal atom. counts: atoms of each element. i, j (P,): atoms of each directed
-    pair; shift (P, 3) Bohr: lattice vector R; pair (P,): its index in the Pattern. edges (E,): directed pairs that
-    carry messages; edge_groups: (a, b, start, stop) into edges, a the receiver's element.
+    order (n,): original index of each internal atom. counts: atoms of each element. i, j (P,): atoms of each
+    pair; shift (P, 3) Bohr: lattice vector R; pair (P,): its index in the Pattern. edges (E,): pairs that
+    carry messages; edge_groups: (a, b, start, stop) into edges, elements of i and j.
+    g_vectors (nG, 3), volume: of the cell, for the long-range part (none when sigma was None).
     """
 
     order: torch.Tensor
@@ -53,6 +55,8 @@ class Topology:
     nnz: int
     offset: torch.Tensor
     reverse: torch.Tensor
+    g_vectors: torch.Tensor
+    volume: float
 
     def species_slices(self) -> list[slice]:
         """Internal atoms of each element."""
@@ -64,9 +68,10 @@ class Topology:
 class Geometry:
     """Real-valued side: what depends on the positions alone.
 
-    vectors (P, 3), r (P,). frames: D^l of every directed pair or None (then made per chunk). densities (n, (lmax+1)^2,
-    elements * n_radial): sum over neighbours of one element of radial function times Y_lm (times sqrt(4 pi)).
-    edge_radial (E, n_radial), edge_frames: D^l of the message edges or None.
+    vectors (P, 3), r (P,). frames: D^l of every pair or None (then made per chunk). densities (n,
+    (lmax+1)^2, elements * n_radial): sum over neighbours of one element of radial function times Y_lm (times
+    sqrt(4 pi)). edge_radial (E, n_radial), edge_frames: D^l of the message edges or None. waves: for the
+    long-range part.
     """
 
     vectors: torch.Tensor
@@ -75,16 +80,24 @@ class Geometry:
     densities: torch.Tensor
     edge_radial: torch.Tensor
     edge_frames: list[torch.Tensor] | None
+    waves: Waves | None
 
 
 def message_cutoffs(orbitals: Sequence[OrbitalSet], cutoff: float) -> NDArray[np.float64]:
-    """Message cutoff (Bohr) of each ordered pair of elements: `cutoff`, or less where the Pattern ends earlier."""
+    """Message cutoff (Bohr) of each ordered pair of elements: `cutoff`, or less where the Pattern ends
+    earlier.
+    """
     reach = np.array([o.cutoff for o in orbitals])
-    return np.minimum(cutoff, reach[:, None] + reach[None, :])
+    cutoffs: NDArray[np.float64] = np.minimum(cutoff, reach[:, None] + reach[None, :])
+    return cutoffs
 
 
-def build_topology(graph: GraphInput, orbitals: Sequence[OrbitalSet], message_cutoff: float) -> Topology:
-    """Sort atoms and pairs of `graph` for a model of the elements `orbitals`."""
+def build_topology(
+    graph: GraphInput, orbitals: Sequence[OrbitalSet], message_cutoff: float, sigma: float | None
+) -> Topology:
+    """Sort atoms and pairs of `graph` for a model of the elements `orbitals`; sigma: smearing of the long-
+    range part.
+    """
     known = [o.number for o in orbitals]
     unknown = sorted(set(graph.numbers.tolist()) - set(known))
     if unknown:
@@ -108,16 +121,29 @@ def build_topology(graph: GraphInput, orbitals: Sequence[OrbitalSet], message_cu
                 chosen &= np.arange(graph.n_pairs) < graph.reverse
             half = np.flatnonzero(chosen)
             groups.append(PairGroup(a, b, start, len(half)))
-            pairs += [half, graph.reverse[half]]
-            start += 2 * len(half)
+            pairs.append(half)
+            start += len(half)
     pair = np.concatenate(pairs) if pairs else np.zeros(0, dtype=np.int64)
     edges, edge_groups = _message_edges(graph, pair, species, message_cutoffs(orbitals, message_cutoff))
     shift = graph.pair_cell[pair] @ graph.cell
-    return Topology(torch.from_numpy(order), tuple(int(np.sum(species == s)) for s in range(len(known))),
-                    tuple(groups), torch.from_numpy(internal[graph.atom_i[pair]]),
-                    torch.from_numpy(internal[graph.atom_j[pair]]), torch.from_numpy(shift), torch.from_numpy(pair),
-                    torch.from_numpy(site), torch.from_numpy(edges), edge_groups, graph.nnz,
-                    torch.from_numpy(graph.offset), torch.from_numpy(graph.reverse))
+    g_vectors = np.zeros((0, 3)) if sigma is None else reciprocal_vectors(graph.cell, sigma)
+    return Topology(
+        torch.from_numpy(order),
+        tuple(int(np.sum(species == s)) for s in range(len(known))),
+        tuple(groups),
+        torch.from_numpy(internal[graph.atom_i[pair]]),
+        torch.from_numpy(internal[graph.atom_j[pair]]),
+        torch.from_numpy(shift),
+        torch.from_numpy(pair),
+        torch.from_numpy(site),
+        torch.from_numpy(edges),
+        edge_groups,
+        graph.nnz,
+        torch.from_numpy(graph.offset),
+        torch.from_numpy(graph.reverse),
+        torch.from_numpy(g_vectors),
+        float(abs(np.linalg.det(graph.cell))),
+    )
 
 
 def _check_sizes(graph: GraphInput, orbitals: Sequence[OrbitalSet], species: Index) -> None:
@@ -127,57 +153,86 @@ def _check_sizes(graph: GraphInput, orbitals: Sequence[OrbitalSet], species: Ind
     got = np.diff(graph.offset)
     if not np.array_equal(expected, got):
         p = int(np.flatnonzero(expected != got)[0])
-        raise ValueError(f"offset: expected blocks of the model's orbitals ({size.min()}..{size.max()} per atom); pair {p}"
-                         f" has {got[p]} elements instead of {expected[p]}")
+        raise ValueError(
+            f"offset: expected blocks of the model's orbitals ({size.min()}..{size.max()} per atom); pair {p}"
+            f" has {got[p]} elements instead of {expected[p]}"
+        )
 
 
-def _message_edges(graph: GraphInput, pair: Index, species: Index,
-                   cutoffs: NDArray[np.float64]) -> tuple[Index, tuple[tuple[int, int, int, int], ...]]:
-    """Directed pairs within the message cutoff, sorted by elements, and the slices of each pair of elements."""
+def _message_edges(
+    graph: GraphInput, pair: Index, species: Index, cutoffs: NDArray[np.float64]
+) -> tuple[Index, tuple[tuple[int, int, int, int], ...]]:
+    """Pairs within the message cutoff and their slices per pair of elements (pairs are sorted by these)."""
     r = np.linalg.norm(graph.vectors[pair], axis=1)
     a, b = species[graph.atom_i[pair]], species[graph.atom_j[pair]]
     inside = np.flatnonzero(r < cutoffs[a, b])
     n = len(cutoffs)
     code = a[inside] * n + b[inside]
-    inside, code = inside[np.argsort(code, kind="stable")], np.sort(code)
     bounds = np.searchsorted(code, np.arange(n * n + 1))
-    groups = tuple((c // n, c % n, int(bounds[c]), int(bounds[c + 1])) for c in range(n * n)
-                   if bounds[c + 1] > bounds[c])
+    groups = tuple(
+        (c // n, c % n, int(bounds[c]), int(bounds[c + 1])) for c in range(n * n) if bounds[c + 1] > bounds[c]
+    )
     return inside, groups
 
 
 def bessel_basis(r: torch.Tensor, cutoff: float, n: int) -> torch.Tensor:
-    """sqrt(2/c) sin(k pi r / c) / r times (1 - x)^3 (1 + 3x + 6x^2), x = r/c: twice differentiable at r = c."""
+    """sqrt(2/c) sin(k pi r / c) / r times (1 - x)^3 (1 + 3x + 6x^2), x = r/c: smooth (C2) at r = c."""
     x = r / cutoff
     envelope = (1 - x) ** 3 * (1 + 3 * x + 6 * x * x)
     k = torch.arange(1, n + 1, dtype=r.dtype, device=r.device) * torch.pi
-    return (2.0 / cutoff) ** 0.5 * torch.sin(x[:, None] * k) / r[:, None] * envelope[:, None]
+    basis: torch.Tensor = (2.0 / cutoff) ** 0.5 * torch.sin(x[:, None] * k) / r[:, None] * envelope[:, None]
+    return basis
 
 
-def build_geometry(topology: Topology, positions: torch.Tensor, orbitals: Sequence[OrbitalSet], lmax: int,
-                   n_radial: int, message_cutoff: float, keep_frames: bool) -> Geometry:
-    """Vectors, frames and neighbour densities; differentiable in `positions` (n, 3) Bohr, original atom order.
+def build_geometry(
+    topology: Topology,
+    positions: torch.Tensor,
+    orbitals: Sequence[OrbitalSet],
+    lmax: int,
+    n_radial: int,
+    message_cutoff: float,
+    sigma: float | None,
+    keep_frames: bool,
+) -> Geometry:
+    """Vectors, frames and neighbour densities; differentiable in `positions` (n, 3) Bohr, original atom
+    order.
 
-    keep_frames: store the rotations of all pairs (fast, 165 numbers per pair at lmax 4) instead of making them in
-    chunks when needed.
+    keep_frames: store the rotations of all pairs (fast, 165 numbers per pair at lmax 4) instead of making
+    them in chunks when needed.
     """
     tau = positions[topology.order]
     vectors = tau[topology.j] + topology.shift.to(tau.dtype) - tau[topology.i]
     r = torch.linalg.vector_norm(vectors, dim=1)
     edge_vectors, edge_r = vectors[topology.edges], r[topology.edges]
     cutoffs = message_cutoffs(orbitals, message_cutoff)
-    radial = torch.cat([bessel_basis(edge_r[start:stop], float(cutoffs[a, b]), n_radial)
-                        for a, b, start, stop in topology.edge_groups]
-                       or [edge_r.new_zeros(0, n_radial)])
+    radial = torch.cat(
+        [
+            bessel_basis(edge_r[start:stop], float(cutoffs[a, b]), n_radial)
+            for a, b, start, stop in topology.edge_groups
+        ]
+        or [edge_r.new_zeros(0, n_radial)]
+    )
     frames = edge_frames(edge_vectors, lmax)
     harmonics = torch.cat([(2 * l + 1) ** 0.5 * d[:, :, l] for l, d in enumerate(frames)], dim=1)
     n_atoms, n_species = tau.shape[0], len(orbitals)
     densities = tau.new_zeros(n_atoms, (lmax + 1) ** 2, n_species, n_radial)
-    receivers = topology.i[topology.edges]
-    for _, b, start, stop in topology.edge_groups:
+    parity = torch.cat([torch.full((2 * l + 1,), (-1.0) ** l, dtype=tau.dtype) for l in range(lmax + 1)])
+    i, j = topology.i[topology.edges], topology.j[topology.edges]
+    zero = tau.new_zeros(n_atoms, (lmax + 1) ** 2, n_radial)
+    for a, b, start, stop in topology.edge_groups:
         terms = harmonics[start:stop, :, None] * radial[start:stop, None, :]
-        total = tau.new_zeros(n_atoms, (lmax + 1) ** 2, n_radial).index_add(0, receivers[start:stop], terms)
-        densities[:, :, b] = densities[:, :, b] + total
-    return Geometry(vectors, r, edge_frames(vectors, lmax) if keep_frames else None,
-                    densities.reshape(n_atoms, (lmax + 1) ** 2, n_species * n_radial), radial,
-                    frames if keep_frames else None)
+        densities[:, :, b] = densities[:, :, b] + zero.index_add(0, i[start:stop], terms)
+        backward = terms * parity[:, None]
+        densities[:, :, a] = densities[:, :, a] + zero.index_add(0, j[start:stop], backward)
+    waves = (
+        None if sigma is None else make_waves(tau, topology.g_vectors.to(tau.dtype), topology.volume, sigma)
+    )
+    return Geometry(
+        vectors,
+        r,
+        edge_frames(vectors, lmax) if keep_frames else None,
+        densities.reshape(n_atoms, (lmax + 1) ** 2, n_species * n_radial),
+        radial,
+        frames if keep_frames else None,
+        waves,
+    )

@@ -1,7 +1,7 @@
 """The network's input: a structure with the pairs of its Pattern, as plain arrays.
 
-Nothing here needs the compiled core: `graph_from_system` copies the arrays that `mlh._core.Pattern` shows, and
-`build_graph` makes the same arrays (same order) from positions alone.
+Nothing here needs the compiled core: `graph_from_system` copies the arrays that `mlh._core.Pattern` shows,
+and `build_graph` makes the same arrays (same order) from positions alone.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Index = NDArray[np.int64]
 class GraphInput:
     """Structure and pairs (i, j, R); Bohr.
 
-    numbers (n,), positions (n, 3), cell (3, 3) rows; atom_i, atom_j (P,), pair_cell (P, 3), offset (P+1,) of the
-    blocks in the flat data, reverse (P,): index of (j, i, -R).
+    numbers (n,), positions (n, 3), cell (3, 3) rows; atom_i, atom_j (P,), pair_cell (P, 3), offset (P+1,) of
+    the blocks in the flat data, reverse (P,): index of (j, i, -R).
     """
 
     numbers: Index
@@ -38,17 +38,25 @@ class GraphInput:
 
     def __post_init__(self) -> None:
         for name in ("numbers", "atom_i", "atom_j", "pair_cell", "offset", "reverse"):
-            object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype=np.int64))
+            object.__setattr__(self, name, np.array(getattr(self, name), dtype=np.int64))
         for name in ("positions", "cell"):
-            object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype=np.float64))
+            object.__setattr__(self, name, np.array(getattr(self, name), dtype=np.float64))
         n, pairs = len(self.numbers), len(self.atom_i)
-        expected = {"positions": (n, 3), "cell": (3, 3), "atom_j": (pairs,), "pair_cell": (pairs, 3),
-                    "offset": (pairs + 1,), "reverse": (pairs,)}
+        expected = {
+            "positions": (n, 3),
+            "cell": (3, 3),
+            "atom_j": (pairs,),
+            "pair_cell": (pairs, 3),
+            "offset": (pairs + 1,),
+            "reverse": (pairs,),
+        }
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name}: expected shape {shape}, got {getattr(self, name).shape}")
-        if pairs and not (np.array_equal(self.atom_i[self.reverse], self.atom_j)
-                          and np.array_equal(self.pair_cell[self.reverse], -self.pair_cell)):
+        if pairs and not (
+            np.array_equal(self.atom_i[self.reverse], self.atom_j)
+            and np.array_equal(self.pair_cell[self.reverse], -self.pair_cell)
+        ):
             raise ValueError("reverse: expected the index of (j, i, -R) for every pair, got another pair")
 
     @property
@@ -76,14 +84,24 @@ class GraphInput:
 
 def graph_from_arrays(numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike, pattern: Any) -> GraphInput:
     """Graph from anything with the attributes of a Pattern: atom_i, atom_j, cell, offset, reverse."""
-    return GraphInput(np.asarray(numbers), np.asarray(positions), np.asarray(cell), pattern.atom_i, pattern.atom_j,
-                      pattern.cell, pattern.offset, pattern.reverse)
+    return GraphInput(
+        np.asarray(numbers),
+        np.asarray(positions),
+        np.asarray(cell),
+        pattern.atom_i,
+        pattern.atom_j,
+        pattern.cell,
+        pattern.offset,
+        pattern.reverse,
+    )
 
 
 def graph_from_system(system: Any) -> GraphInput:
-    """Graph of a `mlh.System`: its ASE atoms (Angstrom) give the numbers, its structure the rest."""
-    structure = system.structure
-    return graph_from_arrays(system.atoms.numbers, structure.positions, structure.cell, system.pattern)
+    """Graph of a `mlh.System`: its symbols, positions and cell (Bohr), and its Pattern."""
+    from ase.data import atomic_numbers
+
+    numbers = [atomic_numbers[symbol] for symbol in system.symbols]
+    return graph_from_arrays(numbers, system.positions, system.cell, system.pattern)
 
 
 def orbital_sets(basis: Any, symbols: Iterable[str] | None = None) -> dict[int, OrbitalSet]:
@@ -99,11 +117,14 @@ def orbital_sets(basis: Any, symbols: Iterable[str] | None = None) -> dict[int, 
     return out
 
 
-def build_graph(numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike,
-                orbitals: Mapping[int, OrbitalSet]) -> GraphInput:
-    """All ordered pairs with |tau_j + R - tau_i| < r_c,i + r_c,j of a crystal, in the order of the core's Pattern.
+def build_graph(
+    numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike, orbitals: Mapping[int, OrbitalSet]
+) -> GraphInput:
+    """All ordered pairs with |tau_j + R - tau_i| < r_c,i + r_c,j of a crystal, in the order of the core's
+    Pattern.
 
-    Quadratic in the number of atoms times images: for tests and small cells; production uses the core's arrays.
+    Quadratic in the number of atoms times images: for tests and small cells; production uses the core's
+    arrays.
     """
     z = np.asarray(numbers, dtype=np.int64)
     tau, a = np.asarray(positions, dtype=np.float64), np.asarray(cell, dtype=np.float64)
@@ -129,5 +150,6 @@ def build_graph(numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike,
     index = {tuple(row): p for p, row in enumerate(table.tolist())}
     reverse = np.array([index[(j, i, -x, -y, -w)] for i, j, x, y, w in table.tolist()])
     blocks = size[table[:, 0]] * size[table[:, 1]]
-    return GraphInput(z, tau, a, table[:, 0], table[:, 1], table[:, 2:], np.concatenate([[0], np.cumsum(blocks)]),
-                      reverse)
+    return GraphInput(
+        z, tau, a, table[:, 0], table[:, 1], table[:, 2:], np.concatenate([[0], np.cumsum(blocks)]), reverse
+    )

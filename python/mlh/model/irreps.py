@@ -3,19 +3,22 @@
 dH is the matrix of a local potential V. That fixes which parts of a block can be non-zero:
 
 * on-site, <R_1 Y_1 | V | R_2 Y_2>: only the L with l1 + l2 + L even (Gaunt), the natural parity;
-* off-site, in the frame with z along i -> j, phi_i phi_j = F(rho, z) t_m1(phi) t_m2(phi): each (l1 |m1|, l2 |m2|) sees
-  only the part M = |m1| + |m2| and M = ||m1| - |m2|| of V(rho, z, phi) = sum_M V_M t_M(phi). For M = 0 only the part
-  that is even under reflection occurs. (cos M phi, sin M phi) is one two-component part, whatever l1, l2.
+* off-site, in the frame with z along i -> j, phi_i phi_j = F(rho, z) t_m1(phi) t_m2(phi): each (l1 |m1|, l2
+|m2|) sees
+  only the part M = |m1| + |m2| and M = ||m1| - |m2|| of V(rho, z, phi) = sum_M V_M t_M(phi). For M = 0 only
+  the part that is even under reflection occurs. (cos M phi, sin M phi) is one two-component part, whatever
+  l1, l2.
 
-Both sets are orthonormal in the Frobenius sense: the sum of squares of the parts is that of the (projected) block.
-Orbital order inside a block is that of docs/architecture.md (m: p x,y,z; d 3z2-r2, x2-y2, xy, xz, yz; ...).
+Both sets are orthonormal in the Frobenius sense: the sum of squares of the parts is that of the (projected)
+block. Orbital order inside a block is that of docs/architecture.md (m: p x,y,z; d 3z2-r2, x2-y2, xy, xz, yz;
+...).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -56,7 +59,9 @@ class OrbitalSet:
     @property
     def order(self) -> Array:
         """Index into the m = -l..l order of each orbital of the package's order, all shells."""
-        parts = [np.asarray(ORBITAL_ORDER[l]) + start for l, start in zip(self.shells, self.starts, strict=True)]
+        parts = [
+            np.asarray(ORBITAL_ORDER[l]) + start for l, start in zip(self.shells, self.starts, strict=True)
+        ]
         return np.concatenate(parts)
 
 
@@ -64,9 +69,9 @@ class OrbitalSet:
 class PairParts:
     """Parts of an off-site block in its edge frame.
 
-    counts[M] parts of order M; basis (n_components, n_a, n_b): orthonormal matrices in m = -l..l order, sorted as
-    M = 0: the parts; then for each M > 0 all cosine components, then all sine components. part (n_components): which
-    part (0..sum counts - 1) a component belongs to.
+    counts[M] parts of order M; basis (n_components, n_a, n_b): orthonormal matrices in m = -l..l order,
+    sorted as M = 0: the parts; then for each M > 0 all cosine components, then all sine components. part
+    (n_components): which part (0..sum counts - 1) a component belongs to.
     """
 
     counts: tuple[int, ...]
@@ -78,8 +83,8 @@ class PairParts:
 class SiteParts:
     """Parts of an on-site block: counts[L] of order L (natural parity).
 
-    basis (n_components, n, n): orthonormal symmetric matrices in the package's orbital order, sorted by L, then M of
-    L (outer), then part (inner), so that components [L^2-like slice] reshape to (2L+1, counts[L]).
+    basis (n_components, n, n): orthonormal symmetric matrices in the package's orbital order, sorted by L,
+    then M of L (outer), then part (inner), so that components [L^2-like slice] reshape to (2L+1, counts[L]).
     """
 
     counts: tuple[int, ...]
@@ -117,7 +122,7 @@ def _pair_matrices(l1: int, l2: int) -> list[tuple[int, Array, Array | None]]:
     return out
 
 
-@lru_cache(maxsize=None)
+@cache
 def pair_parts(a: OrbitalSet, b: OrbitalSet) -> PairParts:
     """Parts of the blocks between an atom of `a` and one of `b`."""
     m_max = a.shells[-1] + b.shells[-1]
@@ -143,7 +148,7 @@ def pair_parts(a: OrbitalSet, b: OrbitalSet) -> PairParts:
     return PairParts(counts, np.stack(basis), np.asarray(part, dtype=np.int64))
 
 
-@lru_cache(maxsize=None)
+@cache
 def site_parts(a: OrbitalSet) -> SiteParts:
     """Parts of the on-site block of an atom of `a`."""
     l_max = 2 * a.shells[-1]
@@ -168,8 +173,8 @@ def site_parts(a: OrbitalSet) -> SiteParts:
 
 
 def orbital_frames(orbitals: OrbitalSet, frames: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Rotation of all orbitals of an atom: (pairs, n, n); rows the package's order in the lab, columns m = -l..l in
-    the edge frame, so that lab block = left @ frame block @ right^T."""
+    """Rotation of all orbitals of an atom: (pairs, n, n); rows the package's order in the lab, columns m =
+    -l..l in the edge frame, so that lab block = left @ frame block @ right^T."""
     n_pairs = frames[0].shape[0]
     out = frames[0].new_zeros(n_pairs, orbitals.size, orbitals.size)
     for l, start in zip(orbitals.shells, orbitals.starts, strict=True):

@@ -28,8 +28,8 @@ def demo_table(content: Mapping[str, Any]) -> RenderableType:
         hamiltonian = point["hamiltonian"]
         points.add_row(
             point["label"],
-            _milli(hamiltonian["mae"], 2),
-            _milli(hamiltonian["mae_aligned"], 2),
+            f"{hamiltonian['mae_mev']:.2f}",
+            f"{hamiltonian['aligned_mae_mev']:.2f}",
             _milli(point["energy_error_per_atom"], 2),
             _milli(point["force_mae"], 1),
             f"{point['seconds_model']:.2f}",

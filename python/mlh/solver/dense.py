@@ -266,5 +266,5 @@ def residual_energy(solution: Solution, residual: BlockMatrix) -> float:
             de = e[None, :] - e[occupied][:, None]
             # Each pair once: from the state that holds more; pairs of equal filling do not respond.
             pairs = (df > 1e-12) & (np.abs(de) > 1e-12)
-            total += weight * float(np.sum(squared[pairs] * df[pairs] / de[pairs]))
+            total += float(weight * np.sum(squared[pairs] * df[pairs] / de[pairs]))
     return total

@@ -49,7 +49,7 @@ def occupy(
     if smearing not in ("none", "fermi-dirac", "gaussian"):
         raise ValueError(f"smearing: expected 'none', 'fermi-dirac' or 'gaussian', got {smearing!r}")
     if smearing != "none" and width <= 0.0:
-        raise ValueError(f"width: expected a positive width in Hartree for smearing {smearing!r}, got {width}")
+        raise ValueError(f"width: expected a positive width (Ha) for smearing {smearing!r}, got {width}")
     if nspin == 1 and spin_moment not in (None, 0, 0.0):
         raise ValueError(f"spin_moment: expected None for an unpolarised calculation, got {spin_moment}")
 

@@ -77,7 +77,7 @@ def build_dataset(
         tracker = _Tracker(jobs, folder, on_progress)
         _run(jobs, folder, labeller or DFTLabeller(), processes, threads, retry_failed, tracker)
         tracker.report("writing the data set")
-        n_samples = (store or store_hdf5)(target, config, finished_labels(jobs, folder))
+        n_samples = (store or _default_store())(target, config, finished_labels(jobs, folder))
     failed = {job.id: folder.reason(job) for job in jobs if not folder.finished(job).exists()}
     if n_samples == 0:
         first = next(iter(failed.values()), "no job")
@@ -114,6 +114,12 @@ def _run(
         if event.kind == "failed":
             folder.set_aside(event.job, str(event.value), event.details)
         tracker.update(event)
+
+
+def _default_store() -> Store:
+    from mlh.workflow.dataset_store import store_hdf5  # late: it loads torch
+
+    return store_hdf5
 
 
 def _save_config(folder: JobFolder, config: DatasetConfig) -> None:
@@ -164,7 +170,3 @@ class _Tracker:
         left = elapsed * (self._total - done) / worked if worked > 0.0 else None
         fraction = done / self._total if self._total else 1.0
         self._on_progress(BuildProgress(self._n_jobs, self._finished, self._failed, fraction, left, message))
-
-
-def store_hdf5(path: Path, config: DatasetConfig, labels: Iterable[tuple[Label, dict[str, Any]]]) -> int:
-    raise NotImplementedError

@@ -68,6 +68,11 @@ def plan(config: DatasetConfig) -> tuple[DatasetJob, ...]:
     return tuple(jobs)
 
 
+def elements_of(config: DatasetConfig) -> tuple[str, ...]:
+    """All elements of the sources, sorted."""
+    return tuple(sorted({symbol for source in config.sources for symbol in load_host(source).symbols}))
+
+
 def load_host(source: SourceConfig) -> ase.Atoms:
     """The host of a source, repeated."""
     if source.crystal is not None:

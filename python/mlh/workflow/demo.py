@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from mlh.report.plots import DFT_COLOR, MODEL_COLOR, EnergyPath, comparison_figure, save_figure
 from mlh.structures import load_structure, select_sites
 from mlh.workflow.defect import (
     Announce,
@@ -191,6 +190,14 @@ def _picture(
     dft_run: DefectRun,
     points: tuple[PointComparison, ...],
 ) -> None:
+    from mlh.report.plots import (  # late: it loads matplotlib
+        DFT_COLOR,
+        MODEL_COLOR,
+        EnergyPath,
+        comparison_figure,
+        save_figure,
+    )
+
     pairs = {
         "host": (run.host, dft_run.host),
         f"vacancy {settings.species}{run.vacancies[0].site}": (

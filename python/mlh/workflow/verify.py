@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import ase
 import numpy as np
@@ -13,23 +13,12 @@ from numpy.typing import NDArray
 
 from mlh.calculators import DFTCalculator, MLHCalculator
 from mlh.pattern import BlockMatrix
-from mlh.units import HARTREE_EV
+from mlh.units import ANGSTROM, HARTREE_EV
+
+if TYPE_CHECKING:
+    from mlh.model.evaluate import Metrics
 
 FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class HamiltonianErrors:
-    """Mean absolute error over all stored elements of H (eV), as predicted and after the best H -> H + c S.
-
-    c S changes no eigenvector and shifts all levels by c, so the aligned error is what the physics sees.
-    """
-
-    mae: float
-    mae_aligned: float
-    shift: float
-    largest: float
-    mean_abs_correction: float  # mean |H - H0| of DFT: the size of what is learned
 
 
 @dataclass(frozen=True)
@@ -38,7 +27,7 @@ class PointComparison:
 
     label: str
     n_atoms: int
-    hamiltonian: HamiltonianErrors
+    hamiltonian: Metrics  # of dH, meV
     energy_error: float
     energy_error_estimate: float
     forces_model: FloatArray
@@ -63,7 +52,7 @@ class PointComparison:
         return {
             "label": self.label,
             "n_atoms": self.n_atoms,
-            "hamiltonian": asdict(self.hamiltonian),
+            "hamiltonian": self.hamiltonian.as_dict(),
             "energy_error": self.energy_error,
             "energy_error_per_atom": self.energy_error_per_atom,
             "energy_error_estimate": self.energy_error_estimate,
@@ -73,7 +62,7 @@ class PointComparison:
             "seconds_model": self.seconds_model,
             "seconds_dft": self.seconds_dft,
             "scf_steps": self.scf_steps,
-            "units": "eV, eV/Angstrom, seconds",
+            "units": "eV, eV/Angstrom, seconds; hamiltonian in meV",
         }
 
 
@@ -92,7 +81,7 @@ def compare_at(
         raise RuntimeError("compare_at: expected a predicted and a converged Hamiltonian, got none")
     results: dict[str, Any] = model.results
     target = fresh_dft.result.H - fresh_dft.system.harris_hamiltonian()
-    errors = hamiltonian_errors(model.predicted_dh, target, fresh_dft.system.overlap())
+    errors = hamiltonian_errors(atoms, model.predicted_dh, target, fresh_dft.system.overlap())
     return PointComparison(
         label=label,
         n_atoms=n_atoms,
@@ -109,26 +98,17 @@ def compare_at(
 
 
 def hamiltonian_errors(
-    predicted: BlockMatrix, target: BlockMatrix, overlap: BlockMatrix
-) -> HamiltonianErrors:
-    """Errors of dH in eV; c = <dH_pred - dH, S> / <S, S> over all stored elements."""
-    if predicted.data.shape != target.data.shape or overlap.data.shape[1] != target.data.shape[1]:
-        raise ValueError(
-            f"hamiltonian: expected equal shapes, got {predicted.data.shape}, {target.data.shape} and "
-            f"{overlap.data.shape}"
-        )
-    if not np.array_equal(predicted.pattern.offset, target.pattern.offset):
+    atoms: ase.Atoms, predicted: BlockMatrix, target: BlockMatrix, overlap: BlockMatrix
+) -> Metrics:
+    """Errors of dH over all stored elements, raw and after the best H -> H + c S (`mlh.model.evaluate`)."""
+    from mlh.model.evaluate import Case, evaluate  # late: they load torch
+    from mlh.model.graph import graph_from_arrays
+
+    pattern = target.pattern
+    if not np.array_equal(predicted.pattern.offset, pattern.offset):
         raise ValueError("hamiltonian: expected matrices of the same Pattern")
-    difference = predicted.data - target.data
-    weights = np.broadcast_to(overlap.data, difference.shape)
-    shift = -float((difference * weights).sum() / (weights**2).sum())
-    return HamiltonianErrors(
-        mae=float(np.abs(difference).mean()) * HARTREE_EV,
-        mae_aligned=float(np.abs(difference + shift * weights).mean()) * HARTREE_EV,
-        shift=shift * HARTREE_EV,
-        largest=float(np.abs(difference).max()) * HARTREE_EV,
-        mean_abs_correction=float(np.abs(target.data).mean()) * HARTREE_EV,
-    )
+    graph = graph_from_arrays(atoms.numbers, atoms.positions * ANGSTROM, atoms.cell[:] * ANGSTROM, pattern)
+    return evaluate([Case(graph, target.data[0], predicted.data[0], overlap.data[0])])
 
 
 def summarize(points: Sequence[PointComparison]) -> dict[str, float]:
@@ -136,8 +116,8 @@ def summarize(points: Sequence[PointComparison]) -> dict[str, float]:
     if not points:
         raise ValueError("points: expected at least one comparison, got none")
     return {
-        "hamiltonian_mae": _mean([point.hamiltonian.mae for point in points]),
-        "hamiltonian_mae_aligned": _mean([point.hamiltonian.mae_aligned for point in points]),
+        "hamiltonian_mae_mev": _mean([point.hamiltonian.mae_mev for point in points]),
+        "hamiltonian_aligned_mae_mev": _mean([point.hamiltonian.aligned_mae_mev or 0.0 for point in points]),
         "energy_error_per_atom": _mean([abs(point.energy_error_per_atom) for point in points]),
         "force_mae": _mean([point.force_mae for point in points]),
         "seconds_model": _mean([point.seconds_model for point in points]),

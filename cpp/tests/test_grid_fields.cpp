@@ -1,0 +1,563 @@
+// Fields on grid and spheres against direct summation, and every derivative against differences.
+
+#include <omp.h>
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <memory>
+#include <random>
+
+#include "mlh/field.hpp"
+#include "mlh/harmonics.hpp"
+#include "mlh/two_center.hpp"
+
+using namespace mlh;
+
+namespace {
+
+/// scale exp(-decay r^2) (1 - (r/rc)^2)^4 on the uniform mesh.
+RadialTable compact(int l, double decay, double cutoff, double scale = 1.0) {
+  std::vector<double> g(static_cast<std::size_t>(std::lround(cutoff / kRadialStep)) + 1);
+  for (std::size_t k = 0; k < g.size(); ++k) {
+    const double r = kRadialStep * static_cast<double>(k), x = r / cutoff;
+    g[k] = scale * std::exp(-decay * r * r) * std::pow(1.0 - x * x, 4);
+  }
+  g.back() = 0.0;
+  return RadialTable(l, g);
+}
+
+/// Integral of 4 pi r^2 f of an s table.
+double charge(const RadialTable& f) {
+  double sum = 0.0;
+  for (const auto& [r, w] : gauss_legendre(60, f.cutoff())) sum += 12.566370614359172 * w * r * r * f.value(r);
+  return sum;
+}
+
+SpeciesData make_species(const char* symbol, double valence, double cutoff, int lmax, double decay) {
+  SpeciesData s;
+  s.symbol = std::string(symbol);
+  s.valence = valence;
+  for (int l = 0; l <= lmax; ++l) s.orbitals.push_back(compact(l, decay, cutoff));
+  s.neutral_potential = compact(0, decay, cutoff, -2.0);
+  s.density = compact(0, decay, cutoff, valence / charge(compact(0, decay, cutoff)));
+  return s;
+}
+
+/// A: s, p, d, f and a sphere; B: s, s, p without one; several images of every pair.
+struct Fixture {
+  std::shared_ptr<const BasisData> basis;
+  Structure structure;
+  std::shared_ptr<const Pattern> pattern;
+
+  explicit Fixture(double reach = 2.9) {
+    auto data = std::make_shared<BasisData>();
+    data->species = {make_species("A", 4.0, reach, 3, 0.4), make_species("B", 3.0, reach - 0.4, 1, 0.5)};
+    data->species[0].sphere = SphereData{1.2, 0.3, 2.35};
+    data->species[1].orbitals.insert(data->species[1].orbitals.begin(), compact(0, 0.1, reach - 0.8));
+    basis = data;
+    structure.cell << 5.1, 0.0, 0.3, 1.2, 4.7, 0.0, -0.6, 0.9, 5.6;
+    structure.positions = {{0.1, 0.2, 0.3}, {2.4, 1.9, 0.9}, {-7.5, 1.2, 9.9}};  // one outside the cell
+    structure.species = {0, 1, 0};
+    pattern = std::make_shared<Pattern>(make_pattern(structure, *basis));
+  }
+
+  /// The grid of this structure with one atom displaced; the Pattern stays.
+  Grid grid(int atom = 0, const Vec3& shift = Vec3::Zero(), std::array<int, 3> n = {14, 13, 15}) const {
+    auto moved = std::make_shared<Structure>(structure);
+    moved->positions[static_cast<std::size_t>(atom)] += shift;
+    return Grid(moved, basis, pattern, n);
+  }
+};
+
+std::vector<double> noise(std::size_t n, unsigned seed, double scale = 1.0) {
+  std::mt19937 random(seed);
+  std::normal_distribution<double> normal(0.0, scale);
+  std::vector<double> f(n);
+  for (double& x : f) x = normal(random);
+  return f;
+}
+
+/// Random blocks with M_ij(R) = M_ji(-R)^T, plus `diagonal` on the self pairs.
+std::vector<double> symmetric_matrix(const Pattern& pattern, unsigned seed, double scale,
+                                     double diagonal = 0.0) {
+  const auto raw = noise(static_cast<std::size_t>(pattern.nnz()), seed, scale);
+  std::vector<double> out(raw.size());
+  for (std::size_t p = 0; p < pattern.n_pairs(); ++p) {
+    const auto q = static_cast<std::size_t>(pattern.reverse[p]);
+    const int n = pattern.n_orbitals[static_cast<std::size_t>(pattern.atom_i[p])];
+    const int m = pattern.n_orbitals[static_cast<std::size_t>(pattern.atom_j[p])];
+    for (int x = 0; x < n; ++x) {
+      for (int y = 0; y < m; ++y) {
+        const auto here = static_cast<std::size_t>(pattern.offset[p] + x * m + y);
+        const auto there = static_cast<std::size_t>(pattern.offset[q] + y * n + x);
+        out[here] = 0.5 * (raw[here] + raw[there]) + (p == q && x == y ? diagonal : 0.0);
+      }
+    }
+  }
+  return out;
+}
+
+Potential random_potential(const Grid& grid, unsigned seed) {
+  Potential v;
+  v.uniform = noise(grid.uniform().size(), seed);
+  const auto n = static_cast<std::size_t>(grid.n_sphere_points());
+  v.sphere = noise(n, seed + 1);
+  const auto g = noise(3 * n, seed + 2);
+  for (std::size_t p = 0; p < n; ++p) v.sphere_vector.emplace_back(g[3 * p], g[3 * p + 1], g[3 * p + 2]);
+  return v;
+}
+
+double dot(const std::vector<double>& a, const std::vector<double>& b) {
+  REQUIRE(a.size() == b.size());
+  double sum = 0.0;
+  for (std::size_t k = 0; k < a.size(); ++k) sum += a[k] * b[k];
+  return sum;
+}
+
+double largest_difference(const std::vector<double>& a, const std::vector<double>& b) {
+  REQUIRE(a.size() == b.size());
+  double worst = 0.0;
+  for (std::size_t k = 0; k < a.size(); ++k) worst = std::max(worst, std::abs(a[k] - b[k]));
+  return worst;
+}
+
+double largest(const std::vector<double>& a) { return largest_difference(a, std::vector<double>(a.size())); }
+
+/// sum_g v n + sum_p (v n + g . grad n)
+double energy(const Potential& v, const Density& n) {
+  double sum = dot(v.uniform, n.uniform) + dot(v.sphere, n.sphere);
+  for (std::size_t p = 0; p < n.sphere_gradient.size(); ++p) sum += v.sphere_vector[p].dot(n.sphere_gradient[p]);
+  return sum;
+}
+
+// --- direct summation: no batches, no splines across shells, harmonics.hpp for the angles ------------
+
+/// All orbitals of one atom image at a point with their gradients (n x 4: value, x, y, z).
+struct LocalOrbitals {
+  int atom;
+  Cell cell;
+  Eigen::Matrix<double, Eigen::Dynamic, 4> phi;
+};
+
+Eigen::Matrix<double, Eigen::Dynamic, 4> orbitals_at(const SpeciesData& s, const Vec3& r) {
+  Eigen::Matrix<double, Eigen::Dynamic, 4> out(s.n_orbitals(), 4);
+  std::array<double, kMaxHarmonics> y;
+  std::array<double, 3 * kMaxHarmonics> dy;
+  solid_harmonics(r, kMaxOrbitalL, y.data(), dy.data());
+  const double distance = r.norm();
+  const Vec3 direction = distance > 0.0 ? Vec3(r / distance) : Vec3::Zero();
+  int row = 0;
+  for (const RadialTable& orbital : s.orbitals) {
+    const auto g = orbital.derivatives(distance);
+    for (int m = 0; m < 2 * orbital.l() + 1; ++m, ++row) {
+      const auto h = static_cast<std::size_t>(harmonic_index(orbital.l(), m));
+      out(row, 0) = g[0] * y[h];
+      for (int a = 0; a < 3; ++a) {
+        out(row, a + 1) = g[1] * direction[a] * y[h] + g[0] * dy[3 * h + static_cast<std::size_t>(a)];
+      }
+    }
+  }
+  return out;
+}
+
+/// Every atom image within reach of a point.
+std::vector<LocalOrbitals> around(const Fixture& f, const Vec3& r) {
+  constexpr int kImages = 4;
+  std::vector<LocalOrbitals> out;
+  for (std::size_t i = 0; i < f.structure.size(); ++i) {
+    const auto& s = f.basis->species[static_cast<std::size_t>(f.structure.species[i])];
+    // The lattice translation that brings the atom nearest, then its neighbours.
+    const Vec3 u = f.structure.cell.transpose().inverse() * (r - f.structure.positions[i]);
+    const std::array<int, 3> home = {static_cast<int>(std::lround(u[0])), static_cast<int>(std::lround(u[1])),
+                                     static_cast<int>(std::lround(u[2]))};
+    for (int a = -kImages; a <= kImages; ++a) {
+      for (int b = -kImages; b <= kImages; ++b) {
+        for (int c = -kImages; c <= kImages; ++c) {
+          const Cell cell = {home[0] + a, home[1] + b, home[2] + c};
+          const Vec3 d = r - f.structure.positions[i] - f.structure.translation(cell[0], cell[1], cell[2]);
+          if (d.norm() < s.orbital_cutoff()) out.push_back({static_cast<int>(i), cell, orbitals_at(s, d)});
+        }
+      }
+    }
+  }
+  return out;
+}
+
+template <class Visit>
+void for_pairs(const Fixture& f, const std::vector<LocalOrbitals>& atoms, Visit&& visit) {
+  for (const auto& a : atoms) {
+    for (const auto& b : atoms) {
+      const int p = f.pattern->find(a.atom, b.atom,
+                                    {b.cell[0] - a.cell[0], b.cell[1] - a.cell[1], b.cell[2] - a.cell[2]});
+      REQUIRE(p >= 0);  // two orbitals that overlap at a point are in the Pattern
+      visit(a, b, static_cast<std::size_t>(f.pattern->offset[static_cast<std::size_t>(p)]));
+    }
+  }
+}
+
+using RowBlock = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// n and grad n at a point.
+Eigen::Vector4d direct_density(const Fixture& f, const std::vector<double>& D, const Vec3& r) {
+  Eigen::Vector4d n = Eigen::Vector4d::Zero();
+  const auto atoms = around(f, r);
+  for_pairs(f, atoms, [&](const LocalOrbitals& a, const LocalOrbitals& b, std::size_t offset) {
+    const Eigen::Map<const RowBlock> block(D.data() + offset, a.phi.rows(), b.phi.rows());
+    n[0] += a.phi.col(0).dot(block * b.phi.col(0));
+    for (int d = 1; d < 4; ++d) {
+      n[d] += a.phi.col(d).dot(block * b.phi.col(0)) + a.phi.col(0).dot(block * b.phi.col(d));
+    }
+  });
+  return n;
+}
+
+/// Adds v phi_a phi_b + g . grad(phi_a phi_b) of one point.
+void add_direct_matrix(const Fixture& f, const Vec3& r, double v, const Vec3& g, std::vector<double>& H) {
+  const auto atoms = around(f, r);
+  for_pairs(f, atoms, [&](const LocalOrbitals& a, const LocalOrbitals& b, std::size_t offset) {
+    Eigen::Map<RowBlock> block(H.data() + offset, a.phi.rows(), b.phi.rows());
+    const Eigen::VectorXd ga = a.phi.rightCols(3) * g, gb = b.phi.rightCols(3) * g;
+    block += (v * a.phi.col(0) + ga) * b.phi.col(0).transpose() + a.phi.col(0) * gb.transpose();
+  });
+}
+
+/// Visits every point: visit(batch, p, index, position).
+template <class Visit>
+void for_points(const Grid& grid, Visit&& visit) {
+  for (const Batch& batch : grid.batches()) {
+    const BatchPoints x = grid.points(batch);
+    std::array<std::int64_t, kBatch> index{};
+    grid.indices(batch, index);
+    for (int p = 0; p < batch.n_points; ++p) {
+      const auto k = static_cast<std::size_t>(p);
+      visit(batch, static_cast<std::size_t>(index[k]), Vec3(x.x[0][k], x.x[1][k], x.x[2][k]));
+    }
+  }
+}
+
+/// dE/dtau of one component by fourth-order central differences of energy(grid).
+template <class Energy>
+double numeric_gradient(const Fixture& f, int atom, int axis, Energy&& energy_of) {
+  const double h = 1e-3;
+  const auto at = [&](double x) { return energy_of(f.grid(atom, x * Vec3::Unit(axis))); };
+  return (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
+}
+
+}  // namespace
+
+TEST_CASE("orbital values and gradients are those of harmonics.hpp", "[orbital_values]") {
+  const Fixture f;
+  const SpeciesData& s = f.basis->species[0];
+  const OrbitalTables tables(s);
+  BatchPoints points;
+  const auto r = noise(3 * kBatch, 7, 1.3);
+  for (std::size_t p = 0; p < kBatch; ++p) {
+    for (std::size_t a = 0; a < 3; ++a) points.x[a][p] = p + 1 == kBatch ? kFarAway : r[3 * p + a];
+  }
+  const Vec3 center(0.3, -0.2, 0.1);
+  for (std::size_t a = 0; a < 3; ++a) points.x[a][0] = center[static_cast<int>(a)];  // the origin itself
+  Eigen::MatrixXd phi(kBatch, s.n_orbitals()), only(kBatch, s.n_orbitals());
+  std::array<Eigen::MatrixXd, 3> d = {phi, phi, phi};
+  tables.values(points, center, only.data());
+  tables.gradients(points, center, phi.data(), {d[0].data(), d[1].data(), d[2].data()});
+  CHECK(only == phi);
+  for (int p = 0; p < kBatch; ++p) {
+    const auto k = static_cast<std::size_t>(p);
+    const auto expected = orbitals_at(s, Vec3(points.x[0][k], points.x[1][k], points.x[2][k]) - center);
+    CHECK((phi.row(p).transpose() - expected.col(0)).cwiseAbs().maxCoeff() < 1e-13);
+    for (int a = 0; a < 3; ++a) {
+      const auto got = d[static_cast<std::size_t>(a)].row(p).transpose();
+      CHECK((got - expected.col(a + 1)).cwiseAbs().maxCoeff() < 1e-12);
+    }
+  }
+  CHECK(phi.row(kBatch - 1).cwiseAbs().maxCoeff() == 0.0);
+  CHECK(phi.cwiseAbs().maxCoeff() > 0.1);
+}
+
+TEST_CASE("hessian_dot is the derivative of the gradients along q", "[orbital_values]") {
+  const Fixture f;
+  const SpeciesData& s = f.basis->species[0];
+  const OrbitalTables tables(s);
+  const auto r = noise(3 * kBatch, 8, 1.0), field = noise(3 * kBatch, 9);
+  const Vec3 center(0.1, 0.2, -0.1);
+  BatchPoints points, q;
+  for (std::size_t p = 0; p < kBatch; ++p) {
+    for (std::size_t a = 0; a < 3; ++a) {
+      points.x[a][p] = r[3 * p + a];
+      q.x[a][p] = field[3 * p + a];
+    }
+  }
+  const Eigen::MatrixXd zero = Eigen::MatrixXd::Zero(kBatch, s.n_orbitals());
+  std::array<Eigen::MatrixXd, 3> h = {zero, zero, zero};
+  tables.hessian_dot(points, center, q, {h[0].data(), h[1].data(), h[2].data()});
+  const auto gradients_at = [&](double step) {
+    BatchPoints moved = points;
+    for (std::size_t a = 0; a < 3; ++a) {
+      for (std::size_t p = 0; p < kBatch; ++p) moved.x[a][p] += step * q.x[a][p];
+    }
+    Eigen::MatrixXd phi = zero;
+    std::array<Eigen::MatrixXd, 3> d = {zero, zero, zero};
+    tables.gradients(moved, center, phi.data(), {d[0].data(), d[1].data(), d[2].data()});
+    return d;
+  };
+  const double e = 2e-4;
+  const auto up = gradients_at(e), down = gradients_at(-e);
+  double worst = 0.0;
+  for (std::size_t a = 0; a < 3; ++a) {
+    worst = std::max(worst, ((up[a] - down[a]) / (2.0 * e) - h[a]).cwiseAbs().maxCoeff());
+  }
+  CHECK(worst < 2e-5);  // the third derivative of a cubic spline jumps at its knots
+  CHECK(h[0].cwiseAbs().maxCoeff() > 1.0);
+}
+
+TEST_CASE("batches cover every point once and know every atom that reaches them", "[grid]") {
+  const Fixture f;
+  const Grid grid = f.grid();
+  std::vector<int> uniform(grid.uniform().size()), sphere(static_cast<std::size_t>(grid.n_sphere_points()));
+  const Mat3 h = grid.uniform().steps();
+  double worst = 0.0;
+  for_points(grid, [&](const Batch& batch, std::size_t k, const Vec3& r) {
+    if (batch.owner >= 0) {
+      ++sphere[k];
+      CHECK((r - f.structure.positions[static_cast<std::size_t>(batch.owner)]).norm() < 2.35);
+    } else {
+      ++uniform[k];
+      const auto n = grid.uniform().n;
+      const auto z = static_cast<int>(k) % n[2], y = static_cast<int>(k) / n[2] % n[1];
+      const auto x = static_cast<int>(k) / n[2] / n[1];
+      const Vec3 expected = (x * h.row(0) + y * h.row(1) + z * h.row(2)).transpose();
+      worst = std::max(worst, (r - expected).norm());
+    }
+    std::size_t active = 0;
+    for (const auto& a : around(f, r)) {
+      for (const auto& b : grid.active(batch)) active += a.atom == b.atom && a.cell == b.cell;
+    }
+    REQUIRE(active == around(f, r).size());
+  });
+  CHECK(worst < 1e-12);
+  CHECK(std::all_of(uniform.begin(), uniform.end(), [](int n) { return n == 1; }));
+  CHECK(std::all_of(sphere.begin(), sphere.end(), [](int n) { return n == 1; }));
+  CHECK(sphere.size() == 2 * 3262);
+}
+
+TEST_CASE("density equals direct summation", "[density]") {
+  const Fixture f;
+  const Grid grid = f.grid();
+  const auto D = symmetric_matrix(*f.pattern, 11, 0.3);
+  const Density n = density(grid, D);
+  double value = 0.0, slope = 0.0;
+  for_points(grid, [&](const Batch& batch, std::size_t k, const Vec3& r) {
+    const Eigen::Vector4d expected = direct_density(f, D, r);
+    const double got = batch.owner < 0 ? n.uniform[k] : n.sphere[k];
+    value = std::max(value, std::abs(got - expected[0]));
+    if (batch.owner >= 0) slope = std::max(slope, (n.sphere_gradient[k] - expected.tail<3>()).norm());
+  });
+  CHECK(largest(n.uniform) > 1.0);
+  CHECK(value < 1e-11);
+  CHECK(slope < 1e-10);
+}
+
+TEST_CASE("potential_matrix equals direct summation", "[potential_matrix]") {
+  const Fixture f;
+  const Grid grid = f.grid();
+  const Potential v = random_potential(grid, 21);
+  const auto H = potential_matrix(grid, v);
+  std::vector<double> expected(H.size(), 0.0);
+  for_points(grid, [&](const Batch& batch, std::size_t k, const Vec3& r) {
+    if (batch.owner < 0) {
+      add_direct_matrix(f, r, v.uniform[k], Vec3::Zero(), expected);
+    } else {
+      add_direct_matrix(f, r, v.sphere[k], v.sphere_vector[k], expected);
+    }
+  });
+  CHECK(largest(H) > 10.0);
+  CHECK(largest_difference(H, expected) < 1e-11 * largest(H));
+}
+
+TEST_CASE("density and potential_matrix are adjoint", "[potential_matrix]") {
+  const Fixture f;
+  const Grid grid = f.grid();
+  const auto D = symmetric_matrix(*f.pattern, 31, 0.3);
+  const Potential v = random_potential(grid, 32);
+  const double left = energy(v, density(grid, D)), right = dot(potential_matrix(grid, v), D);
+  CHECK(left == Approx(right).epsilon(1e-12));
+}
+
+TEST_CASE("grid and spheres together integrate the density", "[grid]") {
+  // Tr D S from the two-centre tables is the exact integral.
+  const Fixture f(3.6);
+  const auto D = symmetric_matrix(*f.pattern, 41, 0.02, 1.0);
+  const double exact = dot(TwoCenterTables(*f.basis).overlap(f.structure, *f.pattern), D);
+  const Grid grid = f.grid(0, Vec3::Zero(), {30, 28, 32});
+  const NeutralFields neutral = neutral_fields(grid);
+  const Density n = density(grid, D);
+  const double dv = grid.uniform().volume_element();
+  const double split = dv * dot(neutral.weight, n.uniform) + dot(neutral.sphere_weight, n.sphere);
+  CHECK(split == Approx(exact).epsilon(2e-6));
+  const double atoms = dv * dot(neutral.weight, neutral.density) +
+                       dot(neutral.sphere_weight, neutral.sphere_density);
+  CHECK(atoms == Approx(4.0 + 3.0 + 4.0).epsilon(2e-6));
+  // Neither part is the whole: the test would not pass without the weights.
+  CHECK(std::abs(dv * dot(neutral.weight, n.uniform)) < 0.9 * exact);
+  CHECK(grid.uniform().size() == neutral.weight.size());
+}
+
+TEST_CASE("neutral fields are superpositions", "[neutral_fields]") {
+  const Fixture f;
+  const Grid grid = f.grid();
+  const NeutralFields neutral = neutral_fields(grid);
+  double worst = 0.0;
+  for_points(grid, [&](const Batch& batch, std::size_t k, const Vec3& r) {
+    double n = 0.0, v = 0.0, w = 1.0;
+    for (const auto& atom : around(f, r)) {
+      const auto& s = f.basis->species[static_cast<std::size_t>(
+          f.structure.species[static_cast<std::size_t>(atom.atom)])];
+      const Vec3 center = f.structure.positions[static_cast<std::size_t>(atom.atom)] +
+                          f.structure.translation(atom.cell[0], atom.cell[1], atom.cell[2]);
+      const double distance = (r - center).norm();
+      n += s.density.value(distance);
+      v += s.neutral_potential.value(distance);
+      if (s.sphere) w -= partition_weight(*s.sphere, distance)[0];
+    }
+    const bool uniform = batch.owner < 0;
+    worst = std::max({worst, std::abs(n - (uniform ? neutral.density : neutral.sphere_density)[k]),
+                      std::abs(v - (uniform ? neutral.potential : neutral.sphere_potential)[k])});
+    if (uniform) worst = std::max(worst, std::abs(w - neutral.weight[k]));
+  });
+  CHECK(worst < 1e-13);
+}
+
+TEST_CASE("the xc potential is the derivative of the discretised energy", "[exchange_correlation]") {
+  const Fixture f;
+  const Grid grid = f.grid();
+  const NeutralFields neutral = neutral_fields(grid);
+  for (const Functional functional : {Functional::pbe, Functional::lda_pw92}) {
+    for (const unsigned n_spin : {1U, 2U}) {
+      std::vector<std::vector<double>> D, step;
+      for (unsigned s = 0; s < n_spin; ++s) {
+        D.push_back(symmetric_matrix(*f.pattern, 50 + s, 0.01, 1.0 + s));
+        step.push_back(symmetric_matrix(*f.pattern, 60 + s, 0.05, 0.3));
+      }
+      const auto at = [&](double x) {
+        std::vector<Density> n;
+        for (unsigned s = 0; s < n_spin; ++s) {
+          auto moved = D[s];
+          for (std::size_t k = 0; k < moved.size(); ++k) moved[k] += x * step[s][k];
+          n.push_back(density(grid, moved));
+        }
+        return exchange_correlation(grid, neutral, functional, n);
+      };
+      const auto xc = at(0.0);
+      double analytic = 0.0;
+      for (unsigned s = 0; s < n_spin; ++s) {
+        analytic += dot(potential_matrix(grid, xc.potential[s]), step[s]);
+      }
+      const double h = 1e-3;
+      const double numeric =
+          (8.0 * (at(h).energy - at(-h).energy) - (at(2 * h).energy - at(-2 * h).energy)) / (12.0 * h);
+      INFO("spins " << n_spin << ", PBE " << (functional == Functional::pbe));
+      CHECK(std::abs(analytic) > 0.1);
+      CHECK(analytic == Approx(numeric).epsilon(1e-8));
+    }
+  }
+}
+
+TEST_CASE("one and two equal spins have the same xc energy", "[exchange_correlation]") {
+  const Fixture f;
+  const Grid grid = f.grid();
+  const NeutralFields neutral = neutral_fields(grid);
+  const auto D = symmetric_matrix(*f.pattern, 70, 0.01, 1.0);
+  auto half = D;
+  for (double& x : half) x *= 0.5;
+  const Density n = density(grid, D), m = density(grid, half);
+  const auto one = exchange_correlation(grid, neutral, Functional::pbe, {n});
+  const auto two = exchange_correlation(grid, neutral, Functional::pbe, {m, m});
+  CHECK(one.energy == Approx(two.energy).epsilon(1e-12));
+  CHECK(largest_difference(one.potential[0].uniform, two.potential[1].uniform) < 1e-10);
+  CHECK_THROWS_AS(exchange_correlation(grid, neutral, Functional::pbe, {}), std::invalid_argument);
+}
+
+TEST_CASE("gradient through orbitals and riding spheres", "[gradient]") {
+  const Fixture f;
+  const Grid grid = f.grid();
+  const auto D = symmetric_matrix(*f.pattern, 80, 0.1);
+  const Potential v = random_potential(grid, 81);
+  std::vector<Vec3> gradient(f.structure.size(), Vec3::Zero());
+  add_orbital_gradient(grid, D, v, gradient);
+  for (int atom = 0; atom < 3; ++atom) {
+    for (int axis = 0; axis < 3; ++axis) {
+      const double numeric =
+          numeric_gradient(f, atom, axis, [&](const Grid& g) { return energy(v, density(g, D)); });
+      INFO("atom " << atom << " axis " << axis);
+      CHECK(gradient[static_cast<std::size_t>(atom)][axis] == Approx(numeric).margin(2e-6).epsilon(1e-8));
+    }
+  }
+}
+
+TEST_CASE("gradient through the spherical functions", "[gradient]") {
+  const Fixture f;
+  const Grid grid = f.grid();
+  const std::size_t size = grid.uniform().size();
+  const auto a = noise(size, 91), b = noise(size, 92), c = noise(size, 93),
+             s = noise(static_cast<std::size_t>(grid.n_sphere_points()), 94);
+  std::vector<Vec3> gradient(f.structure.size(), Vec3::Zero());
+  add_spherical_gradient(grid, {a, b, c, s}, gradient);
+  for (int atom = 0; atom < 3; ++atom) {
+    for (int axis = 0; axis < 3; ++axis) {
+      const double numeric = numeric_gradient(f, atom, axis, [&](const Grid& g) {
+        const NeutralFields n = neutral_fields(g);
+        // W = 1 - sum w
+        return dot(a, n.potential) + dot(b, n.density) - dot(c, n.weight) + dot(s, n.sphere_potential);
+      });
+      INFO("atom " << atom << " axis " << axis);
+      CHECK(gradient[static_cast<std::size_t>(atom)][axis] == Approx(numeric).margin(2e-6).epsilon(1e-8));
+    }
+  }
+}
+
+TEST_CASE("results are bitwise the same for every number of threads", "[threads]") {
+  const Fixture f;
+  const Grid grid = f.grid();
+  const auto D = symmetric_matrix(*f.pattern, 95, 0.01, 1.0);
+  struct Results {
+    Density n;
+    ExchangeCorrelation xc;
+    std::vector<double> H;
+    std::vector<Vec3> gradient;
+  };
+  const int before = omp_get_max_threads();
+  const auto run = [&](int threads) {
+    omp_set_num_threads(threads);
+    Results r;
+    r.n = density(grid, D);
+    const NeutralFields neutral = neutral_fields(grid);
+    r.xc = exchange_correlation(grid, neutral, Functional::pbe, {r.n});
+    r.H = potential_matrix(grid, r.xc.potential[0]);
+    r.gradient.assign(f.structure.size(), Vec3::Zero());
+    add_orbital_gradient(grid, D, r.xc.potential[0], r.gradient);
+    add_spherical_gradient(grid, {neutral.potential, neutral.density, neutral.weight, neutral.sphere_potential},
+                           r.gradient);
+    return r;
+  };
+  const Results one = run(1);
+  for (const int threads : {2, 3}) {
+    const Results other = run(threads);
+    CHECK(other.n.uniform == one.n.uniform);
+    CHECK(other.n.sphere == one.n.sphere);
+    CHECK(other.n.sphere_gradient == one.n.sphere_gradient);
+    CHECK(other.xc.energy == one.xc.energy);
+    CHECK(other.xc.potential[0].uniform == one.xc.potential[0].uniform);
+    CHECK(other.H == one.H);
+    CHECK(other.gradient == one.gradient);
+  }
+  omp_set_num_threads(before);
+}
+
+TEST_CASE("a grid refuses what it cannot integrate", "[grid]") {
+  const Fixture f;
+  const auto structure = std::make_shared<const Structure>(f.structure);
+  CHECK_THROWS_AS(Grid(structure, f.basis, f.pattern, {8, 0, 8}), std::invalid_argument);
+  auto with_core = std::make_shared<BasisData>(*f.basis);
+  with_core->species[1].core_density = compact(0, 1.0, 1.0);
+  CHECK_THROWS_AS(Grid(structure, with_core, f.pattern, {8, 8, 8}), std::invalid_argument);
+}

@@ -1,0 +1,55 @@
+"""The network: blocks <-> equivariant parts, data sets, training, model files, predictions. See
+docs/model.md.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlh.model.config import TrainingConfig, load_config
+    from mlh.model.dataset import Dataset, DatasetWriter, Sample
+    from mlh.model.evaluate import Case, Metrics
+    from mlh.model.network import HamiltonianNetwork, NetworkConfig
+    from mlh.model.predict import Model, load_model
+    from mlh.model.training import TrainingResult, train
+
+_LAZY = {
+    "Case": "evaluate",
+    "Dataset": "dataset",
+    "DatasetWriter": "dataset",
+    "HamiltonianNetwork": "network",
+    "Metrics": "evaluate",
+    "Model": "predict",
+    "NetworkConfig": "network",
+    "Sample": "dataset",
+    "TrainingConfig": "config",
+    "TrainingResult": "training",
+    "load_config": "config",
+    "load_model": "predict",
+    "train": "training",
+}
+
+__all__ = [
+    "Case",
+    "Dataset",
+    "DatasetWriter",
+    "HamiltonianNetwork",
+    "Metrics",
+    "Model",
+    "NetworkConfig",
+    "Sample",
+    "TrainingConfig",
+    "TrainingResult",
+    "load_config",
+    "load_model",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module 'mlh.model' has no attribute {name!r}")
+    return getattr(import_module(f"mlh.model.{module}"), name)

@@ -1,0 +1,115 @@
+"""Configuration of a training run: YAML, unknown keys refused, single values overridden by "a.b=c"."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mlh.model.network import NetworkConfig
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SplitConfig(_Strict):
+    """How samples are divided. by="group" keeps all samples of one host together."""
+
+    by: Literal["group", "random"] = "group"
+    validation: float = Field(0.1, gt=0, lt=1)
+    test: float = Field(0.1, ge=0, lt=1)
+    seed: int = 0
+
+
+class OptimizerConfig(_Strict):
+    """AdamW with warm-up, then cosine decay of the learning rate; weights averaged (EMA) for evaluation."""
+
+    learning_rate: float = Field(5e-3, gt=0)
+    final_learning_rate: float = Field(1e-6, gt=0)
+    warmup_steps: int = Field(50, ge=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    ema: float = Field(0.99, ge=0, lt=1)
+    batch: int = Field(1, ge=1, description="structures per step")
+
+
+class LossConfig(_Strict):
+    """mae_weight * MAE + rmse_weight * RMSE in eV over all matrix elements; on-site errors are multiplied by
+    onsite.
+    """
+
+    mae_weight: float = Field(1.0, ge=0)
+    rmse_weight: float = Field(0.0, ge=0)
+    onsite: float = Field(1.0, gt=0)
+
+
+class TrainingConfig(_Strict):
+    """Everything of a run. Either `steps` or `max_minutes` (wall time; the schedule follows the clock) ends
+    it.
+    """
+
+    dataset: Path
+    output: Path
+    network: NetworkConfig = NetworkConfig()
+    split: SplitConfig = SplitConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    loss: LossConfig = LossConfig()
+    steps: int = Field(10000, ge=1)
+    max_minutes: float | None = Field(None, gt=0)
+    evaluate_every_steps: int = Field(200, ge=1)
+    checkpoint_minutes: float = Field(5.0, gt=0)
+    precision: Literal["float32", "float64"] = "float32"
+    threads: int = Field(2, ge=1)
+    seed: int = 0
+    cache_gb: float = Field(
+        4.0, ge=0, description="memory for prepared samples; the rest is prepared at every use"
+    )
+
+
+class ConfigError(ValueError):
+    """A configuration that is not valid, in words."""
+
+
+def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> TrainingConfig:
+    """TrainingConfig of a YAML file; overrides such as "optimizer.learning_rate=1e-3" (values are YAML)."""
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not a readable YAML file ({error})") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected a mapping at the top level, got {type(raw).__name__}")
+    for override in overrides:
+        _apply(raw, override)
+    try:
+        return TrainingConfig(**raw)
+    except ValidationError as error:
+        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"{path}: {lines}") from error
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set: expected key.subkey=value, got {override!r}")
+    *parents, last = key.split(".")
+    node = raw
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"--set {override}: {parent} is not a group of settings")
+    parsed = yaml.safe_load(value)
+    if isinstance(parsed, str):  # YAML 1.1 reads 1e-3 as text
+        with contextlib.suppress(ValueError):
+            parsed = float(parsed)
+    node[last] = parsed
+
+
+def save_config(config: TrainingConfig, path: Path) -> None:
+    """Resolved configuration as YAML."""
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")

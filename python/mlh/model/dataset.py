@@ -1,0 +1,437 @@
+"""Data sets of labelled structures in one HDF5 file (docs/data_format.md).
+
+    writer = DatasetWriter("sio2.h5", basis, settings)       # new file, or an existing one of equal basis and
+    settings writer.append(Sample.from_system(system, dh, energies, forces, origin="host-a/site-12/rattle-3",
+    group="host-a")) data = Dataset("sio2.h5"); sample = data[0]; parts = data.split(seed=0, by="group")
+
+dH is stored for one of each two mutually reversed pairs (H_ji(-R) = H_ij(R)^T). A sample is marked complete
+after everything else of it is on disk; its checksum is verified when it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mlh.model.graph import GraphInput, graph_from_system, orbital_sets
+from mlh.model.irreps import OrbitalSet
+
+FORMAT, VERSION = "mlh-dataset", 1
+_GRAPH_ARRAYS = ("numbers", "positions", "cell", "atom_i", "atom_j", "pair_cell", "reverse")
+_DTYPES = {
+    "numbers": "<i4",
+    "atom_i": "<i4",
+    "atom_j": "<i4",
+    "pair_cell": "<i4",
+    "reverse": "<i4",
+    "positions": "<f8",
+    "cell": "<f8",
+    "forces": "<f8",
+}
+
+Array = NDArray[np.float64]
+
+
+class DatasetError(RuntimeError):
+    """A data set that cannot be read or does not fit, in words."""
+
+
+@dataclass(frozen=True)
+class SpeciesRecord:
+    """What a file keeps of one species: enough to lay out blocks and to recognise its radial functions."""
+
+    number: int
+    shells: tuple[int, ...]
+    cutoff: float
+    digest: str
+
+    @property
+    def orbitals(self) -> OrbitalSet:
+        """Layout of the orbitals."""
+        return OrbitalSet(self.number, self.shells, self.cutoff)
+
+
+@dataclass(frozen=True)
+class BasisRecord:
+    """Name, orbital choice (as given to `mlh.load_basis`), fingerprint and species of a Basis."""
+
+    name: str
+    fingerprint: str
+    species: Mapping[str, SpeciesRecord]
+    orbitals: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, basis: Any, orbitals: Mapping[str, str] | None = None) -> BasisRecord:
+        """Record of a `mlh.Basis`; orbitals: the overrides it was loaded with."""
+        sets = orbital_sets(basis)
+        by_number = {o.number: o for o in sets.values()}
+        from ase.data import atomic_numbers
+
+        species = {}
+        for s in basis.species:
+            o = by_number[atomic_numbers[s.symbol]]
+            species[s.symbol] = SpeciesRecord(o.number, o.shells, o.cutoff, s.digest)
+        return cls(basis.name, basis.fingerprint, species, dict(orbitals or {}))
+
+    def as_json(self) -> str:
+        """Canonical JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> BasisRecord:
+        """The inverse of `as_json`."""
+        raw = json.loads(text)
+        species = {
+            k: SpeciesRecord(v["number"], tuple(v["shells"]), v["cutoff"], v["digest"])
+            for k, v in raw["species"].items()
+        }
+        return cls(raw["name"], raw["fingerprint"], species, raw["orbitals"])
+
+    @property
+    def orbital_sets(self) -> dict[int, OrbitalSet]:
+        """Atomic number -> layout."""
+        return {s.number: s.orbitals for s in self.species.values()}
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One labelled structure, atomic units: dh (nnz,) = H - H_Harris on the Pattern of `graph`,
+    spin-unpolarised.
+
+    energies: contributions by name; forces (n, 3); origin: where it comes from (host, site, trajectory,
+    step); group: samples of one group never end up in both training and test; info: further JSON values.
+    """
+
+    graph: GraphInput
+    dh: Array
+    energies: Mapping[str, float]
+    forces: Array
+    origin: str
+    group: str = ""
+    info: Mapping[str, Any] = field(default_factory=dict)
+    h0: Array | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("dh", "h0"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            array = np.asarray(value, dtype=np.float64).reshape(-1)
+            if array.shape != (self.graph.nnz,):
+                raise ValueError(
+                    f"{name}: expected {self.graph.nnz} elements (one spin), got {np.shape(value)}"
+                )
+            if not np.isfinite(array).all():
+                raise ValueError(
+                    f"{name}: expected finite numbers, got {int((~np.isfinite(array)).sum())} that are not"
+                )
+            object.__setattr__(self, name, array)
+        if np.shape(self.forces) != (len(self.graph.numbers), 3):
+            raise ValueError(
+                f"forces: expected shape {(len(self.graph.numbers), 3)}, got {np.shape(self.forces)}"
+            )
+
+    @property
+    def total_energy(self) -> float:
+        """Sum of the contributions, Hartree."""
+        return float(sum(self.energies.values()))
+
+    @classmethod
+    def from_system(
+        cls,
+        system: Any,
+        dh: Array,
+        energies: Mapping[str, float],
+        forces: Array,
+        *,
+        origin: str,
+        group: str = "",
+        info: Mapping[str, Any] | None = None,
+        h0: Array | None = None,
+    ) -> Sample:
+        """Sample of a `mlh.System`; dh: data of H - system.harris_hamiltonian()."""
+        return cls(
+            graph_from_system(system),
+            dh,
+            dict(energies),
+            np.asarray(forces),
+            origin,
+            group,
+            dict(info or {}),
+            h0,
+        )
+
+
+def unique_elements(graph: GraphInput) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions in the flat data of the elements of the unique pairs, and those of their transposes."""
+    size = {int(z): 0 for z in np.unique(graph.numbers)}
+    blocks = np.diff(graph.offset)
+    for z in size:
+        own = (graph.numbers[graph.atom_i] == z) & (np.arange(graph.n_pairs) == graph.reverse)
+        size[z] = int(np.sqrt(blocks[np.flatnonzero(own)[0]]))
+    n_orbitals = np.array([size[int(z)] for z in graph.numbers], dtype=np.int64)
+    unique = graph.unique
+    pair = np.repeat(unique, blocks[unique])
+    local = np.arange(len(pair)) - np.repeat(np.cumsum(blocks[unique]) - blocks[unique], blocks[unique])
+    n_i, n_j = n_orbitals[graph.atom_i[pair]], n_orbitals[graph.atom_j[pair]]
+    a, b = local // n_j, local % n_j
+    return graph.offset[pair] + local, graph.offset[graph.reverse[pair]] + b * n_i + a
+
+
+class DatasetWriter:
+    """Appends samples to a data set. The file is open only while a sample is written."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        basis: Any,
+        settings: Mapping[str, Any],
+        dtype: Literal["float32", "float64"] = "float32",
+    ) -> None:
+        """basis: a `mlh.Basis` or a BasisRecord; settings: level of theory as JSON values; dtype of dH in the
+        file.
+
+        An existing file must have the same basis and settings.
+        """
+        self.path = Path(path)
+        self.basis = basis if isinstance(basis, BasisRecord) else BasisRecord.of(basis)
+        self.settings = json.dumps(dict(settings), sort_keys=True)
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r}")
+        self.dtype = dtype
+        if self.path.exists():
+            self._check()
+        else:
+            self._create()
+
+    def _create(self) -> None:
+        with h5py.File(self.path, "x", libver="latest") as file:
+            file.attrs.update(
+                {
+                    "format": FORMAT,
+                    "version": VERSION,
+                    "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "units": "Hartree, Bohr",
+                    "basis": self.basis.as_json(),
+                    "settings": self.settings,
+                    "quantity": "dH = H - H_Harris, blocks of the pairs p <= reverse[p] in their order",
+                }
+            )
+            file.create_group("samples")
+
+    def _check(self) -> None:
+        with _open(self.path) as file:
+            _check_format(self.path, file)
+            basis = BasisRecord.from_json(str(file.attrs["basis"]))
+            if basis.fingerprint != self.basis.fingerprint:
+                raise DatasetError(
+                    f"{self.path}: expected the basis {self.basis.name} {self.basis.fingerprint[:12]}, "
+                    f"got {basis.name} {basis.fingerprint[:12]}; a data set has one basis"
+                )
+            if str(file.attrs["settings"]) != self.settings:
+                raise DatasetError(
+                    f"{self.path}: expected the settings {self.settings}, got {file.attrs['settings']}"
+                )
+
+    def append(self, sample: Sample) -> int:
+        """Write one sample; returns its index."""
+        own, _ = unique_elements(sample.graph)
+        arrays = _sample_arrays(sample)
+        arrays["dh"] = sample.dh[own].astype("<f4" if self.dtype == "float32" else "<f8")
+        if sample.h0 is not None:
+            arrays["h0"] = sample.h0[own].astype(arrays["dh"].dtype)
+        record = json.dumps(
+            {
+                "energies": dict(sample.energies),
+                "origin": sample.origin,
+                "group": sample.group,
+                "info": dict(sample.info),
+            },
+            sort_keys=True,
+        )
+        with h5py.File(self.path, "r+", libver="latest") as file:
+            samples = file["samples"]
+            index = len(samples)
+            group = samples.create_group(f"{index:07d}")
+            for name, array in arrays.items():
+                large = array.size > 1000
+                group.create_dataset(
+                    name,
+                    data=array,
+                    compression="gzip" if large else None,
+                    compression_opts=4 if large else None,
+                    shuffle=large or None,
+                )
+            group.attrs["record"] = record
+            group.attrs["checksum"] = _checksum(arrays, record)
+            file.flush()
+            group.attrs["complete"] = True
+        return index
+
+
+def _sample_arrays(sample: Sample) -> dict[str, NDArray[Any]]:
+    arrays = {name: np.asarray(getattr(sample.graph, name)).astype(_DTYPES[name]) for name in _GRAPH_ARRAYS}
+    arrays["forces"] = np.asarray(sample.forces).astype(_DTYPES["forces"])
+    return arrays
+
+
+def _checksum(arrays: Mapping[str, NDArray[Any]], record: str) -> str:
+    digest = hashlib.sha256(record.encode())
+    for name in sorted(arrays):
+        digest.update(f"|{name}:{arrays[name].dtype.str}:{arrays[name].shape}|".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such data set") from None
+    except OSError as error:
+        raise DatasetError(f"{path}: not a readable HDF5 file ({error})") from error
+
+
+def _check_format(path: Path, file: h5py.File) -> None:
+    if file.attrs.get("format") != FORMAT or "samples" not in file:
+        raise DatasetError(f"{path}: expected the format {FORMAT!r}, got {file.attrs.get('format')!r}")
+    if int(file.attrs["version"]) > VERSION:
+        raise DatasetError(f"{path}: expected version <= {VERSION}, got {file.attrs['version']}: update mlh")
+
+
+class Dataset(Sequence[Sample]):
+    """Read-only view of a data set. Samples that were not completely written are left out and named in
+    `incomplete`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._file = _open(self.path)
+        _check_format(self.path, self._file)
+        self.basis = BasisRecord.from_json(str(self._file.attrs["basis"]))
+        self.settings: dict[str, Any] = json.loads(str(self._file.attrs["settings"]))
+        names = sorted(self._file["samples"])
+        self._names = [n for n in names if bool(self._file["samples"][n].attrs.get("complete", False))]
+        self.incomplete = [n for n in names if n not in set(self._names)]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Dataset:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[k] for k in range(len(self)))
+
+    def __getitem__(self, index: Any) -> Any:
+        """Sample by index; raises DatasetError when its checksum does not match."""
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index: expected {-len(self)} .. {len(self) - 1}, got {index}")
+        return self._read(self._names[index])
+
+    def record(self, index: int) -> dict[str, Any]:
+        """energies, origin, group and info of a sample without reading its arrays."""
+        record: dict[str, Any] = json.loads(str(self._file["samples"][self._names[index]].attrs["record"]))
+        return record
+
+    def _read(self, name: str) -> Sample:
+        group = self._file["samples"][name]
+        try:
+            arrays = {key: group[key][...] for key in group}
+            record = str(group.attrs["record"])
+            checksum = str(group.attrs["checksum"])
+        except (OSError, KeyError, RuntimeError) as error:
+            raise DatasetError(f"{self.path}: sample {name} is damaged ({error})") from error
+        if _checksum(arrays, record) != checksum:
+            raise DatasetError(f"{self.path}: sample {name} is damaged (checksum does not match)")
+        sizes = {z: o.size for z, o in self.basis.orbital_sets.items()}
+        per_atom = np.array([sizes[int(z)] for z in arrays["numbers"]], dtype=np.int64)
+        offset = np.concatenate([[0], np.cumsum(per_atom[arrays["atom_i"]] * per_atom[arrays["atom_j"]])])
+        graph = GraphInput(**{key: arrays[key] for key in _GRAPH_ARRAYS}, offset=offset)
+        own, transposed = unique_elements(graph)
+        full: dict[str, Array] = {}
+        for key in ("dh", "h0"):
+            if key in arrays:
+                full[key] = np.empty(graph.nnz)
+                full[key][own] = full[key][transposed] = arrays[key]
+        content = json.loads(record)
+        return Sample(
+            graph,
+            full["dh"],
+            content["energies"],
+            arrays["forces"],
+            content["origin"],
+            content["group"],
+            content["info"],
+            full.get("h0"),
+        )
+
+    def verify(self) -> list[str]:
+        """Problems of all samples in words; empty when the file is sound."""
+        problems = [f"sample {name} was not completely written" for name in self.incomplete]
+        for name in self._names:
+            try:
+                self._read(name)
+            except (DatasetError, ValueError) as error:
+                problems.append(str(error))
+        return problems
+
+    def fingerprint(self) -> str:
+        """sha256 over basis, settings and the checksums of the samples in order."""
+        digest = hashlib.sha256((str(self._file.attrs["basis"]) + str(self._file.attrs["settings"])).encode())
+        for name in self._names:
+            digest.update(str(self._file["samples"][name].attrs["checksum"]).encode())
+        return digest.hexdigest()
+
+    def split(
+        self,
+        seed: int = 0,
+        by: Literal["group", "random"] = "group",
+        fractions: tuple[float, float] = (0.1, 0.1),
+    ) -> dict[str, list[int]]:
+        """Indices of "train", "validation", "test"; fractions: validation, test (of samples, nearly).
+
+        by="group": all samples of one group (host) go to the same part. Parts with a positive fraction are
+        never empty unless there are too few groups, which is an error.
+        """
+        if by not in ("group", "random"):
+            raise ValueError(f"by: expected 'group' or 'random', got {by!r}")
+        keys = [self.record(k)["group"] if by == "group" else str(k) for k in range(len(self))]
+        names = sorted(set(keys))
+        wanted = sum(f > 0 for f in fractions) + 1
+        if len(names) < wanted:
+            raise DatasetError(
+                f"{self.path}: expected at least {wanted} groups for a split by {by}, got {len(names)}"
+                + ("; use by='random' for samples of one host" if by == "group" else "")
+            )
+        order = np.random.default_rng(seed).permutation(len(names))
+        parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+        remaining = [names[k] for k in order]
+        for part, fraction in zip(("validation", "test"), fractions, strict=True):
+            while (
+                fraction > 0 and len(parts[part]) < max(round(fraction * len(self)), 1) and len(remaining) > 1
+            ):
+                chosen = remaining.pop()
+                parts[part] += [k for k, key in enumerate(keys) if key == chosen]
+        left = set(remaining)
+        parts["train"] = [k for k, key in enumerate(keys) if key in left]
+        return {name: sorted(indices) for name, indices in parts.items()}

@@ -1,0 +1,147 @@
+"""Predictions: a model file and a System -> dH (and H = H_Harris + dH) on the System's Pattern."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from mlh.model.graph import GraphInput, graph_from_system
+from mlh.model.modelfile import ModelCard, ModelError, read_model
+from mlh.model.network import HamiltonianNetwork, data_from_blocks, prepare
+
+if TYPE_CHECKING:
+    from mlh.pattern import BlockMatrix
+    from mlh.species import Basis
+    from mlh.system import System
+
+CLOSER = 0.9  # warn when a pair is closer than this times the shortest training distance
+
+
+class OutOfDomainWarning(UserWarning):
+    """The structure has something that the training set did not have."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """dH (nnz,) in Hartree; notes: what of the structure the training set did not have."""
+
+    dh: NDArray[np.float64]
+    notes: tuple[str, ...]
+
+
+class Model:
+    """A trained network with its card: what `mlh.MLHCalculator` uses."""
+
+    def __init__(self, network: HamiltonianNetwork, card: ModelCard, source: str = "") -> None:
+        self.network, self.card, self.source = network, card, source
+        self.last: Prediction | None = None
+
+    def __repr__(self) -> str:
+        error = self.card.metrics.get("mae_mev")
+        return f"Model({self.source!r}, {', '.join(self.card.basis.species)}, test MAE {error} meV)"
+
+    @property
+    def cutoff_ry(self) -> float:
+        """Grid cutoff of the labels, Rydberg."""
+        return float(self.card.settings["cutoff_ry"])
+
+    @property
+    def xc(self) -> str:
+        """Functional of the labels."""
+        return str(self.card.settings["xc"])
+
+    @cached_property
+    def basis(self) -> Basis:
+        """The Basis of the labels, loaded by name; refused when its radial functions are others."""
+        from mlh.pseudo.library import load_basis
+
+        record = self.card.basis
+        basis = load_basis(record.name, orbitals=dict(record.orbitals) or None).subset(record.species)
+        self.check_basis(basis)
+        return basis
+
+    def check_basis(self, basis: Basis) -> None:
+        """Raise ModelError unless every species of `basis` has exactly the radial functions of the labels."""
+        for species in basis.species:
+            known = self.card.basis.species.get(species.symbol)
+            if known is None:
+                raise ModelError(
+                    f"basis: the model knows {', '.join(self.card.basis.species)}, got {species.symbol} too"
+                )
+            if known.digest != species.digest:
+                raise ModelError(
+                    f"basis: {species.symbol} has other radial functions ({species.orbital_label}, "
+                    f"{species.digest[:12]}) than the model was trained with (basis {self.card.basis.name}, "
+                    f"{known.digest[:12]}): use model.basis"
+                )
+
+    def predict(self, system: System) -> BlockMatrix:
+        """dH = H - H_Harris as a BlockMatrix on system.pattern; warns outside the domain of training."""
+        from mlh.pattern import BlockMatrix
+
+        self.check_basis(system.basis)
+        if system.nspin != 1:
+            raise ModelError(f"system: expected nspin = 1 (spin-unpolarised model), got {system.nspin}")
+        if system.xc != self.xc:
+            raise ModelError(f"system: expected the functional of the labels, {self.xc}, got {system.xc}")
+        self.last = self.predict_graph(graph_from_system(system))
+        for note in self.last.notes:
+            warnings.warn(note, OutOfDomainWarning, stacklevel=2)
+        return BlockMatrix(system.pattern, self.last.dh[None])
+
+    def predict_graph(self, graph: GraphInput) -> Prediction:
+        """dH of a graph, without gradients; pairs are processed in chunks."""
+        dtype = next(self.network.parameters()).dtype
+        with torch.no_grad():
+            topology, geometry = prepare(self.network, graph, dtype, keep_frames=False)
+            blocks = self.network(topology, geometry)
+            data = data_from_blocks(topology, blocks, self.network.orbitals)
+        return Prediction(data.double().numpy(), tuple(domain_notes(graph, self.card.closest)))
+
+
+def closest_pairs(graph: GraphInput) -> dict[str, float]:
+    """Shortest distance in Bohr per pair of elements, "Z1-Z2" with Z1 <= Z2."""
+    r = np.linalg.norm(graph.vectors, axis=1)
+    z1, z2 = graph.numbers[graph.atom_i], graph.numbers[graph.atom_j]
+    off = (z1 <= z2) & (np.arange(graph.n_pairs) != graph.reverse)
+    out: dict[str, float] = {}
+    for a, b in sorted(set(zip(z1[off].tolist(), z2[off].tolist(), strict=True))):
+        out[f"{a}-{b}"] = float(r[off & (z1 == a) & (z2 == b)].min())
+    return out
+
+
+def domain_notes(graph: GraphInput, closest: Any) -> list[str]:
+    """What of the structure lies outside the training set, in words."""
+    notes = []
+    for pair, r in closest_pairs(graph).items():
+        a, b = (chemical_symbols[int(z)] for z in pair.split("-"))
+        if pair not in closest:
+            notes.append(f"the training set had no pair {a}-{b} within the orbitals' range")
+        elif r < CLOSER * closest[pair]:
+            notes.append(
+                f"{a}-{b} at {r:.2f} Bohr; the closest in the training set was {closest[pair]:.2f} Bohr"
+            )
+    return notes
+
+
+def load_model(name: str | os.PathLike[str], device: str = "cpu", precision: str = "float64") -> Model:
+    """Model by path or shipped name. precision: "float64" (default) or "float32"."""
+    if precision not in ("float32", "float64"):
+        raise ValueError(f"precision: expected 'float32' or 'float64', got {precision!r}")
+    if device != "cpu":
+        raise ValueError(f"device: expected 'cpu' (other devices are not supported yet), got {device!r}")
+    network, card = read_model(name, torch.float32 if precision == "float32" else torch.float64)
+    return Model(network, card, str(name))
+
+
+def predict(model: Model, system: System) -> BlockMatrix:
+    """H = H_Harris + dH of a System."""
+    return system.harris_hamiltonian() + model.predict(system)

@@ -1,0 +1,80 @@
+"""The command line: every subcommand explains itself, numbers are machine-readable, errors are words."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import h5py
+import pytest
+from ase import Atoms
+from ase.io import read
+from typer.testing import CliRunner
+
+from mlh.cli import app
+
+COMMANDS = [
+    "scf", "relax", "vacancies", "defect", "dataset", "train", "evaluate", "compare", "demo", "info"
+]  # fmt: skip
+
+
+@pytest.fixture
+def hydrogen(tmp_path) -> str:
+    path = tmp_path / "h2.xyz"
+    Atoms("H2", [[1.0, 1.0, 1.0], [1.0, 1.2, 1.72]], cell=[4.0, 4.1, 4.2], pbc=True).write(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command):
+    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert result.exit_code == 0
+    target = result.output if command != "dataset" else CliRunner().invoke(
+        app, [command, "build", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}
+    ).output
+    assert "Example" in target and f"mlh {command}" in target
+
+
+def test_scf_writes_numbers_and_files(tmp_path, hydrogen):
+    files = {name: str(tmp_path / name) for name in ("m.h5", "n.cube", "out.xyz")}
+    arguments = [
+        "scf", hydrogen, "--cutoff", "60", "--json",
+        "--matrices", files["m.h5"], "--density", files["n.cube"], "--extxyz", files["out.xyz"],
+    ]  # fmt: skip
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["converged"] and report["formula"] == "H2"
+    assert sum(report["contributions_ev"].values()) == pytest.approx(report["energy_ev"])
+    assert read(files["out.xyz"]).info["REF_energy"] == pytest.approx(report["energy_ev"])
+    with h5py.File(files["m.h5"]) as file:
+        electrons = (file["matrices/D"][()] * file["matrices/S"][()]).sum()
+    assert electrons == pytest.approx(2.0, abs=1e-10)
+    info = CliRunner().invoke(app, ["info", files["m.h5"], "--json"])
+    assert json.loads(info.stdout)["formula"] == "H2"
+    again = CliRunner().invoke(app, arguments)
+    assert isinstance(again.exception, FileExistsError), "results must not be overwritten silently"
+
+
+def test_info_lists_the_build():
+    content = json.loads(CliRunner().invoke(app, ["info", "--json"]).stdout)
+    assert content["core"]["compiler"]
+    assert "Si" in content["basis gth-pbe"].split()
+
+
+def test_errors_are_words_without_a_traceback(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mlh.cli", "scf", str(tmp_path / "missing.xyz")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "missing.xyz" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_evaluate_refuses_an_unknown_part(tmp_path):
+    result = CliRunner().invoke(app, ["evaluate", "model.npz", str(tmp_path / "x.h5"), "--part", "half"])
+    assert result.exit_code == 2
+    assert "--part" in result.output
