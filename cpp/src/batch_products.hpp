@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <type_traits>
+#include <utility>
 
 #include "mlh/orbital_values.hpp"
 
@@ -32,21 +34,28 @@ inline void multiply_tile(const double* phi, int k, const double* P, std::ptrdif
   }
 }
 
+/// Calls tile(std::integral_constant<int, width>, start) for [begin, end) cut into nearly equal pieces of
+/// at most kMax: 13 orbitals become 7 + 6 and not 8 + 5 or 6 + 6 + 1.
+template <int kMax, class Tile>
+inline void for_even_pieces(int begin, int end, Tile&& tile) {
+  int pieces = (end - begin + kMax - 1) / kMax;
+  for (int start = begin; pieces > 0; --pieces) {
+    const int width = (end - start + pieces - 1) / pieces;
+    [&]<int... k>(std::integer_sequence<int, k...>) {
+      ((width == k + 1 ? tile(std::integral_constant<int, k + 1>{}, start) : void()), ...);
+    }(std::make_integer_sequence<int, kMax>{});
+    start += width;
+  }
+}
+
 /// X[:, c] = sum_{a < k} phi[:, a] P[a][c] for columns [begin, end); phi and X column-major with kBatch
 /// aligned rows, P row-major.
 inline void multiply(const double* phi, int k, const double* P, std::ptrdiff_t ld, int begin, int end,
                      double* X) {
   for (int half = 0; half < kBatch; half += 32) {
-    int c = begin;
-    for (; c + 6 <= end; c += 6) multiply_tile<6>(phi + half, k, P + c, ld, X + c * kBatch + half);
-    switch (end - c) {
-      case 5: multiply_tile<5>(phi + half, k, P + c, ld, X + c * kBatch + half); break;
-      case 4: multiply_tile<4>(phi + half, k, P + c, ld, X + c * kBatch + half); break;
-      case 3: multiply_tile<3>(phi + half, k, P + c, ld, X + c * kBatch + half); break;
-      case 2: multiply_tile<2>(phi + half, k, P + c, ld, X + c * kBatch + half); break;
-      case 1: multiply_tile<1>(phi + half, k, P + c, ld, X + c * kBatch + half); break;
-      default: break;
-    }
+    for_even_pieces<6>(begin, end, [&](auto width, int c) {
+      multiply_tile<width()>(phi + half, k, P + c, ld, X + c * kBatch + half);
+    });
   }
 }
 
@@ -99,14 +108,9 @@ inline void inner_rows(const double* left, const double* right, std::ptrdiff_t l
 inline void inner_product(const double* left, const double* right, std::ptrdiff_t ld, int row, int count,
                           int column, int n, bool add, double* M) {
   const int begin = column / 8 * 8;
-  int a = row;
-  for (; a + 8 <= row + count; a += 8) {
-    inner_rows<8>(left + a * kBatch, right, ld, begin, n, add, M + a * ld);
-  }
-  for (; a + 2 <= row + count; a += 2) {
-    inner_rows<2>(left + a * kBatch, right, ld, begin, n, add, M + a * ld);
-  }
-  if (a < row + count) inner_rows<1>(left + a * kBatch, right, ld, begin, n, add, M + a * ld);
+  for_even_pieces<8>(row, row + count, [&](auto rows, int a) {
+    inner_rows<rows()>(left + a * kBatch, right, ld, begin, n, add, M + a * ld);
+  });
 }
 
 }  // namespace mlh::detail

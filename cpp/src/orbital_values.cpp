@@ -187,19 +187,24 @@ void OrbitalTables::gradients(const BatchPoints& points, const Vec3& center, dou
   Radial radial_part;
   radial(d, 1, radial_part);
   const Powers powers(d);
-  alignas(64) PointArray y, dy;
+  alignas(64) std::array<PointArray, kHarmonics> y;
+  alignas(64) std::array<std::array<PointArray, 3>, kHarmonics> dy;
+  for (int h = 0; h < (lmax_ + 1) * (lmax_ + 1); ++h) {
+    powers.evaluate(harmonics().value[h], y[h]);
+    for (int a = 0; a < 3; ++a) powers.evaluate(harmonics().first[h][a], dy[h][a]);
+  }
   std::ptrdiff_t column = 0;
   for (int s = 0; s < n_shells_; ++s) {
     const int l = shell_l_[s];
     const auto &g = radial_part.g[s], &slope = radial_part.slope[s];
     for (int m = 0; m < 2 * l + 1; ++m, column += kBatch) {
       const int h = l * l + m;
-      powers.evaluate(harmonics().value[h], y);
-      for (int p = 0; p < kBatch; ++p) phi[column + p] = g[p] * y[p];
+      for (int p = 0; p < kBatch; ++p) phi[column + p] = g[p] * y[h][p];
       for (int a = 0; a < 3; ++a) {
-        powers.evaluate(harmonics().first[h][a], dy);
         double* out = dphi[a] + column;
-        for (int p = 0; p < kBatch; ++p) out[p] = slope[p] * d.x[a][p] * y[p] + g[p] * dy[p];
+        for (int p = 0; p < kBatch; ++p) {
+          out[p] = slope[p] * d.x[a][p] * y[h][p] + g[p] * dy[h][a][p];
+        }
       }
     }
   }

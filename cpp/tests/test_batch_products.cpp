@@ -35,7 +35,7 @@ TEST_CASE("multiply is the dense product for every width", "[batch_products]") {
     ColumnMatrix X = ColumnMatrix::Constant(kBatch, n, kUntouched);
     multiply(phi.data(), n, P.data(), P.outerStride(), 0, n, X.data());
     INFO("width " << n);
-    CHECK((X - phi * P.leftCols(n)).cwiseAbs().maxCoeff() < 1e-13);
+    CHECK((X - phi.lazyProduct(P.leftCols(n))).cwiseAbs().maxCoeff() < 1e-13);
   }
 }
 
@@ -49,7 +49,7 @@ TEST_CASE("multiply writes the columns it was asked for", "[batch_products]") {
       multiply(phi.data(), end, P.data(), P.outerStride(), begin, end, X.data());
       ColumnMatrix expected = ColumnMatrix::Constant(kBatch, n, kUntouched);
       expected.middleCols(begin, end - begin) =
-          phi.leftCols(end) * P.block(0, begin, end, end - begin);
+          phi.leftCols(end).lazyProduct(P.block(0, begin, end, end - begin));
       REQUIRE((X - expected).cwiseAbs().maxCoeff() < 1e-13);
     }
   }
@@ -74,7 +74,7 @@ TEST_CASE("inner_product is the dense product for every width", "[batch_products
     transpose(right.data(), n, right_t.outerStride(), right_t.data());
     RowMatrix M = RowMatrix::Constant(n, padded_width(n), kUntouched);
     inner_product(left.data(), right_t.data(), M.outerStride(), 0, n, 0, n, false, M.data());
-    const RowMatrix expected = left.transpose() * right;
+    const RowMatrix expected = left.transpose().lazyProduct(right);
     INFO("width " << n);
     CHECK((M.leftCols(n) - expected).cwiseAbs().maxCoeff() < 1e-12);
     inner_product(left.data(), right_t.data(), M.outerStride(), 0, n, 0, n, true, M.data());
@@ -88,7 +88,7 @@ TEST_CASE("inner_product of a row block reaches every column from its own on", "
     const ColumnMatrix phi = random_matrix<ColumnMatrix>(kBatch, n);
     RowMatrix phi_t(kBatch, padded_width(n));
     transpose(phi.data(), n, phi_t.outerStride(), phi_t.data());
-    const RowMatrix expected = phi.transpose() * phi;
+    const RowMatrix expected = phi.transpose().lazyProduct(phi);
     for (const int count : {1, 3, 5, 9, 13}) {
       for (int row = 0; row < n; row += count) {
         const int rows = std::min(count, n - row);

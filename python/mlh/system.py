@@ -19,13 +19,16 @@ from numpy.typing import NDArray
 from mlh import _core
 from mlh.energies import Energies, Forces
 from mlh.grid_function import GridFunction, hartree_potential
-from mlh.pattern import BlockMatrix, Pattern
+from mlh.pattern import BlockMatrix, Pattern, same_pattern
 from mlh.pseudo.library import load_basis
 from mlh.solver import KPointsSpec
 from mlh.species import Basis
 from mlh.units import ANGSTROM
 
 FloatArray = NDArray[np.float64]
+
+FUNCTIONALS = ("PBE", "PW92")
+"""Exchange-correlation functionals of the core."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,9 +53,9 @@ class _Fields:
 class System:
     """One geometry in one basis. Immutable; matrices that do not depend on D are computed once.
 
-    atoms: ase.Atoms with a three-dimensional cell (positions and cell in Angstrom). basis: a Basis or the name
-    of an embedded set. cutoff_ry: grid cutoff in Rydberg. kpts: (n1, n2, n3), a mapping or a KPoints. xc: "PBE"
-    or "PW92". nspin: 1, or 2 for collinear spin.
+    atoms: ase.Atoms with a three-dimensional cell (positions and cell in Angstrom). basis: a Basis or the
+    name of an embedded set. cutoff_ry: grid cutoff in Rydberg. kpts: (n1, n2, n3), a mapping or a KPoints.
+    xc: "PBE" or "PW92". nspin: 1, or 2 for collinear spin.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class System:
         xc: str = "PBE",
         nspin: int = 1,
     ) -> None:
-        _check(atoms, cutoff_ry, nspin)
+        _check(atoms, cutoff_ry, xc, nspin)
         full = load_basis(basis) if isinstance(basis, str) else basis
         self.basis = full.subset(atoms.get_chemical_symbols())
         self.cutoff_ry, self.kpts, self.xc, self.nspin = float(cutoff_ry), kpts, xc, int(nspin)
@@ -178,9 +181,7 @@ class System:
         fields, grid = self._fields(D), self.grid
         total_D = D.spin_sum().data[0]
         args = (self.structure, self.pattern)
-        orbital = sum(
-            grid.orbital_gradient(D.data[s], v) for s, v in enumerate(fields.potential)
-        )
+        orbital = sum(grid.orbital_gradient(D.data[s], v) for s, v in enumerate(fields.potential))
         dv = grid.volume_element
         n = np.reshape(sum(np.asarray(c.uniform) for c in fields.density), grid.shape)
         n_sphere = np.asarray(sum(np.asarray(c.sphere) for c in fields.density))
@@ -205,6 +206,11 @@ class System:
             raise ValueError(f"D: expected nspin {self.nspin}, got {D.nspin}")
         if self._last is not None and self._last[0] is D.data:
             return self._last[1]
+        if not same_pattern(D.pattern, self.pattern):
+            raise ValueError("D: expected a matrix on the pattern of the system, got one on another pattern")
+        if not np.isfinite(D.data).all():
+            bad = int(np.count_nonzero(~np.isfinite(D.data)))
+            raise ValueError(f"D: expected finite elements, got {bad} that are not")
         grid = self.grid
         density = [grid.density(component) for component in D.data]
         n = np.reshape(sum(np.asarray(c.uniform) for c in density), grid.shape)
@@ -251,17 +257,20 @@ def _two_center_tables(key: _TablesKey) -> _core.TwoCenterTables:
     return _core.TwoCenterTables(key.basis.to_core())
 
 
-def _check(atoms: Atoms, cutoff_ry: float, nspin: int) -> None:
+def _check(atoms: Atoms, cutoff_ry: float, xc: str, nspin: int) -> None:
     if len(atoms) == 0:
         raise ValueError("atoms: expected at least one atom, got none")
+    if not np.isfinite(atoms.cell.array).all():
+        raise ValueError(f"atoms: expected a cell of finite numbers, got {atoms.cell.array.tolist()}")
     if atoms.cell.rank < 3 or atoms.get_volume() < 1e-3:
-        raise ValueError(
-            f"atoms: expected a cell with three independent vectors, got {atoms.cell.cellpar().round(4).tolist()}"
-        )
+        cellpar = atoms.cell.cellpar().round(4).tolist()
+        raise ValueError(f"atoms: expected a cell with three independent vectors, got {cellpar}")
     if not np.isfinite(atoms.get_positions()).all():
         bad = np.flatnonzero(~np.isfinite(atoms.get_positions()).all(axis=1))
         raise ValueError(f"atoms: expected finite positions, got non-finite ones at atoms {bad.tolist()}")
     if not 20.0 <= cutoff_ry <= 5000.0:
         raise ValueError(f"cutoff_ry: expected a grid cutoff between 20 and 5000 Ry, got {cutoff_ry}")
+    if xc not in FUNCTIONALS:
+        raise ValueError(f"xc: expected one of {', '.join(FUNCTIONALS)}, got {xc!r}")
     if nspin not in (1, 2):
         raise ValueError(f"nspin: expected 1 or 2, got {nspin}")

@@ -24,7 +24,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo_command(
-    out: Annotated[Path, typer.Option(help="Folder for all files.")] = Path("demo"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for all files; default: demo, or the next free demo-2, ...")
+    ] = None,
     model: Annotated[str, typer.Option(help="Model file or shipped name.")] = _DEFAULTS.model,
     host: Annotated[str, typer.Option(help="Host: shipped name, file or crystal.")] = _DEFAULTS.host,
     site: Annotated[int | None, typer.Option(help="Index of the oxygen to remove.")] = None,
@@ -40,6 +42,7 @@ def demo_command(
     Prints the table of the README and writes demo.json, demo.png and all trajectories.
     """
     console = Console(stderr=as_json)
+    folder, unfinished = (out, False) if out is not None else _free_folder()
     start = time.perf_counter()
 
     def announce(title: str) -> StepPrinter:
@@ -53,18 +56,28 @@ def demo_command(
         seed=seed,
         fmax=fmax,
         minutes=minutes,
-        resume=resume,
+        resume=resume or unfinished,
         overwrite=overwrite,
     )
     try:
-        result = run_demo(out, settings, announce)
+        result = run_demo(folder, settings, announce)
     except KeyboardInterrupt:
-        console.print(f"interrupted; the steps so far are in {out}: go on with --resume")
+        console.print(f"interrupted; the steps so far are in {folder}: the same command goes on from there")
         raise typer.Exit(130) from None
     console.print(demo_table(result.content))
-    console.print(f"written: {out / SUMMARY}, {out / PICTURE} and the trajectories beside them")
+    console.print(f"written: {folder / SUMMARY}, {folder / PICTURE} and the trajectories beside them")
     if as_json:
         typer.echo(json.dumps(result.content, indent=2))
     if not (result.model.converged and result.dft.converged):
         console.print("[red]at least one relaxation did not reach the target force[/red]")
         raise typer.Exit(1)
+
+
+def _free_folder() -> tuple[Path, bool]:
+    """First of demo, demo-2, ... without a finished demonstration, and whether it holds an unfinished one."""
+    number = 1
+    while True:
+        folder = Path("demo" if number == 1 else f"demo-{number}")
+        if not (folder / SUMMARY).exists():
+            return folder, folder.exists()
+        number += 1

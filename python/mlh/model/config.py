@@ -30,17 +30,17 @@ class SplitConfig(_Strict):
 class OptimizerConfig(_Strict):
     """AdamW with warm-up, then cosine decay of the learning rate; weights averaged (EMA) for evaluation."""
 
-    learning_rate: float = Field(5e-3, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)
     final_learning_rate: float = Field(1e-6, gt=0)
     warmup_steps: int = Field(50, ge=0)
     weight_decay: float = Field(1e-4, ge=0)
-    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    clip: float = Field(5.0, gt=0, description="largest norm of the gradient (loss in meV)")
     ema: float = Field(0.99, ge=0, lt=1)
     batch: int = Field(1, ge=1, description="structures per step")
 
 
 class LossConfig(_Strict):
-    """mae_weight * MAE + rmse_weight * RMSE in eV over all matrix elements; on-site errors are multiplied by
+    """mae_weight * MAE + rmse_weight * RMSE in meV over all matrix elements; on-site errors are multiplied by
     onsite.
     """
 

@@ -1,9 +1,9 @@
 """Training: configuration -> folder with model.npz, log.jsonl, config.yaml, metrics.json, learning_curve.png.
 
-Loss in eV over all matrix elements of dH; AdamW; learning rate warmed up and decayed by a cosine of the steps
-or of the wall time; exponential average of the weights for evaluation and for the model file. Ctrl-C and
-SIGTERM write a checkpoint; the same command goes on from it. A run that counts steps goes on exactly as if it
-had not stopped.
+Loss in meV over all matrix elements of dH; AdamW; learning rate warmed up and decayed by a cosine of the
+steps or or of the wall time; exponential average of the weights for evaluation and for the model file. Ctrl-C
+and SIGTERM write a checkpoint; the same command goes on from it. A run that counts steps goes on exactly as
+if it had not stopped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from mlh.model.evaluate import MEV, Case, Metrics, evaluate, overlap_of_sample
 from mlh.model.modelfile import ModelCard, save_model
 from mlh.model.network import Blocks, HamiltonianNetwork, data_from_blocks
 from mlh.model.prepared import PreparedSamples, element_counts, error_sums
-from mlh.units import HARTREE_EV
 
 
 @dataclass(frozen=True)
@@ -173,14 +172,14 @@ class _Run:
         return mae
 
     def _loss(self, predicted: Blocks, reference: Blocks) -> tuple[torch.Tensor, float]:
-        """Loss in eV, raw MAE in meV."""
+        """Loss and raw MAE in meV."""
         loss = self.config.loss
         sums = error_sums(predicted, reference)
         n = float(sum(element_counts(reference)))
         mae = (loss.onsite * sums["site_abs"] + sums["pair_abs"]) / n
         rmse = torch.sqrt((loss.onsite * sums["site_square"] + sums["pair_square"]) / n)
         raw = float(sums["site_abs"].detach() + sums["pair_abs"].detach()) / n * MEV
-        return (loss.mae_weight * mae + loss.rmse_weight * rmse) * HARTREE_EV, raw
+        return (loss.mae_weight * mae + loss.rmse_weight * rmse) * MEV, raw
 
     def _average_weights(self) -> None:
         """EMA with a shorter memory during the first steps."""

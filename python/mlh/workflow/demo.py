@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from mlh.calculators import HamiltonianModel
 from mlh.structures import load_structure, select_sites
 from mlh.workflow.defect import (
     Announce,
@@ -36,13 +37,15 @@ from mlh.workflow.relax_files import write_json
 from mlh.workflow.verify import PointComparison, compare_at, summarize
 
 SUMMARY, PICTURE = "demo.json", "demo.png"
+_MODEL_SHARE = 0.25  # of the whole time, for each relaxation by the model
+_DFT_SHARE = 0.45  # of the time that is left, for each relaxation by DFT
 
 
 @dataclass(frozen=True)
 class DemoSettings:
     """What to run. `minutes` limits the whole demonstration; DFT relaxations get what is left."""
 
-    model: str = "sio2-vo"
+    model: str | HamiltonianModel = "sio2-vo"
     host: str = "asio2_48_b"
     species: str = "O"
     site: int | None = None  # None: one drawn with `seed`
@@ -73,7 +76,11 @@ def run_demo(folder: Path, settings: DemoSettings, announce: Announce) -> DemoRe
     engine = ModelEngine(settings.model)
     reference_engine = dft_engine_of(engine)
     options = DefectSettings(
-        relax=RelaxSettings(fmax=settings.fmax, max_steps=settings.max_steps),
+        relax=RelaxSettings(
+            fmax=settings.fmax,
+            max_steps=settings.max_steps,
+            max_seconds=_MODEL_SHARE * 60.0 * settings.minutes,
+        ),
         verify_start="relaxed",
         resume=settings.resume,
         overwrite=settings.overwrite,
@@ -92,7 +99,7 @@ def run_demo(folder: Path, settings: DemoSettings, announce: Announce) -> DemoRe
     points = _points(run, engine, reference_engine, announce)
     left = 60.0 * settings.minutes - (time.perf_counter() - start)
     # Host and vacancy share the time; the vacancy moves more.
-    limited = replace(options, relax=replace(options.relax, max_seconds=max(0.45 * left, 1.0)))
+    limited = replace(options, relax=replace(options.relax, max_seconds=max(_DFT_SHARE * left, 1.0)))
     dft_run = verify(
         run,
         [site],

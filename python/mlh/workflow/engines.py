@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlh.calculators import DFTCalculator, MLHCalculator
+from mlh.calculators import DFTCalculator, HamiltonianModel, MLHCalculator
 from mlh.pseudo.library import cache_folder, load_basis
 from mlh.species import Basis
 from mlh.workflow.references import Reference, diatomic_reference
@@ -55,9 +55,9 @@ class DFTEngine:
 
 @dataclass(frozen=True)
 class ModelEngine:
-    """A model file or the name of a shipped model, and how many self-consistency steps refine it."""
+    """A model (file, name of a shipped one, or object) and how many self-consistency steps refine it."""
 
-    model: str
+    model: str | HamiltonianModel
     refine: int = 0
     kpts: KPoints = (1, 1, 1)
 
@@ -72,10 +72,10 @@ class ModelEngine:
 
     def describe(self) -> dict[str, Any]:
         """Plain values; the model by its resolved path if it is a file."""
-        path = Path(self.model)
+        name = str(self.model)
         return {
             "kind": "model",
-            "model": str(path.resolve()) if path.exists() else self.model,
+            "model": str(Path(name).resolve()) if Path(name).exists() else name,
             "refine": self.refine,
             "kpts": list(self.kpts),
         }

@@ -1,0 +1,118 @@
+"""Model against DFT, end to end on a water molecule: comparison at one geometry, and the demonstration.
+
+Removing the oxygen of H2O leaves H2, so the formation energy is that of water: E(H2) + E(O2)/2 - E(H2O).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ase
+import numpy as np
+import pytest
+from rich.console import Console
+
+from mlh.calculators import DFTCalculator, MLHCalculator
+from mlh.pattern import BlockMatrix
+from mlh.pseudo.library import load_basis
+from mlh.report.demo import demo_table
+from mlh.report.steps import StepPrinter
+from mlh.species import Basis
+from mlh.structures import write_structure
+from mlh.system import System
+from mlh.units import BOHR_ANGSTROM
+from mlh.workflow.demo import DemoSettings, run_demo
+from mlh.workflow.verify import compare_at
+
+CUTOFF = 80.0
+
+
+class HarrisModel:
+    """dH = 0: the non-self-consistent Hamiltonian, the baseline of every network."""
+
+    xc = "PBE"
+    cutoff_ry = CUTOFF
+
+    def __init__(self, basis: Basis) -> None:
+        self.basis = basis
+
+    def __str__(self) -> str:
+        return "harris"
+
+    def predict(self, system: System) -> BlockMatrix:
+        return BlockMatrix.zeros(system.pattern)
+
+
+class PerfectModel(HarrisModel):
+    """dH of a converged calculation."""
+
+    def predict(self, system: System) -> BlockMatrix:
+        cell, positions = system.cell * BOHR_ANGSTROM, system.positions * BOHR_ANGSTROM
+        atoms = ase.Atoms(system.symbols, positions, cell=cell, pbc=True)
+        calculator = DFTCalculator(self.basis, CUTOFF)
+        calculator.get_property("energy", atoms)
+        result = calculator.result
+        assert result is not None
+        return BlockMatrix(system.pattern, (result.H - calculator.system.harris_hamiltonian()).data)
+
+
+def hydrogen() -> ase.Atoms:
+    return ase.Atoms("H2", [[2.0, 2.1, 2.2], [2.5, 2.6, 2.6]], cell=np.eye(3) * 4.6, pbc=True)
+
+
+@pytest.fixture(scope="module")
+def basis() -> Basis:
+    return load_basis("gth-pbe", elements=["H", "O"])
+
+
+def test_a_perfect_model_has_no_error_and_harris_has_all_of_it(basis: Basis) -> None:
+    dft = DFTCalculator(basis, CUTOFF)
+    perfect = compare_at(hydrogen(), MLHCalculator(PerfectModel(basis)), dft, "H2")
+    assert perfect.hamiltonian.mae_mev < 0.01
+    assert abs(perfect.energy_error) < 1e-5
+    assert perfect.force_mae < 1e-3
+    harris = compare_at(hydrogen(), MLHCalculator(HarrisModel(basis)), dft, "H2")
+    assert harris.hamiltonian.mae_mev == pytest.approx(harris.hamiltonian.zero_mae_mev)
+    assert harris.hamiltonian.aligned_mae_mev <= harris.hamiltonian.mae_mev
+    assert harris.energy_error > 1e-4  # E[D] is variational: above the ground state
+    assert harris.residual > 100 * perfect.residual
+    assert json.loads(json.dumps(harris.describe()))["n_atoms"] == 2
+
+
+@pytest.mark.slow
+def test_demonstration_on_water(tmp_path: Path, basis: Basis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLH_CACHE_DIR", str(tmp_path / "cache"))
+    water = ase.Atoms(
+        "OH2", [[2.5, 2.5, 2.6], [3.27, 2.5, 2.01], [1.73, 2.5, 2.01]], cell=np.eye(3) * 5.2, pbc=True
+    )
+    write_structure(tmp_path / "water.xyz", water)
+    console = Console(file=open(tmp_path / "log", "w", encoding="utf-8"), width=120)  # noqa: SIM115
+    settings = DemoSettings(
+        model=HarrisModel(basis), host=str(tmp_path / "water.xyz"), fmax=0.3, max_steps=30, minutes=60.0
+    )
+    result = run_demo(tmp_path / "demo", settings, lambda title: StepPrinter(console, title))
+    assert result.model.converged
+    assert result.dft.converged
+    energies = result.content["formation_energy"]
+    assert 2.0 < energies["dft_relaxed"] < 3.2  # PBE water: about 2.5 eV
+    assert abs(energies["dft_relaxed"] - energies["model"]) < 1.0
+    stored = json.loads((tmp_path / "demo" / "demo.json").read_text())
+    assert stored["formation_energy"] == energies
+    assert len(stored["same_geometry"]["points"]) == 4
+    # The model's error at its minimum is what separates the two formation energies there.
+    errors = {point["label"]: point["energy_error"] for point in stored["same_geometry"]["points"]}
+    difference = errors["vacancy, relaxed"] - errors["host, relaxed"]
+    assert energies["model"] - energies["dft_at_model_geometry"] == pytest.approx(difference, abs=1e-6)
+    assert (tmp_path / "demo" / "demo.png").stat().st_size > 10_000
+    console.print(demo_table(result.content))
+    console.file.close()
+    log = (tmp_path / "log").read_text()
+    for text in (
+        "relaxing host",
+        "DFT: host",
+        "formation energy",
+        "coordinate MAE within 3 A",
+        "dQ of the host",
+    ):
+        assert text in log

@@ -1,0 +1,461 @@
+"""Energies, Hamiltonian and forces of `System`: every derivative against central differences.
+
+Term by term at frozen D (dE/dR), in a random direction of D (dE/dD = H), and for self-consistent energies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from numpy.typing import NDArray
+
+import mlh
+from mlh import _core
+from mlh.pattern import BlockMatrix, transfer
+from mlh.scf import SCFResult
+from mlh.species import Basis, RadialFunction, Species
+from mlh.structures.crystals import crystal
+from mlh.system import System
+from mlh.units import BOHR_ANGSTROM, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
+from toy_system import (
+    POSITIONS,
+    TRICLINIC,
+    compact,
+    normalised,
+    on_pattern_of,
+    positive_matrix,
+    scaled,
+    shifted,
+    symmetric_step,
+    toy_atoms,
+    toy_basis,
+)
+
+FloatArray = NDArray[np.float64]
+
+TERMS = ("kinetic", "nonlocal", "neutral_atom", "hartree", "xc", "core_repulsion")
+
+
+def central_difference(function: Callable[[float], FloatArray], step: float) -> FloatArray:
+    """Fourth-order central difference."""
+    near = function(step) - function(-step)
+    far = function(2.0 * step) - function(-2.0 * step)
+    return (8.0 * near - far) / (12.0 * step)
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    before = _core.get_num_threads()
+    yield _core.set_num_threads
+    _core.set_num_threads(before)
+
+
+# --- each term at frozen D ---------------------------------------------------------------------------
+
+
+def water(shift: float = 0.0) -> Atoms:
+    """H2O off equilibrium in a small skewed box (Angstrom)."""
+    positions = np.array([[2.1, 2.4, 2.2], [2.9, 2.9, 2.1], [1.4, 3.0, 2.6]]) + shift
+    return Atoms(
+        "OHH", positions=positions, cell=[[4.6, 0.2, 0.0], [0.0, 4.8, 0.3], [0.1, 0.0, 4.4]], pbc=True
+    )
+
+
+CASES: dict[str, Callable[[], System]] = {
+    "triclinic": lambda: System(toy_atoms(), toy_basis(), cutoff_ry=60.0),
+    "spin": lambda: System(toy_atoms(), toy_basis(), cutoff_ry=60.0, nspin=2),
+    "local density": lambda: System(toy_atoms(), toy_basis(), cutoff_ry=60.0, nspin=2, xc="PW92"),
+    "water": lambda: System(water(), "gth-pbe", cutoff_ry=50.0),
+}
+
+
+def term_gradient(system: System, D: BlockMatrix, term: str) -> FloatArray:
+    """dE_term/dtau at fixed D (natoms, 3), from the core's functions for this term alone."""
+    args = (system.structure, system.pattern, D.spin_sum().data[0])
+    if term == "core_repulsion":
+        return system._core_repulsion[1]
+    if term in ("kinetic", "nonlocal"):
+        gradient: FloatArray = getattr(system._tables, f"{term}_gradient")(*args)[0]
+        return gradient
+    grid, fields = system.grid, system._fields(D)
+    dv, zero = grid.volume_element, np.zeros(grid.shape)
+    none = np.zeros(grid.n_sphere_points)
+
+    def orbital(hartree: FloatArray | None) -> FloatArray:
+        """Of V_na and, when given, the Hartree potential."""
+        v = grid.effective_potential(grid.zero_potential(), hartree)
+        return np.sum([grid.orbital_gradient(component, v) for component in D.data], axis=0)
+
+    if term == "neutral_atom":
+        n = np.reshape(sum(np.asarray(c.uniform) for c in fields.density), grid.shape)
+        n_sphere = np.asarray(sum(np.asarray(c.sphere) for c in fields.density))
+        return orbital(None) + grid.spherical_gradient(
+            dv * grid.weight * n, zero, -dv * n * grid.neutral_potential, grid.sphere_weight * n_sphere
+        )
+    if term == "hartree":
+        spherical = grid.spherical_gradient(zero, -dv * fields.hartree, zero, none)
+        return orbital(fields.hartree) - orbital(None) + spherical
+    e_xc = np.reshape(fields.xc.energy_density, grid.shape)
+    pulay = [grid.orbital_gradient(c, v) for c, v in zip(D.data, fields.xc.potential, strict=True)]
+    return np.sum(pulay, axis=0) + grid.spherical_gradient(zero, zero, -dv * e_xc, none)
+
+
+class FrozenCase:
+    """A system, a density matrix, and the numeric slope of every term along one direction of all atoms."""
+
+    def __init__(self, make: Callable[[], System]) -> None:
+        self.system = make()
+        self.D = positive_matrix(self.system, 3)
+        self.direction = np.random.default_rng(4).normal(size=self.system.positions.shape)
+
+        def terms(x: float) -> FloatArray:
+            s = self.system
+            atoms = Atoms(
+                s.symbols,
+                positions=(s.positions + x * self.direction) * BOHR_ANGSTROM,
+                cell=s.cell * BOHR_ANGSTROM,
+                pbc=True,
+            )
+            moved = System(atoms, s.basis, s.cutoff_ry, xc=s.xc, nspin=s.nspin)
+            energies = moved.energies(on_pattern_of(moved, self.D)).as_dict()
+            return np.array([energies[term] for term in TERMS])
+
+        self.numeric = dict(zip(TERMS, central_difference(terms, 2e-3), strict=True))
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def frozen(request: pytest.FixtureRequest) -> FrozenCase:
+    return FrozenCase(CASES[request.param])
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_term_gradient_at_frozen_density_matrix(frozen: FrozenCase, term: str) -> None:
+    gradient = term_gradient(frozen.system, frozen.D, term)
+    analytic = float(np.vdot(gradient, frozen.direction))
+    assert np.abs(gradient).max() > 1e-3
+    assert analytic == pytest.approx(frozen.numeric[term], rel=1e-7, abs=1e-7)
+
+
+def test_forces_are_the_sum_of_the_terms(frozen: FrozenCase) -> None:
+    zero = frozen.D.spin_sum().zeros_like()
+    forces = frozen.system.forces(frozen.D, zero)
+    gradient = np.sum([term_gradient(frozen.system, frozen.D, term) for term in TERMS], axis=0)
+    assert np.abs(forces.total + gradient).max() < 1e-11 * max(1.0, np.abs(gradient).max())
+    assert not forces["overlap"].any()
+    named = sum(forces[n] for n in ("kinetic", "nonlocal", "orbital", "neutral_atom", "core_repulsion"))
+    assert np.array_equal(named, forces.total) or np.abs(named - forces.total).max() < 1e-12
+
+
+def test_two_centre_terms_have_no_net_force(frozen: FrozenCase) -> None:
+    for term in ("kinetic", "nonlocal", "core_repulsion"):
+        gradient = term_gradient(frozen.system, frozen.D, term)
+        assert np.abs(gradient.sum(axis=0)).max() < 1e-10
+
+
+# --- dE/dD = H ---------------------------------------------------------------------------------------
+
+
+def test_hamiltonian_is_the_derivative_of_the_energy(frozen: FrozenCase) -> None:
+    system, D = frozen.system, frozen.D
+    step = symmetric_step(system, 5, 0.02 * D.rms())
+
+    def total(x: float) -> FloatArray:
+        return np.array(system.energies(D + x * step).total)
+
+    H = system.hamiltonian(D)
+    assert H.nspin == system.nspin
+    assert H.symmetry_error() < 1e-12
+    numeric = float(central_difference(total, 0.1))
+    analytic = H.dot(step)
+    assert abs(analytic) > 1e-3
+    assert analytic == pytest.approx(numeric, abs=1e-8)
+
+
+def test_matrices_add_up_to_the_hamiltonian_and_the_energies(frozen: FrozenCase) -> None:
+    system, D = frozen.system, frozen.D
+    evaluation, energies = system.evaluate(D), system.energies(D)
+    assert evaluation.energies == energies
+    total = D.spin_sum()
+    assert energies.kinetic == pytest.approx(total.dot(system.kinetic()), rel=1e-14)
+    assert energies.nonlocal_ == pytest.approx(total.dot(system.nonlocal_potential()), rel=1e-14)
+    assert energies.neutral_atom == pytest.approx(total.dot(system.neutral_atom_potential()), rel=1e-11)
+    assert energies.total == pytest.approx(sum(energies.as_dict().values()), rel=1e-15)
+    assert system.density(D).values.shape == tuple(system.grid.shape)
+
+
+# --- Harris ------------------------------------------------------------------------------------------
+
+
+def test_harris_hamiltonian_is_h_at_the_density_of_neutral_atoms() -> None:
+    """With n_I = Z R_s^2 / 4 pi the density matrix Z on the s orbital of each atom has n = n_a: H[D] = H0."""
+
+    def species(symbol: str, valence: float, decay: float, sphere: bool) -> Species:
+        s, p = normalised(0, decay, 3.2), normalised(1, decay, 3.2)
+        n = RadialFunction(0, valence * s.g**2 / (4.0 * np.pi))
+        toy = toy_basis()["O"]
+        well = scaled(compact(0, 1.0, 3.0), -3.0)
+        return Species(symbol, valence, [s, p], [], well, n, sphere=toy.sphere if sphere else None)
+
+    basis = Basis([species("Si", 4.0, 0.3, False), species("O", 6.0, 0.5, True)])
+    system = System(toy_atoms(), basis, cutoff_ry=100.0)
+    data = np.zeros(system.pattern.nnz)
+    for atom, symbol in enumerate(system.symbols):
+        p = system.pattern.find(atom, atom, (0, 0, 0))
+        assert p >= 0
+        data[system.pattern.offset[p]] = basis[symbol].valence
+    D = BlockMatrix(system.pattern, data)
+    H, H0 = system.hamiltonian(D), system.harris_hamiltonian()
+    assert np.abs(system.density(D).values - system.neutral_density().values).max() < 1e-6
+    assert H0.max_abs() > 1.0
+    assert (H - H0).max_abs() < 1e-6
+    assert system.energies(D).hartree < 1e-10
+
+
+# --- invariances -------------------------------------------------------------------------------------
+
+
+def test_permutation_of_the_atoms_changes_nothing() -> None:
+    order = np.array([2, 0, 3, 1])
+    atoms = toy_atoms()
+    results = []
+    for a in (atoms, atoms[order]):
+        r = toy_scf(System(a, toy_basis(), cutoff_ry=60.0))
+        results.append((r.energies.total, r.forces().total))
+    assert results[0][0] == pytest.approx(results[1][0], abs=1e-9)
+    assert np.abs(results[0][1][order] - results[1][1]).max() < 1e-7
+
+
+def test_lattice_translations_of_atoms_change_nothing() -> None:
+    """Positions are never wrapped; an atom moved by a lattice vector is the same atom."""
+    moved = POSITIONS.copy()
+    moved[1] += 2.0 * TRICLINIC[0] - TRICLINIC[2]
+    reference, other = (System(toy_atoms(p), toy_basis(), cutoff_ry=60.0) for p in (POSITIONS, moved))
+    a, b = (s.harris_hamiltonian().to_dense() for s in (reference, other))
+    assert np.abs(a - b).max() < 1e-11
+    assert reference._core_repulsion[0] == pytest.approx(other._core_repulsion[0], abs=1e-11)
+
+
+def test_results_do_not_depend_on_threads(threads: Callable[[int], None]) -> None:
+    results = []
+    for count in (1, 2):
+        threads(count)
+        system = System(toy_atoms(), toy_basis(), cutoff_ry=60.0, nspin=2)
+        D = positive_matrix(system, 6)
+        evaluation = system.evaluate(D)
+        forces = system.forces(D, D)
+        results.append((evaluation.energies.total, evaluation.H.data, forces.total))
+    assert results[0][0] == pytest.approx(results[1][0], abs=1e-12)
+    assert np.abs(results[0][1] - results[1][1]).max() < 1e-12
+    assert np.abs(results[0][2] - results[1][2]).max() < 1e-12
+
+
+def test_spin_polarised_and_unpolarised_agree_for_equal_spins() -> None:
+    one = System(toy_atoms(), toy_basis(), cutoff_ry=60.0)
+    two = System(toy_atoms(), toy_basis(), cutoff_ry=60.0, nspin=2)
+    D = positive_matrix(one, 7)
+    half = BlockMatrix(two.pattern, np.repeat(0.5 * D.data, 2, axis=0))
+    a, b = one.evaluate(D), two.evaluate(half)
+    assert a.energies.total == pytest.approx(b.energies.total, abs=1e-10)
+    assert np.abs(a.H.data - b.H.data).max() < 1e-10
+    W = D * 0.1
+    assert np.abs(one.forces(D, W).total - two.forces(half, W).total).max() < 1e-10
+
+
+# --- self-consistent forces --------------------------------------------------------------------------
+
+TIGHT = {"energy_tol": 1e-10, "residual_tol": 1e-7, "max_steps": 120}
+
+
+def toy_scf(system: System, H0: BlockMatrix | None = None) -> SCFResult:
+    """The toy species have no gap; smeared occupations keep the free energy smooth."""
+    result = mlh.scf(system, H0=H0, smearing="fermi-dirac", width=0.05, **TIGHT)
+    assert result.converged
+    return result
+
+
+def insulator_scf(system: System, H0: BlockMatrix | None = None) -> SCFResult:
+    result = mlh.scf(system, H0=H0, **TIGHT)
+    assert result.converged
+    return result
+
+
+def triplet_scf(system: System, H0: BlockMatrix | None = None) -> SCFResult:
+    """Smeared, because the two pi* levels are filled through a moment of 2."""
+    result = mlh.scf(system, H0=H0, smearing="fermi-dirac", width=0.01, total_spin=2.0, **TIGHT)
+    assert result.converged
+    return result
+
+
+class RelaxedCase:
+    """Converged energy and forces, and the slope of the converged energy along one direction."""
+
+    def __init__(
+        self, atoms: Atoms, solve: Callable[..., SCFResult], step: float = 0.01, **settings: Any
+    ) -> None:
+        self.system = System(atoms, **settings)
+        self.result = solve(self.system)
+        self.forces = self.result.forces().total
+        direction = np.random.default_rng(8).normal(size=self.forces.shape)
+        direction /= np.linalg.norm(direction)
+
+        def total(x: float) -> FloatArray:
+            moved = System(shifted(atoms, x * direction), **settings)
+            return np.array(solve(moved, transfer(self.result.H, moved.pattern)).energies.total)
+
+        self.numeric = -float(central_difference(total, step))
+        self.analytic = float(np.vdot(self.forces, direction))
+
+    @property
+    def error(self) -> float:
+        """Hartree/Bohr."""
+        return abs(self.numeric - self.analytic)
+
+    def __str__(self) -> str:
+        return (
+            f"|error| {self.error:.1e} Ha/Bohr of a slope of {self.numeric:.4f}, "
+            f"net force {self.net_force * 1e3:.2f} meV/A"
+        )
+
+    @property
+    def net_force(self) -> float:
+        """Largest component of the summed force, eV/Angstrom."""
+        return float(np.abs(self.forces.sum(axis=0)).max()) * HARTREE_BOHR_EV_ANGSTROM
+
+
+def test_forces_of_a_cell_smaller_than_the_orbital_range() -> None:
+    case = RelaxedCase(toy_atoms(), toy_scf, basis=toy_basis(), cutoff_ry=60.0)
+    print(f"toy: {case}")
+    assert np.abs(case.forces).max() > 1e-2
+    assert case.error < 1e-6
+
+
+def test_forces_with_k_points() -> None:
+    """Two silicon atoms off their sites, eight k points, several images of every pair."""
+    a = 2.715
+    atoms = Atoms(
+        "Si2", positions=[[0, 0, 0], [1.45, 1.25, 1.40]], cell=[[0, a, a], [a, 0, a], [a, a, 0]], pbc=True
+    )
+    case = RelaxedCase(atoms, insulator_scf, kpts=(2, 2, 2), cutoff_ry=60.0)
+    print(f"Si2, 2x2x2: {case}")
+    assert np.abs(case.forces).max() > 1e-3
+    assert case.error < 1e-5
+
+
+def test_forces_of_water_in_a_triclinic_box() -> None:
+    case = RelaxedCase(water(), insulator_scf, cutoff_ry=80.0)
+    print(f"H2O, 80 Ry: {case}")
+    assert case.error < 1e-5
+
+
+def test_forces_of_triplet_oxygen_off_equilibrium() -> None:
+    atoms = Atoms("O2", positions=[[2.0, 2.1, 1.9], [2.2, 2.4, 3.2]], cell=np.diag([4.6, 4.8, 5.6]), pbc=True)
+    case = RelaxedCase(atoms, triplet_scf, cutoff_ry=80.0, nspin=2)
+    print(f"O2 triplet, 80 Ry: {case}")
+    assert case.result.solution.magnetic_moment == pytest.approx(2.0, abs=1e-8)
+    assert case.error < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cutoff_ry", [80.0, 200.0])
+def test_forces_of_rattled_quartz(cutoff_ry: float) -> None:
+    atoms = crystal("alpha-quartz")
+    atoms.rattle(0.05, seed=2)
+    case = RelaxedCase(atoms, insulator_scf, cutoff_ry=cutoff_ry)
+    print(f"quartz, {cutoff_ry} Ry: {case}")
+    assert case.error < 1e-5
+    if cutoff_ry >= 200.0:
+        assert case.net_force < 5e-3  # eV/Angstrom, summed over the cell (design)
+
+
+@pytest.mark.slow
+def test_egg_box_of_quartz() -> None:
+    """Rigid shifts by parts of a grid step at 200 Ry: at most 0.1 meV per atom (design)."""
+    atoms = crystal("alpha-quartz")
+    system = System(atoms, cutoff_ry=200.0)
+    result = insulator_scf(system)
+    energies = [result.energies.total]
+    steps = system.cell / np.array(system.grid.shape)[:, None]
+    for part in ([0.5, 0.0, 0.0], [0.0, 0.0, 0.5], [0.37, 0.21, 0.44]):
+        moved = System(shifted(atoms, np.array(part) @ steps), cutoff_ry=200.0)
+        energies.append(insulator_scf(moved, transfer(result.H, moved.pattern)).energies.total)
+    egg = float(np.ptp(energies)) * HARTREE_EV * 1e3 / len(atoms)
+    print(f"quartz, 200 Ry: egg box {egg:.3f} meV/atom")
+    assert egg < 0.1
+
+
+def methane(axis: FloatArray, angle: float) -> Atoms:
+    """CH4 in a box that no orbital leaves, turned about an axis through its carbon atom."""
+    h = 1.09 / np.sqrt(3.0)
+    corners = np.array([[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) * h
+    atoms = Atoms("CH4", positions=corners, cell=np.eye(3) * 8.6, pbc=True)
+    atoms.rotate(np.degrees(angle), axis, center=(0, 0, 0))
+    atoms.positions += 4.3
+    return atoms
+
+
+@pytest.mark.slow
+def test_rotating_a_molecule_changes_the_energy_only_within_the_error_of_the_grid() -> None:
+    energies = []
+    for angle in (0.0, 0.6):
+        system = System(methane(np.array([1.0, 2.0, 0.5]), angle), cutoff_ry=150.0)
+        energies.append(mlh.scf(system, max_steps=1).energies.total)
+    change = abs(energies[1] - energies[0])
+    print(f"CH4, 150 Ry: rotation changes the energy by {change:.1e} Ha")
+    assert 0.0 < change < 2e-5
+
+
+# --- input that must be refused ----------------------------------------------------------------------
+
+
+def broken(**change: object) -> Atoms:
+    atoms = toy_atoms()
+    for name, value in change.items():
+        getattr(atoms, f"set_{name}")(value)
+    return atoms
+
+
+def test_bad_structures_are_refused() -> None:
+    basis = toy_basis()
+    with pytest.raises(ValueError, match="atoms: expected at least one atom"):
+        System(Atoms(cell=np.eye(3)), basis)
+    with pytest.raises(ValueError, match="three independent vectors"):
+        System(broken(cell=[[5, 0, 0], [0, 5, 0], [5, 5, 0]]), basis)
+    with pytest.raises(ValueError, match="three independent vectors"):
+        System(broken(cell=[[5, 0, 0], [0, 5, 0], [0, 0, 0]]), basis)
+    with pytest.raises(ValueError, match="cell"):
+        System(broken(cell=[[5, 0, 0], [0, np.nan, 0], [0, 0, 5]]), basis)
+    positions = POSITIONS.copy()
+    positions[2, 1] = np.nan
+    with pytest.raises(ValueError, match=r"non-finite ones at atoms \[2\]"):
+        System(broken(positions=positions), basis)
+    with pytest.raises(KeyError, match=r"expected one of Si, O, got 'Ge'"):
+        System(broken(chemical_symbols=["Ge", "O", "O", "O"]), basis)
+
+
+@pytest.mark.parametrize("cutoff_ry", [0.0, -100.0, float("nan"), 1e5])
+def test_bad_cutoffs_are_refused(cutoff_ry: float) -> None:
+    with pytest.raises(ValueError, match="cutoff_ry: expected"):
+        System(toy_atoms(), toy_basis(), cutoff_ry=cutoff_ry)
+
+
+def test_other_bad_input_is_refused() -> None:
+    basis = toy_basis()
+    for nspin in (0, 3):
+        with pytest.raises(ValueError, match=f"nspin: expected 1 or 2, got {nspin}"):
+            System(toy_atoms(), basis, nspin=nspin)
+    with pytest.raises(ValueError, match="LYP"):
+        System(toy_atoms(), basis, xc="LYP")
+    system = System(toy_atoms(), basis, cutoff_ry=30.0)
+    with pytest.raises(ValueError, match="D: expected nspin 1, got 2"):
+        system.energies(BlockMatrix.zeros(system.pattern, 2))
+    other = System(toy_atoms(POSITIONS * 0.9, TRICLINIC * 1.5), basis, cutoff_ry=30.0)
+    with pytest.raises(ValueError, match="D: expected a matrix on the pattern of the system"):
+        system.energies(BlockMatrix.zeros(other.pattern))
+    bad = np.zeros(system.pattern.nnz)
+    bad[7] = np.nan
+    with pytest.raises(ValueError, match="D: expected finite"):
+        system.energies(BlockMatrix(system.pattern, bad))
