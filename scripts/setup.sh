@@ -58,12 +58,10 @@ fi
 
 PIP=("$VENV/bin/python" -m pip -qq --disable-pip-version-check)
 
-# PyTorch first, and its CPU build: the default Linux wheel brings several gigabytes of CUDA.
-# A CPU wheel that pip can already see is preferred, then PyTorch's own index, then the default.
+# PyTorch first and pinned, so that no later requirement pulls another build. Where the default package
+# index serves CUDA builds, MLH_TORCH_INDEX names an index with the CPU build.
 if ! "$VENV/bin/python" -c 'import torch' 2>/dev/null; then
   echo "setup: PyTorch $TORCH_VERSION (CPU)"
-  "${PIP[@]}" install "torch==$TORCH_VERSION+cpu" 2>/dev/null ||
-    "${PIP[@]}" install "torch==$TORCH_VERSION" --index-url https://download.pytorch.org/whl/cpu 2>/dev/null ||
-    "${PIP[@]}" install "torch==$TORCH_VERSION"
+  "${PIP[@]}" install "torch==$TORCH_VERSION" ${MLH_TORCH_INDEX:+--index-url "$MLH_TORCH_INDEX"}
 fi
 "${PIP[@]}" install 'scikit-build-core>=0.10' 'pybind11>=2.12'

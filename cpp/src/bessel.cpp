@@ -6,8 +6,6 @@
 #include <stdexcept>
 #include <string>
 
-#include "mlh/quadrature.hpp"
-
 namespace mlh {
 
 namespace {
@@ -59,34 +57,31 @@ WaveMesh make_wave_mesh(double longest, double cutoff) {
 
 namespace {
 
-/// Quadrature nodes of all intervals of the radial mesh; integrands[q, f] = w r^(2 l_f + 2) g_f(r).
+/// Nodes of the radial mesh; integrands[q, f] = h r^(2 l_f + 2) g_f(r).
+///
+/// The integrand r^(2l+2) g(r) u_l(kr) is an even function that vanishes smoothly at the cutoff, so the
+/// trapezoid rule on the mesh itself converges faster than any power of h and sees only the tabulated
+/// values: the error of the spline between them (3e-8 for the projector of GTH oxygen) does not enter.
 struct RadialQuadrature {
   Eigen::VectorXd nodes;
   Eigen::MatrixXd integrands;
 };
 
 RadialQuadrature radial_quadrature(const std::vector<const RadialTable*>& functions) {
-  constexpr int kNodes = 4;
-  const auto rule = gauss_legendre(kNodes, kRadialStep);
   std::size_t intervals = 0;
   for (const RadialTable* f : functions) intervals = std::max(intervals, f->intervals());
   RadialQuadrature q;
-  q.nodes.resize(static_cast<Eigen::Index>(intervals) * kNodes);
+  q.nodes.resize(static_cast<Eigen::Index>(intervals));
   q.integrands.setZero(q.nodes.size(), static_cast<Eigen::Index>(functions.size()));
   for (std::size_t i = 0; i < intervals; ++i) {
-    for (int n = 0; n < kNodes; ++n) {
-      const Eigen::Index row = static_cast<Eigen::Index>(i) * kNodes + n;
-      const double t = rule[static_cast<std::size_t>(n)][0];
-      const double weight = rule[static_cast<std::size_t>(n)][1];
-      const double r = static_cast<double>(i) * kRadialStep + t;
-      q.nodes[row] = r;
-      for (std::size_t f = 0; f < functions.size(); ++f) {
-        if (i >= functions[f]->intervals()) continue;
-        const auto& c = functions[f]->coefficients(i);
-        double value = weight * r * r * (c[0] + t * (c[1] + t * (c[2] + t * c[3])));
-        for (int l = 0; l < functions[f]->l(); ++l) value *= r * r;
-        q.integrands(row, static_cast<Eigen::Index>(f)) = value;
-      }
+    const auto row = static_cast<Eigen::Index>(i);
+    const double r = static_cast<double>(i) * kRadialStep;
+    q.nodes[row] = r;
+    for (std::size_t f = 0; f < functions.size(); ++f) {
+      if (i >= functions[f]->intervals()) continue;
+      double value = kRadialStep * r * r * functions[f]->coefficients(i)[0];
+      for (int l = 0; l < functions[f]->l(); ++l) value *= r * r;
+      q.integrands(row, static_cast<Eigen::Index>(f)) = value;
     }
   }
   return q;

@@ -387,7 +387,7 @@ TEST_CASE("grid and spheres together integrate the density", "[grid]") {
   // Tr D S from the two-centre tables is the exact integral.
   const Fixture f(3.6);
   const auto D = symmetric_matrix(*f.pattern, 41, 0.02, 1.0);
-  const double exact = dot(TwoCenterTables(*f.basis).overlap(f.structure, *f.pattern), D);
+  const double exact = dot(overlap_matrix(TwoCenterTables(*f.basis), f.structure, *f.pattern), D);
   const Grid grid = f.grid(0, Vec3::Zero(), {30, 28, 32});
   const NeutralFields neutral = neutral_fields(grid);
   const Density n = density(grid, D);

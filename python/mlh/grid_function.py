@@ -23,7 +23,8 @@ class GridFunction:
     def __post_init__(self) -> None:
         if self.values.ndim != 3 or self.cell.shape != (3, 3):
             raise ValueError(
-                f"values, cell: expected shapes (n1, n2, n3) and (3, 3), got {self.values.shape}, {self.cell.shape}"
+                "values, cell: expected shapes (n1, n2, n3) and (3, 3), "
+                f"got {self.values.shape}, {self.cell.shape}"
             )
 
     @property
@@ -37,7 +38,8 @@ class GridFunction:
 
     def __sub__(self, other: GridFunction) -> GridFunction:
         if self.values.shape != other.values.shape or not np.allclose(self.cell, other.cell, atol=1e-10):
-            raise ValueError(f"other: expected the same cell and grid {self.values.shape}, got {other.values.shape}")
+            shapes = f"{self.values.shape}, got {other.values.shape}"
+            raise ValueError(f"other: expected the same cell and grid {shapes}")
         return GridFunction(self.values - other.values, self.cell)
 
 

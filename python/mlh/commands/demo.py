@@ -12,7 +12,7 @@ from rich.console import Console
 
 from mlh.report.demo import demo_table
 from mlh.report.steps import StepPrinter
-from mlh.workflow.demo import PICTURE, SUMMARY, DemoSettings, run_demo
+from mlh.workflow.demo import DEFAULT_MODEL, PICTURE, SUMMARY, DemoSettings, run_demo
 
 _EXAMPLE = "Example: mlh demo --out demo"
 _DEFAULTS = DemoSettings()
@@ -27,7 +27,7 @@ def demo_command(
     out: Annotated[
         Path | None, typer.Option(help="Folder for all files; default: demo, or the next free demo-2, ...")
     ] = None,
-    model: Annotated[str, typer.Option(help="Model file or shipped name.")] = _DEFAULTS.model,
+    model: Annotated[str, typer.Option(help="Model file or shipped name.")] = DEFAULT_MODEL,
     host: Annotated[str, typer.Option(help="Host: shipped name, file or crystal.")] = _DEFAULTS.host,
     site: Annotated[int | None, typer.Option(help="Index of the oxygen to remove.")] = None,
     seed: Annotated[int, typer.Option(help="Draws the site when none is given.")] = _DEFAULTS.seed,
@@ -56,7 +56,7 @@ def demo_command(
         seed=seed,
         fmax=fmax,
         minutes=minutes,
-        resume=resume or unfinished,
+        resume=(resume or unfinished) and not overwrite,
         overwrite=overwrite,
     )
     try:

@@ -1,7 +1,7 @@
 """Training: configuration -> folder with model.npz, log.jsonl, config.yaml, metrics.json, learning_curve.png.
 
 Loss in meV over all matrix elements of dH; AdamW; learning rate warmed up and decayed by a cosine of the
-steps or or of the wall time; exponential average of the weights for evaluation and for the model file. Ctrl-C
+steps or of the wall time; exponential average of the weights for evaluation and for the model file. Ctrl-C
 and SIGTERM write a checkpoint; the same command goes on from it. A run that counts steps goes on exactly as
 if it had not stopped.
 """

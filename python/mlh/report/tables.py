@@ -59,7 +59,7 @@ def comparison_table(rows: Sequence[Mapping[str, Any]], title: str) -> Renderabl
             _value(row["dQ"], 3),
             *(_value(row["coordinate_mae"][radius], 4) for radius in radii),
         )
-    note = "dQ in sqrt(amu) A, coordinate MAE in A around the vacancy; energies of the relaxed structures"
+    note = "dQ in sqrt(amu) A, MAE of coordinates in A around the vacancy, both without rigid translation"
     return Group(table, Text(note, style="dim"))
 
 

@@ -36,6 +36,7 @@ from mlh.workflow.relax import RelaxSettings
 from mlh.workflow.relax_files import write_json
 from mlh.workflow.verify import PointComparison, compare_at, summarize
 
+DEFAULT_MODEL = "sio2-vo"
 SUMMARY, PICTURE = "demo.json", "demo.png"
 _MODEL_SHARE = 0.25  # of the whole time, for each relaxation by the model
 _DFT_SHARE = 0.45  # of the time that is left, for each relaxation by DFT
@@ -45,7 +46,7 @@ _DFT_SHARE = 0.45  # of the time that is left, for each relaxation by DFT
 class DemoSettings:
     """What to run. `minutes` limits the whole demonstration; DFT relaxations get what is left."""
 
-    model: str | HamiltonianModel = "sio2-vo"
+    model: str | HamiltonianModel = DEFAULT_MODEL
     host: str = "asio2_48_b"
     species: str = "O"
     site: int | None = None  # None: one drawn with `seed`
