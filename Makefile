@@ -48,7 +48,7 @@ bench: $(STAMP)/setup
 	cmake --preset release >/dev/null
 	cmake --build --preset release --parallel $(JOBS)
 	build/release/bench/bench_grid 2
-	build/release/bench/bench_two_center examples/structures/asio2_48_a.xyz 2
+	build/release/bench/bench_two_center python/mlh/data/structures/asio2_48_a.xyz 2
 
 format: $(STAMP)/install
 	find cpp -name '*.cpp' -o -name '*.hpp' | xargs clang-format -i

@@ -223,7 +223,7 @@ def test_permutation_of_the_atoms_changes_nothing() -> None:
     atoms = toy_atoms()
     results = []
     for a in (atoms, atoms[order]):
-        r = toy_scf(System(a, toy_basis(), cutoff_ry=60.0))
+        r = toy_scf(System(a, toy_basis(), cutoff_ry=40.0))
         results.append((r.energies.total, r.forces().total))
     assert results[0][0] == pytest.approx(results[1][0], abs=1e-9)
     assert np.abs(results[0][1][order] - results[1][1]).max() < 1e-7
@@ -267,7 +267,7 @@ def test_spin_polarised_and_unpolarised_agree_for_equal_spins() -> None:
 
 # --- self-consistent forces --------------------------------------------------------------------------
 
-TIGHT = {"energy_tol": 1e-10, "residual_tol": 1e-7, "max_steps": 120}
+TIGHT: dict[str, Any] = {"energy_tol": 1e-9, "residual_tol": 1e-6, "max_steps": 120}
 
 
 def toy_scf(system: System, H0: BlockMatrix | None = None) -> SCFResult:
@@ -327,40 +327,40 @@ class RelaxedCase:
 
 
 def test_forces_of_a_cell_smaller_than_the_orbital_range() -> None:
-    case = RelaxedCase(toy_atoms(), toy_scf, basis=toy_basis(), cutoff_ry=60.0)
+    case = RelaxedCase(toy_atoms(), toy_scf, basis=toy_basis(), cutoff_ry=40.0)
     print(f"toy: {case}")
     assert np.abs(case.forces).max() > 1e-2
     assert case.error < 1e-6
 
 
 def test_forces_with_k_points() -> None:
-    """Two silicon atoms off their sites, eight k points, several images of every pair."""
+    """Two silicon atoms off their sites, four k points, several images of every pair."""
     a = 2.715
     atoms = Atoms(
         "Si2", positions=[[0, 0, 0], [1.45, 1.25, 1.40]], cell=[[0, a, a], [a, 0, a], [a, a, 0]], pbc=True
     )
-    case = RelaxedCase(atoms, insulator_scf, kpts=(2, 2, 2), cutoff_ry=60.0)
-    print(f"Si2, 2x2x2: {case}")
+    case = RelaxedCase(atoms, insulator_scf, kpts=(2, 2, 1), cutoff_ry=50.0)
+    print(f"Si2, 2x2x1: {case}")
     assert np.abs(case.forces).max() > 1e-3
     assert case.error < 1e-5
 
 
 def test_forces_of_water_in_a_triclinic_box() -> None:
-    case = RelaxedCase(water(), insulator_scf, cutoff_ry=80.0)
-    print(f"H2O, 80 Ry: {case}")
+    case = RelaxedCase(water(), insulator_scf, cutoff_ry=50.0)
+    print(f"H2O, 50 Ry: {case}")
     assert case.error < 1e-5
 
 
 def test_forces_of_triplet_oxygen_off_equilibrium() -> None:
     atoms = Atoms("O2", positions=[[2.0, 2.1, 1.9], [2.2, 2.4, 3.2]], cell=np.diag([4.6, 4.8, 5.6]), pbc=True)
-    case = RelaxedCase(atoms, triplet_scf, cutoff_ry=80.0, nspin=2)
-    print(f"O2 triplet, 80 Ry: {case}")
+    case = RelaxedCase(atoms, triplet_scf, cutoff_ry=50.0, nspin=2)
+    print(f"O2 triplet, 50 Ry: {case}")
     assert case.result.solution.magnetic_moment == pytest.approx(2.0, abs=1e-8)
     assert case.error < 1e-5
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cutoff_ry", [80.0, 200.0])
+@pytest.mark.parametrize("cutoff_ry", [60.0, 200.0])
 def test_forces_of_rattled_quartz(cutoff_ry: float) -> None:
     atoms = crystal("alpha-quartz")
     atoms.rattle(0.05, seed=2)

@@ -100,6 +100,49 @@ def test_fire_takes_over_when_lbfgs_stalls() -> None:
     assert len(result.steps) == 41
 
 
+class Cliff(Calculator):  # type: ignore[misc]
+    """A narrow minimum whose flat outside misleads the curvature of LBFGS: E = 4 (1 - exp(-x^2 / 0.02))."""
+
+    implemented_properties = ("energy", "forces")
+
+    def calculate(
+        self,
+        atoms: ase.Atoms | None = None,
+        properties: tuple[str, ...] = ("energy",),
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        super().calculate(atoms, properties, system_changes)
+        x = self.atoms.positions
+        well = np.exp(-(x**2).sum() / 0.02)
+        self.results = {"energy": 4.0 * (1.0 - well), "forces": -4.0 * well * x / 0.01}
+
+
+def test_a_relaxation_that_runs_away_goes_on_from_its_best_geometry(tmp_path: Path) -> None:
+    atoms = ase.Atoms("Si", [[0.13, 0.0, 0.0]], cell=np.eye(3) * 5, pbc=True)
+    settings = RelaxSettings(fmax=0.01, max_steps=200)
+    result = run_relaxation(atoms, Cliff(), tmp_path, settings)
+    names = [step.optimizer for step in result.steps]
+    assert {"lbfgs", "fire"} == set(names)  # otherwise the potential does not test what it is here for
+    first = names.index("fire")
+    energies = [step.energy for step in result.steps]
+    assert energies[first - 1] > min(energies[:first]) + 1.0
+    assert energies[first] == pytest.approx(min(energies[:first]))
+    assert result.converged
+    assert abs(result.atoms.positions[0, 0]) < 1e-3
+    # The recorded steps replay, the jump back included.
+    again = run_relaxation(atoms, CountingCliff(), tmp_path, settings, resume=True)
+    assert CountingCliff.calls == 0
+    assert len(again.steps) == len(result.steps)
+
+
+class CountingCliff(Cliff):
+    calls = 0
+
+    def calculate(self, *args: object, **kwargs: object) -> None:
+        type(self).calls += 1
+        super().calculate(*args, **kwargs)  # type: ignore[arg-type]
+
+
 def test_interrupted_relaxation_resumes_without_repeating_work(tmp_path: Path) -> None:
     expected = relax(copper(), EMT())
     with pytest.raises(KeyboardInterrupt):

@@ -13,9 +13,12 @@
 namespace mlh::detail {
 
 using Vec8 = double __attribute__((vector_size(64)));
+/// Eight doubles in memory: no more aligned than the allocator of a portable build makes them, and read
+/// through a reference, because without AVX-512 a Vec8 passed by value has no stable ABI.
+using Vec8InMemory = double __attribute__((vector_size(64), aligned(8), may_alias));
 
-inline Vec8 load8(const double* p) { return *reinterpret_cast<const Vec8*>(p); }
-inline void store8(double* p, Vec8 v) { *reinterpret_cast<Vec8*>(p) = v; }
+inline const Vec8InMemory& vec8(const double* p) { return *reinterpret_cast<const Vec8InMemory*>(p); }
+inline Vec8InMemory& vec8(double* p) { return *reinterpret_cast<Vec8InMemory*>(p); }
 
 /// 32 points x kColumns columns of X = phi P over rows [0, k) of P.
 template <int kColumns>
@@ -23,14 +26,14 @@ inline void multiply_tile(const double* phi, int k, const double* P, std::ptrdif
   Vec8 acc[kColumns][4] = {};
   for (int a = 0; a < k; ++a) {
     const double* column = phi + a * kBatch;
-    const Vec8 f[4] = {load8(column), load8(column + 8), load8(column + 16), load8(column + 24)};
+    const Vec8 f[4] = {vec8(column), vec8(column + 8), vec8(column + 16), vec8(column + 24)};
     const double* row = P + a * ld;
     for (int j = 0; j < kColumns; ++j) {
       for (int i = 0; i < 4; ++i) acc[j][i] += row[j] * f[i];
     }
   }
   for (int j = 0; j < kColumns; ++j) {
-    for (int i = 0; i < 4; ++i) store8(X + j * kBatch + 8 * i, acc[j][i]);
+    for (int i = 0; i < 4; ++i) vec8(X + j * kBatch + 8 * i) = acc[j][i];
   }
 }
 
@@ -76,7 +79,7 @@ inline void inner_tile(const double* left, const double* right, std::ptrdiff_t l
   Vec8 acc[kRows][kVectors] = {};
   for (int p = 0; p < kBatch; ++p) {
     Vec8 f[kVectors];
-    for (int v = 0; v < kVectors; ++v) f[v] = load8(right + p * ld + 8 * v);
+    for (int v = 0; v < kVectors; ++v) f[v] = vec8(right + p * ld + 8 * v);
     for (int i = 0; i < kRows; ++i) {
       const double x = left[i * kBatch + p];
       for (int v = 0; v < kVectors; ++v) acc[i][v] += x * f[v];
@@ -84,8 +87,8 @@ inline void inner_tile(const double* left, const double* right, std::ptrdiff_t l
   }
   for (int i = 0; i < kRows; ++i) {
     for (int v = 0; v < kVectors; ++v) {
-      double* target = M + i * ldm + 8 * v;
-      store8(target, add ? load8(target) + acc[i][v] : acc[i][v]);
+      Vec8InMemory& target = vec8(M + i * ldm + 8 * v);
+      target = add ? target + acc[i][v] : acc[i][v];
     }
   }
 }

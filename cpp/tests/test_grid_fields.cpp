@@ -43,7 +43,8 @@ SpeciesData make_species(const char* symbol, double valence, double cutoff, int 
   return s;
 }
 
-/// A: s, p, d, f and a sphere; B: s, s, p without one; several images of every pair.
+/// A: s, p, d, f and a sphere; B: s, s, p without one; several images of every pair. The weight of the sphere
+/// ends at 1e-21: the step of 3e-8 with which the production one ends would show in differences.
 struct Fixture {
   std::shared_ptr<const BasisData> basis;
   Structure structure;
@@ -52,7 +53,7 @@ struct Fixture {
   explicit Fixture(double reach = 2.9) {
     auto data = std::make_shared<BasisData>();
     data->species = {make_species("A", 4.0, reach, 3, 0.4), make_species("B", 3.0, reach - 0.4, 1, 0.5)};
-    data->species[0].sphere = SphereData{1.2, 0.3, 2.35};
+    data->species[0].sphere = SphereData{1.0, 0.2, 2.35};
     data->species[1].orbitals.insert(data->species[1].orbitals.begin(), compact(0, 0.1, reach - 0.8));
     basis = data;
     structure.cell << 5.1, 0.0, 0.3, 1.2, 4.7, 0.0, -0.6, 0.9, 5.6;
@@ -238,7 +239,7 @@ void for_points(const Grid& grid, Visit&& visit) {
 /// dE/dtau of one component by fourth-order central differences of energy(grid).
 template <class Energy>
 double numeric_gradient(const Fixture& f, int atom, int axis, Energy&& energy_of) {
-  const double h = 1e-3;
+  const double h = 2e-4;  // small: the third derivative of a cubic spline jumps at its knots
   const auto at = [&](double x) { return energy_of(f.grid(atom, x * Vec3::Unit(axis))); };
   return (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
 }
@@ -313,6 +314,7 @@ TEST_CASE("hessian_dot is the derivative of the gradients along q", "[orbital_va
 TEST_CASE("batches cover every point once and know every atom that reaches them", "[grid]") {
   const Fixture f;
   const Grid grid = f.grid();
+  std::vector<int> groups;
   std::vector<int> uniform(grid.uniform().size()), sphere(static_cast<std::size_t>(grid.n_sphere_points()));
   const Mat3 h = grid.uniform().steps();
   double worst = 0.0;
@@ -337,7 +339,7 @@ TEST_CASE("batches cover every point once and know every atom that reaches them"
   CHECK(worst < 1e-12);
   CHECK(std::all_of(uniform.begin(), uniform.end(), [](int n) { return n == 1; }));
   CHECK(std::all_of(sphere.begin(), sphere.end(), [](int n) { return n == 1; }));
-  CHECK(sphere.size() == 2 * 3262);
+  CHECK(sphere.size() == 2 * sphere_mesh({1.0, 0.2, 2.35}, kBatch, groups).size());
 }
 
 TEST_CASE("density equals direct summation", "[density]") {
@@ -352,7 +354,7 @@ TEST_CASE("density equals direct summation", "[density]") {
     value = std::max(value, std::abs(got - expected[0]));
     if (batch.owner >= 0) slope = std::max(slope, (n.sphere_gradient[k] - expected.tail<3>()).norm());
   });
-  CHECK(largest(n.uniform) > 1.0);
+  CHECK(largest(n.uniform) > 0.1);
   CHECK(value < 1e-11);
   CHECK(slope < 1e-10);
 }
@@ -370,7 +372,7 @@ TEST_CASE("potential_matrix equals direct summation", "[potential_matrix]") {
       add_direct_matrix(f, r, v.sphere[k], v.sphere_vector[k], expected);
     }
   });
-  CHECK(largest(H) > 10.0);
+  CHECK(largest(H) > 1.0);
   CHECK(largest_difference(H, expected) < 1e-11 * largest(H));
 }
 

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mlh.structures.crystals import CRYSTALS
+from mlh.structures.files import shipped_structures
 from mlh.workflow.labels import EngineSettings
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -124,7 +125,7 @@ class DatasetConfig(_Model):
 
 
 def load_config(path: str | os.PathLike[str]) -> DatasetConfig:
-    """Read and check a YAML file; structure files are looked for beside it."""
+    """Read and check a YAML file; a structure is a shipped name or a file beside it."""
     source = Path(path)
     content = yaml.safe_load(source.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
@@ -138,14 +139,16 @@ def load_config(path: str | os.PathLike[str]) -> DatasetConfig:
 
 
 def _absolute_files(content: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The same content with every `file` of a source relative to the folder of the YAML file."""
+    """The same content with every `file` of a source relative to the folder of the YAML file; names of
+    shipped structures stay as they are."""
     sources = content.get("sources")
     if not isinstance(sources, list):
         return content
-    resolved = [
-        {**item, "file": str((folder / item["file"]).resolve())}
-        if isinstance(item, dict) and isinstance(item.get("file"), str)
-        else item
-        for item in sources
-    ]
-    return {**content, "sources": resolved}
+
+    def resolved(item: Any) -> Any:
+        file = item.get("file") if isinstance(item, dict) else None
+        if not isinstance(file, str) or (file in shipped_structures() and not (folder / file).exists()):
+            return item
+        return {**item, "file": str((folder / file).resolve())}
+
+    return {**content, "sources": [resolved(item) for item in sources]}

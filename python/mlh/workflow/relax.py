@@ -1,8 +1,9 @@
 """Relaxation of atomic positions at fixed cell with the optimisers of ASE.
 
 LBFGS without line search is the default: predicted forces are not the exact gradient of the
-predicted energy, so nothing here compares energies. When the largest force stops falling, FIRE,
-which needs no curvature, takes over. Every step is reported; a relaxation can be replayed from
+predicted energy, so small changes of the energy decide nothing. When the largest force stops
+falling, FIRE, which needs no curvature, takes over; when the energy rises by `_RUNAWAY`, it does so
+from the geometry of lowest energy. Every step is reported; a relaxation can be replayed from
 its recorded steps, which rebuilds the memory of the optimiser without a calculation.
 """
 
@@ -20,6 +21,7 @@ from ase.optimize import FIRE, LBFGS
 from numpy.typing import NDArray
 
 OptimizerName = Literal["lbfgs", "fire"]
+_RUNAWAY = 1.0  # eV; far above what inexact forces do
 _REPLAY_TOLERANCE = 1e-5  # Angstrom; files keep eight decimals of positions and forces
 
 
@@ -116,24 +118,30 @@ def relax(
     work.calc = engine
     steps: list[RelaxStep] = []
     name: OptimizerName = settings.optimizer
-    converged = late = False
+    converged = late = moved_back = False
     start = time.perf_counter()
     while True:
         optimizer = _make_optimizer(name, work, settings)
-        stalled = False
+        trouble = False
         remaining = settings.max_steps - max(len(steps) - 1, 0)
         for number, converged in enumerate(optimizer.irun(fmax=settings.fmax, steps=remaining)):
-            if number > 0 or not steps:  # the first geometry of a second optimiser is already known
+            if number > 0 or not steps or moved_back:  # otherwise the last geometry of LBFGS, known already
                 known = len(steps) < len(replay)
                 steps.append(replay[len(steps)] if known else _record(work, engine, len(steps), name))
                 if on_step is not None and len(steps) > len(replay):
                     on_step(steps[-1], work)
-            stalled = name == "lbfgs" and not converged and _stalled(steps, settings.stall_steps)
+            moved_back = False
+            running = name == "lbfgs" and not converged
+            trouble = running and (_stalled(steps, settings.stall_steps) or _ran_away(steps))
             late = settings.max_seconds is not None and time.perf_counter() - start > settings.max_seconds
-            if stalled or late:
+            if trouble or late:
                 break
-        if not stalled or late or len(steps) > settings.max_steps:
+        if not trouble or late or len(steps) > settings.max_steps:
             break
+        if _ran_away(steps):
+            best = min(steps, key=lambda step: step.energy)
+            work.set_positions(best.positions, apply_constraint=False)
+            moved_back = True
         name = "fire"
     return RelaxResult(_finished(work, steps[-1]), bool(converged), tuple(steps), settings)
 
@@ -165,6 +173,11 @@ def _stalled(steps: Sequence[RelaxStep], window: int) -> bool:
         return False
     values = [step.fmax for step in steps]
     return min(values[-window:]) >= min(values[:-window])
+
+
+def _ran_away(steps: Sequence[RelaxStep]) -> bool:
+    """True when the last energy is more than `_RUNAWAY` above the lowest: LBFGS left the valley."""
+    return steps[-1].energy > min(step.energy for step in steps) + _RUNAWAY
 
 
 def _finished(work: ase.Atoms, last: RelaxStep) -> ase.Atoms:
