@@ -29,11 +29,13 @@ RadialTable compact(int l, double decay, double cutoff, double scale = 1.0) {
 /// Integral of 4 pi r^2 f of an s table.
 double charge(const RadialTable& f) {
   double sum = 0.0;
-  for (const auto& [r, w] : gauss_legendre(60, f.cutoff())) sum += 12.566370614359172 * w * r * r * f.value(r);
+  for (const auto& [r, w] : gauss_legendre(60, f.cutoff()))
+    sum += 12.566370614359172 * w * r * r * f.value(r);
   return sum;
 }
 
-SpeciesData make_species(const char* symbol, double valence, double cutoff, int lmax, double decay) {
+SpeciesData make_species(const char* symbol, double valence, double cutoff, int lmax,
+                         double decay) {
   SpeciesData s;
   s.symbol = std::string(symbol);
   s.valence = valence;
@@ -43,8 +45,9 @@ SpeciesData make_species(const char* symbol, double valence, double cutoff, int 
   return s;
 }
 
-/// A: s, p, d, f and a sphere; B: s, s, p without one; several images of every pair. The weight of the sphere
-/// ends at 1e-21: the step of 3e-8 with which the production one ends would show in differences.
+/// A: s, p, d, f and a sphere; B: s, s, p without one; several images of every pair. The weight of
+/// the sphere ends at 1e-21: the step of 3e-8 with which the production one ends would show in
+/// differences.
 struct Fixture {
   std::shared_ptr<const BasisData> basis;
   Structure structure;
@@ -52,18 +55,22 @@ struct Fixture {
 
   explicit Fixture(double reach = 2.9) {
     auto data = std::make_shared<BasisData>();
-    data->species = {make_species("A", 4.0, reach, 3, 0.4), make_species("B", 3.0, reach - 0.4, 1, 0.5)};
+    data->species = {make_species("A", 4.0, reach, 3, 0.4),
+                     make_species("B", 3.0, reach - 0.4, 1, 0.5)};
     data->species[0].sphere = SphereData{1.0, 0.2, 2.35};
-    data->species[1].orbitals.insert(data->species[1].orbitals.begin(), compact(0, 0.1, reach - 0.8));
+    data->species[1].orbitals.insert(data->species[1].orbitals.begin(),
+                                     compact(0, 0.1, reach - 0.8));
     basis = data;
     structure.cell << 5.1, 0.0, 0.3, 1.2, 4.7, 0.0, -0.6, 0.9, 5.6;
-    structure.positions = {{0.1, 0.2, 0.3}, {2.4, 1.9, 0.9}, {-7.5, 1.2, 9.9}};  // one outside the cell
+    structure.positions = {
+        {0.1, 0.2, 0.3}, {2.4, 1.9, 0.9}, {-7.5, 1.2, 9.9}};  // one outside the cell
     structure.species = {0, 1, 0};
     pattern = std::make_shared<Pattern>(make_pattern(structure, *basis));
   }
 
   /// The grid of this structure with one atom displaced; the Pattern stays.
-  Grid grid(int atom = 0, const Vec3& shift = Vec3::Zero(), std::array<int, 3> n = {14, 13, 15}) const {
+  Grid grid(int atom = 0, const Vec3& shift = Vec3::Zero(),
+            std::array<int, 3> n = {14, 13, 15}) const {
     auto moved = std::make_shared<Structure>(structure);
     moved->positions[static_cast<std::size_t>(atom)] += shift;
     return Grid(moved, basis, pattern, n);
@@ -104,7 +111,8 @@ Potential random_potential(const Grid& grid, unsigned seed) {
   const auto n = static_cast<std::size_t>(grid.n_sphere_points());
   v.sphere = noise(n, seed + 1);
   const auto g = noise(3 * n, seed + 2);
-  for (std::size_t p = 0; p < n; ++p) v.sphere_vector.emplace_back(g[3 * p], g[3 * p + 1], g[3 * p + 2]);
+  for (std::size_t p = 0; p < n; ++p)
+    v.sphere_vector.emplace_back(g[3 * p], g[3 * p + 1], g[3 * p + 2]);
   return v;
 }
 
@@ -122,16 +130,20 @@ double largest_difference(const std::vector<double>& a, const std::vector<double
   return worst;
 }
 
-double largest(const std::vector<double>& a) { return largest_difference(a, std::vector<double>(a.size())); }
+double largest(const std::vector<double>& a) {
+  return largest_difference(a, std::vector<double>(a.size()));
+}
 
 /// sum_g v n + sum_p (v n + g . grad n)
 double energy(const Potential& v, const Density& n) {
   double sum = dot(v.uniform, n.uniform) + dot(v.sphere, n.sphere);
-  for (std::size_t p = 0; p < n.sphere_gradient.size(); ++p) sum += v.sphere_vector[p].dot(n.sphere_gradient[p]);
+  for (std::size_t p = 0; p < n.sphere_gradient.size(); ++p)
+    sum += v.sphere_vector[p].dot(n.sphere_gradient[p]);
   return sum;
 }
 
-// --- direct summation: no batches, no splines across shells, harmonics.hpp for the angles ------------
+// --- direct summation: no batches, no splines across shells, harmonics.hpp for the angles
+// ------------
 
 /// All orbitals of one atom image at a point with their gradients (n x 4: value, x, y, z).
 struct LocalOrbitals {
@@ -154,7 +166,8 @@ Eigen::Matrix<double, Eigen::Dynamic, 4> orbitals_at(const SpeciesData& s, const
       const auto h = static_cast<std::size_t>(harmonic_index(orbital.l(), m));
       out(row, 0) = g[0] * y[h];
       for (int a = 0; a < 3; ++a) {
-        out(row, a + 1) = g[1] * direction[a] * y[h] + g[0] * dy[3 * h + static_cast<std::size_t>(a)];
+        out(row, a + 1) =
+            g[1] * direction[a] * y[h] + g[0] * dy[3 * h + static_cast<std::size_t>(a)];
       }
     }
   }
@@ -169,14 +182,17 @@ std::vector<LocalOrbitals> around(const Fixture& f, const Vec3& r) {
     const auto& s = f.basis->species[static_cast<std::size_t>(f.structure.species[i])];
     // The lattice translation that brings the atom nearest, then its neighbours.
     const Vec3 u = f.structure.cell.transpose().inverse() * (r - f.structure.positions[i]);
-    const std::array<int, 3> home = {static_cast<int>(std::lround(u[0])), static_cast<int>(std::lround(u[1])),
+    const std::array<int, 3> home = {static_cast<int>(std::lround(u[0])),
+                                     static_cast<int>(std::lround(u[1])),
                                      static_cast<int>(std::lround(u[2]))};
     for (int a = -kImages; a <= kImages; ++a) {
       for (int b = -kImages; b <= kImages; ++b) {
         for (int c = -kImages; c <= kImages; ++c) {
           const Cell cell = {home[0] + a, home[1] + b, home[2] + c};
-          const Vec3 d = r - f.structure.positions[i] - f.structure.translation(cell[0], cell[1], cell[2]);
-          if (d.norm() < s.orbital_cutoff()) out.push_back({static_cast<int>(i), cell, orbitals_at(s, d)});
+          const Vec3 d =
+              r - f.structure.positions[i] - f.structure.translation(cell[0], cell[1], cell[2]);
+          if (d.norm() < s.orbital_cutoff())
+            out.push_back({static_cast<int>(i), cell, orbitals_at(s, d)});
         }
       }
     }
@@ -188,8 +204,8 @@ template <class Visit>
 void for_pairs(const Fixture& f, const std::vector<LocalOrbitals>& atoms, Visit&& visit) {
   for (const auto& a : atoms) {
     for (const auto& b : atoms) {
-      const int p = f.pattern->find(a.atom, b.atom,
-                                    {b.cell[0] - a.cell[0], b.cell[1] - a.cell[1], b.cell[2] - a.cell[2]});
+      const int p = f.pattern->find(
+          a.atom, b.atom, {b.cell[0] - a.cell[0], b.cell[1] - a.cell[1], b.cell[2] - a.cell[2]});
       REQUIRE(p >= 0);  // two orbitals that overlap at a point are in the Pattern
       visit(a, b, static_cast<std::size_t>(f.pattern->offset[static_cast<std::size_t>(p)]));
     }
@@ -213,7 +229,8 @@ Eigen::Vector4d direct_density(const Fixture& f, const std::vector<double>& D, c
 }
 
 /// Adds v phi_a phi_b + g . grad(phi_a phi_b) of one point.
-void add_direct_matrix(const Fixture& f, const Vec3& r, double v, const Vec3& g, std::vector<double>& H) {
+void add_direct_matrix(const Fixture& f, const Vec3& r, double v, const Vec3& g,
+                       std::vector<double>& H) {
   const auto atoms = around(f, r);
   for_pairs(f, atoms, [&](const LocalOrbitals& a, const LocalOrbitals& b, std::size_t offset) {
     Eigen::Map<RowBlock> block(H.data() + offset, a.phi.rows(), b.phi.rows());
@@ -256,7 +273,8 @@ TEST_CASE("orbital values and gradients are those of harmonics.hpp", "[orbital_v
     for (std::size_t a = 0; a < 3; ++a) points.x[a][p] = p + 1 == kBatch ? kFarAway : r[3 * p + a];
   }
   const Vec3 center(0.3, -0.2, 0.1);
-  for (std::size_t a = 0; a < 3; ++a) points.x[a][0] = center[static_cast<int>(a)];  // the origin itself
+  for (std::size_t a = 0; a < 3; ++a)
+    points.x[a][0] = center[static_cast<int>(a)];  // the origin itself
   Eigen::MatrixXd phi(kBatch, s.n_orbitals()), only(kBatch, s.n_orbitals());
   std::array<Eigen::MatrixXd, 3> d = {phi, phi, phi};
   tables.values(points, center, only.data());
@@ -264,7 +282,8 @@ TEST_CASE("orbital values and gradients are those of harmonics.hpp", "[orbital_v
   CHECK(only == phi);
   for (int p = 0; p < kBatch; ++p) {
     const auto k = static_cast<std::size_t>(p);
-    const auto expected = orbitals_at(s, Vec3(points.x[0][k], points.x[1][k], points.x[2][k]) - center);
+    const auto expected =
+        orbitals_at(s, Vec3(points.x[0][k], points.x[1][k], points.x[2][k]) - center);
     CHECK((phi.row(p).transpose() - expected.col(0)).cwiseAbs().maxCoeff() < 1e-13);
     for (int a = 0; a < 3; ++a) {
       const auto got = d[static_cast<std::size_t>(a)].row(p).transpose();
@@ -315,7 +334,8 @@ TEST_CASE("batches cover every point once and know every atom that reaches them"
   const Fixture f;
   const Grid grid = f.grid();
   std::vector<int> groups;
-  std::vector<int> uniform(grid.uniform().size()), sphere(static_cast<std::size_t>(grid.n_sphere_points()));
+  std::vector<int> uniform(grid.uniform().size()),
+      sphere(static_cast<std::size_t>(grid.n_sphere_points()));
   const Mat3 h = grid.uniform().steps();
   double worst = 0.0;
   for_points(grid, [&](const Batch& batch, std::size_t k, const Vec3& r) {
@@ -352,7 +372,8 @@ TEST_CASE("density equals direct summation", "[density]") {
     const Eigen::Vector4d expected = direct_density(f, D, r);
     const double got = batch.owner < 0 ? n.uniform[k] : n.sphere[k];
     value = std::max(value, std::abs(got - expected[0]));
-    if (batch.owner >= 0) slope = std::max(slope, (n.sphere_gradient[k] - expected.tail<3>()).norm());
+    if (batch.owner >= 0)
+      slope = std::max(slope, (n.sphere_gradient[k] - expected.tail<3>()).norm());
   });
   CHECK(largest(n.uniform) > 0.1);
   CHECK(value < 1e-11);
@@ -429,7 +450,8 @@ TEST_CASE("neutral fields are superpositions", "[neutral_fields]") {
   CHECK(worst < 1e-13);
 }
 
-TEST_CASE("the xc potential is the derivative of the discretised energy", "[exchange_correlation]") {
+TEST_CASE("the xc potential is the derivative of the discretised energy",
+          "[exchange_correlation]") {
   const Fixture f;
   const Grid grid = f.grid();
   const NeutralFields neutral = neutral_fields(grid);
@@ -456,7 +478,8 @@ TEST_CASE("the xc potential is the derivative of the discretised energy", "[exch
       }
       const double h = 1e-3;
       const double numeric =
-          (8.0 * (at(h).energy - at(-h).energy) - (at(2 * h).energy - at(-2 * h).energy)) / (12.0 * h);
+          (8.0 * (at(h).energy - at(-h).energy) - (at(2 * h).energy - at(-2 * h).energy)) /
+          (12.0 * h);
       INFO("spins " << n_spin << ", PBE " << (functional == Functional::pbe));
       CHECK(std::abs(analytic) > 0.1);
       CHECK(analytic == Approx(numeric).epsilon(1e-8));
@@ -491,7 +514,8 @@ TEST_CASE("gradient through orbitals and riding spheres", "[gradient]") {
       const double numeric =
           numeric_gradient(f, atom, axis, [&](const Grid& g) { return energy(v, density(g, D)); });
       INFO("atom " << atom << " axis " << axis);
-      CHECK(gradient[static_cast<std::size_t>(atom)][axis] == Approx(numeric).margin(2e-6).epsilon(1e-8));
+      CHECK(gradient[static_cast<std::size_t>(atom)][axis] ==
+            Approx(numeric).margin(2e-6).epsilon(1e-8));
     }
   }
 }
@@ -509,10 +533,12 @@ TEST_CASE("gradient through the spherical functions", "[gradient]") {
       const double numeric = numeric_gradient(f, atom, axis, [&](const Grid& g) {
         const NeutralFields n = neutral_fields(g);
         // W = 1 - sum w
-        return dot(a, n.potential) + dot(b, n.density) - dot(c, n.weight) + dot(s, n.sphere_potential);
+        return dot(a, n.potential) + dot(b, n.density) - dot(c, n.weight) +
+               dot(s, n.sphere_potential);
       });
       INFO("atom " << atom << " axis " << axis);
-      CHECK(gradient[static_cast<std::size_t>(atom)][axis] == Approx(numeric).margin(2e-6).epsilon(1e-8));
+      CHECK(gradient[static_cast<std::size_t>(atom)][axis] ==
+            Approx(numeric).margin(2e-6).epsilon(1e-8));
     }
   }
 }
@@ -537,8 +563,9 @@ TEST_CASE("results are bitwise the same for every number of threads", "[threads]
     r.H = potential_matrix(grid, r.xc.potential[0]);
     r.gradient.assign(f.structure.size(), Vec3::Zero());
     add_orbital_gradient(grid, D, r.xc.potential[0], r.gradient);
-    add_spherical_gradient(grid, {neutral.potential, neutral.density, neutral.weight, neutral.sphere_potential},
-                           r.gradient);
+    add_spherical_gradient(
+        grid, {neutral.potential, neutral.density, neutral.weight, neutral.sphere_potential},
+        r.gradient);
     return r;
   };
   const Results one = run(1);

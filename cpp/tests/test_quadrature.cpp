@@ -107,8 +107,9 @@ TEST_CASE("the sphere mesh integrates w times smooth functions", "[quadrature]")
   CHECK(integral([&](const Vec3& r) { return gaussian(r.norm()); }) ==
         Approx(radial_reference(gaussian)).epsilon(1e-8));
   // x^2 f(r) averages to r^2 f / 3, x f(r) to zero.
-  CHECK(integral([&](const Vec3& r) { return r[0] * r[0] * gaussian(r.norm()); }) ==
-        Approx(radial_reference([&](double r) { return r * r * gaussian(r) / 3.0; })).epsilon(1e-8));
+  CHECK(
+      integral([&](const Vec3& r) { return r[0] * r[0] * gaussian(r.norm()); }) ==
+      Approx(radial_reference([&](double r) { return r * r * gaussian(r) / 3.0; })).epsilon(1e-8));
   CHECK(integral([&](const Vec3& r) { return r[1] * gaussian(r.norm()); }) ==
         Approx(0.0).margin(1e-14));
 }

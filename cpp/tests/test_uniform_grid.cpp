@@ -43,8 +43,8 @@ std::vector<double> noise(std::size_t n, unsigned seed) {
 
 /// Symbol of the stencil: D exp(i q k) = i s(q) exp(i q k), q the phase per step.
 double symbol(double q) {
-  return 2.0 * (4.0 / 5.0 * std::sin(q) - std::sin(2.0 * q) / 5.0 + 4.0 / 105.0 * std::sin(3.0 * q) -
-                std::sin(4.0 * q) / 280.0);
+  return 2.0 * (4.0 / 5.0 * std::sin(q) - std::sin(2.0 * q) / 5.0 +
+                4.0 / 105.0 * std::sin(3.0 * q) - std::sin(4.0 * q) / 280.0);
 }
 
 }  // namespace
