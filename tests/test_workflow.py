@@ -117,7 +117,11 @@ class Cliff(Calculator):  # type: ignore[misc]
         self.results = {"energy": 4.0 * (1.0 - well), "forces": -4.0 * well * x / 0.01}
 
 
-def test_a_relaxation_that_runs_away_goes_on_from_its_best_geometry(tmp_path: Path) -> None:
+def test_a_relaxation_that_runs_away_goes_on_from_its_best_geometry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The cliff is built for the steps of plain LBFGS.
+    monkeypatch.setattr("mlh.workflow.relax._PRECONDITION_FROM", 10**6)
     atoms = ase.Atoms("Si", [[0.13, 0.0, 0.0]], cell=np.eye(3) * 5, pbc=True)
     settings = RelaxSettings(fmax=0.01, max_steps=200)
     result = run_relaxation(atoms, Cliff(), tmp_path, settings)

@@ -1,6 +1,7 @@
 """Relaxation of atomic positions at fixed cell with the optimisers of ASE.
 
-LBFGS without line search is the default: predicted forces are not the exact gradient of the
+LBFGS without line search is the default (preconditioned, `mlh.workflow.optimizer`, from
+`_PRECONDITION_FROM` atoms on): predicted forces are not the exact gradient of the
 predicted energy, so small changes of the energy decide nothing. When the largest force stops
 falling, FIRE, which needs no curvature, takes over; when the energy rises by `_RUNAWAY`, it does so
 from the geometry of lowest energy. Every step is reported; a relaxation can be replayed from
@@ -20,8 +21,11 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.optimize import FIRE, LBFGS
 from numpy.typing import NDArray
 
+from mlh.workflow.optimizer import PreconditionedLBFGS
+
 OptimizerName = Literal["lbfgs", "fire"]
 _RUNAWAY = 1.0  # eV; far above what inexact forces do
+_PRECONDITION_FROM = 10  # atoms; a molecule has no soft long waves to precondition
 _REPLAY_TOLERANCE = 1e-5  # Angstrom; files keep eight decimals of positions and forces
 
 
@@ -147,7 +151,8 @@ def relax(
 
 
 def _make_optimizer(name: OptimizerName, work: ase.Atoms, settings: RelaxSettings) -> Any:
-    kind = LBFGS if name == "lbfgs" else FIRE
+    lbfgs = PreconditionedLBFGS if len(work) >= _PRECONDITION_FROM else LBFGS
+    kind = FIRE if name == "fire" else lbfgs
     return kind(work, logfile=None, maxstep=settings.max_displacement)
 
 
