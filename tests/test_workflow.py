@@ -117,12 +117,8 @@ class Cliff(Calculator):  # type: ignore[misc]
         self.results = {"energy": 4.0 * (1.0 - well), "forces": -4.0 * well * x / 0.01}
 
 
-def test_a_relaxation_that_runs_away_goes_on_from_its_best_geometry(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The cliff is built for the steps of plain LBFGS.
-    monkeypatch.setattr("mlh.workflow.relax._PRECONDITION_FROM", 10**6)
-    atoms = ase.Atoms("Si", [[0.13, 0.0, 0.0]], cell=np.eye(3) * 5, pbc=True)
+def test_a_relaxation_that_runs_away_goes_on_from_its_best_geometry(tmp_path: Path) -> None:
+    atoms = ase.Atoms("Si", [[0.2, 0.0, 0.0]], cell=np.eye(3) * 5, pbc=True)
     settings = RelaxSettings(fmax=0.01, max_steps=200)
     result = run_relaxation(atoms, Cliff(), tmp_path, settings)
     names = [step.optimizer for step in result.steps]
@@ -317,7 +313,7 @@ if __name__ == "__main__":
 """
 
 
-def wait_for(condition: object, seconds: float = 20.0) -> None:
+def wait_for(condition: object, seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end, "nothing happened"
@@ -339,7 +335,7 @@ def test_a_killed_build_resumes_without_repeating_work(tmp_path: Path, number: s
         os.killpg(process.pid, number)  # the workers too: nobody gets to clean up
     else:
         process.send_signal(number)
-    assert process.wait(20.0) != 0
+    assert process.wait(120.0) != 0
     assert not (tmp_path / "set.h5").exists()
     calls = len(log_lines(tmp_path / "log"))
     assert calls < expected_calls

@@ -127,7 +127,8 @@ def relax(
     while True:
         optimizer = _make_optimizer(name, work, settings)
         trouble = False
-        remaining = settings.max_steps - max(len(steps) - 1, 0)
+        # Going back to the best geometry records it once more, which counts as a step.
+        remaining = settings.max_steps - max(len(steps) - 1, 0) - int(moved_back)
         for number, converged in enumerate(optimizer.irun(fmax=settings.fmax, steps=remaining)):
             if number > 0 or not steps or moved_back:  # otherwise the last geometry of LBFGS, known already
                 known = len(steps) < len(replay)
