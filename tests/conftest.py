@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-# Before NumPy loads its BLAS: the tests share two cores with the core's own threads.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "2")
+# Before NumPy loads its BLAS: its threads on small matrices only fight with those of the core.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from collections.abc import Callable
 
