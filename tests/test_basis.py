@@ -425,7 +425,7 @@ def _load_digest(symbol: str) -> str:
 
 
 def test_parallel_processes_share_the_cache(empty_cache: Path) -> None:
-    with multiprocessing.get_context("fork").Pool(3) as pool:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
         digests = pool.map(_load_digest, ["H", "H", "H"])
     assert len(set(digests)) == 1
     assert len(list(empty_cache.rglob("*.npz"))) == 1

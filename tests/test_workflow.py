@@ -17,12 +17,13 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 
-from fake_labeller import SpringLabeller, store_list
+from fake_labeller import DieOnce, SpringLabeller, store_list
 from mlh.structures import crystal, rattle, read_frames
 from mlh.workflow.dataset_build import BuildProgress, build_dataset
 from mlh.workflow.dataset_config import DatasetConfig, load_config
 from mlh.workflow.dataset_jobs import sample_indices
 from mlh.workflow.dataset_plan import plan
+from mlh.workflow.pool import run_jobs
 from mlh.workflow.relax import RelaxSettings, RelaxStep, relax
 from mlh.workflow.relax_files import read_steps, run_relaxation
 
@@ -270,6 +271,14 @@ def test_build_runs_everything_in_single_thread_workers(tmp_path: Path) -> None:
     assert messages[-1].finished == report.n_jobs == 6
 
 
+def test_a_job_whose_worker_is_killed_once_is_tried_again(tmp_path: Path) -> None:
+    outcome = [(event.kind, event.job) for event in run_jobs(DieOnce(str(tmp_path)), ["a", "b"], processes=1)]
+    assert outcome.count(("retry", "a")) == 1
+    assert ("done", "a") in outcome
+    assert ("done", "b") in outcome
+    assert not [kind for kind, _ in outcome if kind == "failed"]
+
+
 def test_unconverged_and_dying_jobs_are_set_aside_with_the_reason(tmp_path: Path) -> None:
     config = small_config(tmp_path)
     log = tmp_path / "log"
@@ -303,7 +312,7 @@ def test_unconverged_and_dying_jobs_are_set_aside_with_the_reason(tmp_path: Path
 SCRIPT = """
 import sys
 from pathlib import Path
-from fake_labeller import SpringLabeller, store_list
+from fake_labeller import DieOnce, SpringLabeller, store_list
 from mlh.workflow.dataset_build import build_dataset
 from mlh.workflow.dataset_config import load_config
 if __name__ == "__main__":

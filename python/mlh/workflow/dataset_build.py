@@ -158,7 +158,12 @@ class _Tracker:
             self._cost += job.cost
             self._finished += event.kind == "done"
             self._failed += event.kind == "failed"
-        outcome = {"started": "started", "done": "done", "failed": f"SET ASIDE: {event.value}"}
+        outcome = {
+            "started": "started",
+            "done": "done",
+            "retry": f"tried once more: {event.value}",
+            "failed": f"SET ASIDE: {event.value}",
+        }
         self.report(f"{job.id}: {outcome[event.kind]}")
 
     def report(self, message: str) -> None:

@@ -1,9 +1,9 @@
 """Worker processes for long, independent calculations.
 
 Each worker is a fresh interpreter with its own number of threads. A worker that dies (out of
-memory, a crash in compiled code) costs its current job, which is reported as failed, and is
-replaced; the others go on. Workers ignore Ctrl-C, the parent stops them; when the parent is
-killed they finish their job, find the pipe closed and end.
+memory, killed, a crash in compiled code) is replaced and its job tried once more; a job that ends
+two workers is reported as failed. The others go on. Workers ignore Ctrl-C, the parent stops them;
+when the parent is killed they finish their job, find the pipe closed and end.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, Literal, TypeVar
@@ -28,7 +28,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 class Event(Generic[Job]):
     """What a worker reports: `value` is the progress, the returned value, or the reason of the failure."""
 
-    kind: Literal["started", "progress", "done", "failed"]
+    kind: Literal["started", "progress", "done", "retry", "failed"]
     job: Job
     value: Any = None
     details: str = ""
@@ -51,6 +51,7 @@ def run_jobs(
     if processes < 1 or threads < 1:
         raise ValueError(f"processes, threads: expected at least 1, got {processes}, {threads}")
     waiting = list(reversed(jobs))
+    deaths: list[Job] = []
     workers: list[_Worker[Job]] = []
     try:
         while waiting or any(worker.job is not None for worker in workers):
@@ -64,7 +65,13 @@ def run_jobs(
             ready = wait([worker.pipe for worker in busy] + [worker.process.sentinel for worker in busy])
             for worker in busy:
                 if worker.pipe in ready or worker.process.sentinel in ready:
-                    yield worker.receive()
+                    event = worker.receive()
+                    if event.kind == "retry" and not any(job is event.job for job in deaths):
+                        deaths.append(event.job)
+                        waiting.append(event.job)
+                    elif event.kind == "retry":
+                        event = replace(event, kind="failed")
+                    yield event
             workers = [worker for worker in workers if worker.alive]
     finally:
         for worker in workers:
@@ -107,7 +114,8 @@ class _Worker(Generic[Job]):
             pass
         self.process.join()
         self.alive, self.job = False, None
-        return Event("failed", job, f"worker process ended with exit code {self.process.exitcode}")
+        self.pipe.close()
+        return Event("retry", job, f"worker process ended with exit code {self.process.exitcode}")
 
     def stop(self) -> None:
         self.process.terminate()
