@@ -31,6 +31,9 @@ def demo_command(
     host: Annotated[str, typer.Option(help="Host: shipped name, file or crystal.")] = _DEFAULTS.host,
     site: Annotated[int | None, typer.Option(help="Index of the oxygen to remove.")] = None,
     seed: Annotated[int, typer.Option(help="Draws the site when none is given.")] = _DEFAULTS.seed,
+    refine: Annotated[
+        int, typer.Option(help="Self-consistency steps after each prediction.")
+    ] = _DEFAULTS.refine,
     fmax: Annotated[float, typer.Option(help="Largest force at the end, eV/Angstrom.")] = _DEFAULTS.fmax,
     minutes: Annotated[float, typer.Option(help="Time for everything.")] = _DEFAULTS.minutes,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
@@ -54,6 +57,7 @@ def demo_command(
         host=host,
         site=site,
         seed=seed,
+        refine=refine,
         fmax=fmax,
         minutes=minutes,
         resume=(resume or unfinished) and not overwrite,

@@ -51,6 +51,7 @@ class DemoSettings:
     species: str = "O"
     site: int | None = None  # None: one drawn with `seed`
     seed: int = 0
+    refine: int = 1  # self-consistency steps after each prediction
     fmax: float = 0.05
     max_steps: int = 150
     minutes: float = 15.0
@@ -74,7 +75,7 @@ def run_demo(folder: Path, settings: DemoSettings, announce: Announce) -> DemoRe
     host = load_structure(settings.host)
     chosen = [settings.site] if settings.site is not None else 1
     site = select_sites(host, settings.species, chosen, settings.seed)[0]
-    engine = ModelEngine(settings.model)
+    engine = ModelEngine(settings.model, settings.refine)
     reference_engine = dft_engine_of(engine)
     options = DefectSettings(
         relax=RelaxSettings(
