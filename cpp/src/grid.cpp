@@ -203,4 +203,15 @@ double Grid::sphere_weight(const Batch& b, int p) const {
   return meshes_[structure_->species[b.owner]][start + p].weight;
 }
 
+void Grid::add_parts(const std::vector<Vec3>& part, std::vector<Vec3>& gradient) const {
+  for (const Batch& batch : batches_) {
+    auto slot = static_cast<std::size_t>(batch.atoms_begin);
+    for (const ActiveAtom& atom : active(batch)) {
+      gradient[static_cast<std::size_t>(atom.atom)] += part[slot];
+      if (batch.owner >= 0) gradient[static_cast<std::size_t>(batch.owner)] -= part[slot];
+      ++slot;
+    }
+  }
+}
+
 }  // namespace mlh

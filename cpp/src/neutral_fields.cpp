@@ -122,15 +122,7 @@ void add_spherical_gradient(const Grid& grid, const SphericalCoefficients& c,
       part[slot++] = sum;
     }
   }
-  for (const Batch& batch : batches) {
-    auto slot = static_cast<std::size_t>(batch.atoms_begin);
-    for (const ActiveAtom& atom : grid.active(batch)) {
-      gradient[static_cast<std::size_t>(atom.atom)] += part[slot];
-      // The points of a sphere ride with their atom.
-      if (batch.owner >= 0) gradient[static_cast<std::size_t>(batch.owner)] -= part[slot];
-      ++slot;
-    }
-  }
+  grid.add_parts(part, gradient);
 }
 
 }  // namespace mlh

@@ -108,14 +108,7 @@ void add_orbital_gradient(const Grid& grid, std::span<const double> D, const Pot
       }
     }
   }
-  for (const Batch& batch : batches) {
-    auto slot = static_cast<std::size_t>(batch.atoms_begin);
-    for (const ActiveAtom& atom : grid.active(batch)) {
-      gradient[static_cast<std::size_t>(atom.atom)] += part[slot];
-      if (batch.owner >= 0) gradient[static_cast<std::size_t>(batch.owner)] -= part[slot];
-      ++slot;
-    }
-  }
+  grid.add_parts(part, gradient);
 }
 
 }  // namespace mlh

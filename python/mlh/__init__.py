@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlh.calculators import DFTCalculator, MLHCalculator
     from mlh.energies import Energies, Forces
     from mlh.grid_function import GridFunction
+    from mlh.model.predict import load_model, predict
     from mlh.pattern import BlockMatrix, Pattern
     from mlh.pseudo.library import load_basis
     from mlh.species import Basis, Species
@@ -38,6 +39,8 @@ _LAZY = {
     "Species": "mlh.species",
     "System": "mlh.system",
     "load_basis": "mlh.pseudo.library",
+    "load_model": "mlh.model.predict",
+    "predict": "mlh.model.predict",
 }
 """Public names loaded on first use, so that `import mlh` and `mlh --help` stay quick."""
 
@@ -56,6 +59,8 @@ __all__ = [
     "System",
     "__version__",
     "load_basis",
+    "load_model",
+    "predict",
     "scf",
     "solve",
 ]

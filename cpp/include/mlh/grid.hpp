@@ -67,6 +67,9 @@ class Grid {
   void indices(const Batch& b, std::array<std::int64_t, kBatch>& out) const;
   /// omega_p w(r_p) of the points of a sphere batch.
   double sphere_weight(const Batch& b, int p) const;
+  /// Sums one gradient per (batch, active atom), `part` with n_active() entries, in the order of the batches:
+  /// independent of the threads. The points of a sphere ride with its atom, which gets the opposite.
+  void add_parts(const std::vector<Vec3>& part, std::vector<Vec3>& gradient) const;
 
  private:
   void add_uniform_batches();

@@ -16,7 +16,7 @@ struct WeightedPoint {
 /// Gauss-Legendre nodes and weights on [0, length].
 std::vector<std::array<double, 2>> gauss_legendre(int n, double length);
 
-/// Lebedev rule (weights sum to 1) of the given algebraic degree: 5, 7, 9, 11, 15, 17, 19, 21, 23 or 29.
+/// Lebedev rule (weights sum to 1) of the given algebraic degree: 5, 7, 9, 11, 15, 17, 19, 21, 23, 27 or 29.
 /// Lebedev and Laikov, Doklady Math. 59, 477 (1999).
 std::vector<WeightedPoint> lebedev(int degree);
 
