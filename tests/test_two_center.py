@@ -327,11 +327,11 @@ def test_on_site_integrals_equal_radial_quadrature(l: int) -> None:
     projection = radial_integral(lambda r: r ** (2 * l) * f(r) * b(r), 2.0)
     unit = np.eye(2 * l + 1)
     shape = unit.shape
-    assert np.abs(tables.overlap(structure, pattern).reshape(shape) / overlap - unit).max() < 1e-11
+    assert np.abs(tables.overlap(structure, pattern).reshape(shape) / overlap - unit).max() < 1e-12
     assert np.abs(tables.kinetic(structure, pattern).reshape(shape) / kinetic - unit).max() < 1e-9
     expected = 18.3 * projection**2
     actual = tables.nonlocal_potential(structure, pattern).reshape(shape)
-    assert np.abs(actual / expected - unit).max() < 1e-11
+    assert np.abs(actual / expected - unit).max() < 1e-12
 
 
 # --- PySCF: the same contracted Gaussians fed as tables ----------------------------------------------
