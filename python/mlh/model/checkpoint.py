@@ -5,13 +5,14 @@ samples.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+
+from mlh.model.npz import write_npz
 
 
 def save_checkpoint(
@@ -30,12 +31,7 @@ def save_checkpoint(
     for index, moments in optimizer.state_dict()["state"].items():
         for name, value in moments.items():
             arrays[f"optimizer/{index}/{name}"] = torch.as_tensor(value).cpu().numpy()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    write_npz(path, arrays)
 
 
 def load_checkpoint(

@@ -19,6 +19,7 @@ import torch
 
 from mlh.model.dataset import BasisRecord
 from mlh.model.network import HamiltonianNetwork, NetworkConfig
+from mlh.model.npz import write_npz
 
 FORMAT, VERSION = "mlh-model", 1
 SHIPPED = Path(__file__).parent.parent / "data" / "models"
@@ -107,12 +108,7 @@ def save_model(path: str | os.PathLike[str], network: HamiltonianNetwork, card: 
     arrays = {f"weights/{name}": value.detach().cpu().numpy() for name, value in network.state_dict().items()}
     arrays["card"] = np.frombuffer(stamped.as_json().encode(), dtype=np.uint8)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, target)
+    write_npz(target, arrays)
 
 
 def find_model(name: str | os.PathLike[str]) -> Path:
