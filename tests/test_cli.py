@@ -30,9 +30,13 @@ def hydrogen(tmp_path) -> str:
 def test_help_has_an_example(command):
     result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert result.exit_code == 0
-    target = result.output if command != "dataset" else CliRunner().invoke(
-        app, [command, "build", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}
-    ).output
+    target = (
+        result.output
+        if command != "dataset"
+        else CliRunner()
+        .invoke(app, [command, "build", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+        .output
+    )
     assert "Example" in target and f"mlh {command}" in target
 
 

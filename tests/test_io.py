@@ -87,9 +87,7 @@ def test_matrix_file_refuses_what_does_not_fit(tmp_path, water, basis, water_pat
         file.attrs["version"] = 99
     with pytest.raises(ValueError, match="format mlh-matrices 1, got mlh-matrices 99"):
         read_matrices(path, basis)
-    other = Pattern(
-        _core.Structure(20 * np.eye(3), np.zeros((1, 3)), np.zeros(1, np.int32)), basis.to_core()
-    )
+    other = Pattern(_core.Structure(20 * np.eye(3), np.zeros((1, 3)), np.zeros(1, np.int32)), basis.to_core())
     with pytest.raises(ValueError, match="common Pattern"):
         write_matrices(tmp_path / "x.h5", water, basis, {"H": H, "S": BlockMatrix.zeros(other)})
 

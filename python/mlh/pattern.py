@@ -172,9 +172,7 @@ class BlockMatrix:
         """Root mean square over the stored elements."""
         return float(np.sqrt(np.mean(self.data**2)))
 
-    def to_dense(
-        self, kpt: Sequence[float] | FloatArray | None = None, spin: int = 0
-    ) -> NDArray[Any]:
+    def to_dense(self, kpt: Sequence[float] | FloatArray | None = None, spin: int = 0) -> NDArray[Any]:
         """Dense (n, n) M(k) = sum_R exp(2 pi i k.R) M(R), k fractional; real where all phases are +-1."""
         index = pattern_index(self.pattern)
         n = index.n_orbitals

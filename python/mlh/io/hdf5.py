@@ -1,11 +1,11 @@
 """Matrices of one geometry in a self-describing HDF5 file, readable with any HDF5 library.
 
-    /                   attributes: format, version, units, orbital_order, layout, mlh_version, created
-    /structure          cell (3, 3) rows, positions (n, 3), both Bohr; symbols (n,)
-    /basis              attributes: name, fingerprint; labels (n_species,) such as "Si 7.00 s2p2d1"
-    /pattern            atom_i, atom_j (n_pairs,), cell (n_pairs, 3), offset (n_pairs + 1,), n_orbitals (n,)
-    /matrices/NAME      (nspin, nnz) float64; attribute unit
-    /scalars            attributes: numbers such as energies (Hartree)
+/                   attributes: format, version, units, orbital_order, layout, mlh_version, created
+/structure          cell (3, 3) rows, positions (n, 3), both Bohr; symbols (n,)
+/basis              attributes: name, fingerprint; labels (n_species,) such as "Si 7.00 s2p2d1"
+/pattern            atom_i, atom_j (n_pairs,), cell (n_pairs, 3), offset (n_pairs + 1,), n_orbitals (n,)
+/matrices/NAME      (nspin, nnz) float64; attribute unit
+/scalars            attributes: numbers such as energies (Hartree)
 """
 
 from __future__ import annotations
