@@ -12,6 +12,7 @@ from ase.calculators.calculator import CalculatorSetupError, SCFError
 
 import mlh
 from mlh.calculators import DFTCalculator, MLHCalculator
+from mlh.model.committee import Committee
 from mlh.pattern import BlockMatrix
 from mlh.pseudo.library import load_basis
 from mlh.solver import Solution
@@ -47,10 +48,11 @@ class ExactModel:
     cutoff_ry: float = CUTOFF
     xc: str = "PBE"
     error: float = 0.0
+    seed: int = 0
 
     def predict(self, system: System) -> BlockMatrix:
         result = mlh.scf(system, energy_tol=1e-10, residual_tol=1e-7)
-        noise = np.random.default_rng(0).normal(size=result.H.data.shape)
+        noise = np.random.default_rng(self.seed).normal(size=result.H.data.shape)
         error = BlockMatrix(system.pattern, self.error * noise).symmetrised()
         return result.H - system.harris_hamiltonian() + error
 
@@ -197,3 +199,29 @@ def test_wrong_options():
 
 def test_solution_type_is_public():
     assert mlh.Solution is Solution
+
+
+def test_a_committee_reports_how_far_its_members_disagree(water, basis):
+    members = [ExactModel(basis, error=2e-3, seed=k) for k in range(3)]
+    water.calc = MLHCalculator(Committee(members), spread=True)
+    water.get_forces()
+    results = water.calc.results
+    predictions = [m.predict(water.calc.system).data for m in members]
+    assert np.allclose(water.calc.predicted_dh.data, np.mean(predictions, axis=0))
+    # symmetrised Gaussian noise: standard deviation error/sqrt(2) off the diagonal
+    assert results["committee_dh_std"] == pytest.approx(2e-3 / np.sqrt(2) * HARTREE_EV, rel=0.1)
+    alone = [MLHCalculator(member).get_potential_energy(water) for member in members]
+    assert results["committee_energy_std"] == pytest.approx(np.std(alone, ddof=1), rel=1e-6)
+    assert results["committee_forces_std"].shape == (3,) and (results["committee_forces_std"] > 0).all()
+
+
+def test_a_committee_needs_models_of_one_level_of_theory(basis):
+    model = ExactModel(basis)
+    with pytest.raises(ValueError, match="at least 2 models, got 1"):
+        Committee([model])
+    with pytest.raises(ValueError, match="expected equal xc, got PBE"):
+        Committee([model, ExactModel(basis, xc="PW92")])
+    with pytest.raises(ValueError, match="another basis"):
+        Committee([model, ExactModel(load_basis("gth-pbe", elements=["H", "O"]))])
+    with pytest.raises(ValueError, match="spread: expected False for a single model"):
+        MLHCalculator(model, spread=True)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import ase
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from mlh.cli import app
 from mlh.model.dataset import BasisRecord, Dataset, DatasetWriter, Sample
 from mlh.model.evaluate import overlap_of_sample
+from mlh.model.evaluate_physics import evaluate_sample, summarise
 from mlh.model.graph import build_graph, graph_from_system, orbital_sets
 from mlh.model.modelfile import ModelCard, ModelError, save_model
 from mlh.model.network import HamiltonianNetwork, NetworkConfig
 from mlh.model.predict import OutOfDomainWarning, closest_pairs, load_model, predict
 from mlh.pseudo.library import load_basis
+from mlh.scf import scf
 from mlh.system import System
 
 CONFIG = NetworkConfig(
@@ -96,3 +101,57 @@ def test_sample_of_a_system_round_trip(system: System, tmp_path: Path) -> None:
         sample = data[0]
         assert np.abs(sample.dh - s[0]).max() < 1e-14
         assert np.abs(overlap_of_sample(sample, data.basis) - s[0]).max() < 1e-12
+
+
+def test_physics_of_a_label_is_exact_for_the_exact_matrix(tmp_path: Path) -> None:
+    """Converged H in, converged energy, forces, levels and density out; an error of H shows in all."""
+    atoms = ase.Atoms(
+        "Si2",
+        scaled_positions=[[0, 0, 0], [0.26, 0.24, 0.25]],
+        cell=[[0, 2.7, 2.7], [2.7, 0, 2.7], [2.7, 2.7, 0]],
+        pbc=True,
+    )
+    basis = load_basis("gth-pbe", elements=["Si"], orbitals={"Si": "6.0-s1p1"})
+    settings = {"cutoff_ry": 60.0, "xc": "PBE"}
+    system = System(atoms, basis, 60.0)
+    result = scf(system, energy_tol=1e-10, residual_tol=1e-8)
+    assert result.converged
+    dh = (result.H - system.harris_hamiltonian()).data
+    sample = Sample.from_system(system, dh[0], result.energies.as_dict(), result.forces().total, origin="si")
+    record = BasisRecord.of(basis, {"Si": "6.0-s1p1"})
+    exact = evaluate_sample(sample, sample.dh, record, settings)
+    assert abs(exact.energy_error) < 1e-6 and abs(exact.gap_error) < 1e-5 and exact.occupied_mae < 1e-5
+    assert np.abs(exact.forces - exact.reference_forces).max() < 1e-5 and exact.density_mae < 1e-8
+    harris = evaluate_sample(sample, np.zeros_like(sample.dh), record, settings)
+    refined = evaluate_sample(sample, np.zeros_like(sample.dh), record, settings, refine=1)
+    metrics = [summarise([case]) for case in (harris, refined, exact)]
+    for name in (
+        "energy_mae_mev_per_atom",
+        "force_mae_mev_a",
+        "occupied_eigenvalue_mae_mev",
+        "density_mae_e_a3",
+    ):
+        values = [getattr(m, name) for m in metrics]
+        assert values[0] > values[1] > values[2], name
+    # to second order the model knows its own error of the energy
+    assert 1.0 < harris.energy_estimate / harris.energy_error < 2.0
+
+
+def test_evaluate_command_writes_numbers_and_a_picture(
+    system: System, model_path: Path, tmp_path: Path
+) -> None:
+    writer = DatasetWriter(
+        tmp_path / "one.h5", BasisRecord.of(system.basis), {"xc": "PBE", "cutoff_ry": 60.0}
+    )
+    dh = np.zeros(system.pattern.nnz)
+    writer.append(Sample.from_system(system, dh, {"kinetic": 1.0}, np.zeros((3, 3)), origin="x"))
+    arguments = ["evaluate", str(model_path), str(tmp_path / "one.h5"), "--physics", "--json"]
+    result = CliRunner().invoke(app, [*arguments, "--plot", str(tmp_path / "scatter.png")])
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert content["physics"]["n_samples"] == 1 and content["mae_mev"] > 0
+    assert (tmp_path / "scatter.png").stat().st_size > 5000
+    refused = CliRunner().invoke(
+        app, ["evaluate", str(model_path), str(tmp_path / "one.h5"), "--refine", "1"]
+    )
+    assert refused.exit_code != 0 and "--physics" in refused.output

@@ -179,8 +179,22 @@ def test_an_interrupted_run_goes_on_exactly(data: Path, tmp_path: Path) -> None:
     assert second.finished and second.steps == 6
     whole, parts = (read_model(tmp_path / name)[0].state_dict() for name in ("whole", "parts"))
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
-    with pytest.raises(ValueError, match="another configuration"):
+    with pytest.raises(ValueError, match=r"another configuration \(seed: 0 there, 1 here\)"):
         train(config(data, tmp_path / "parts", seed=1), quiet())
+
+
+def test_a_run_starts_from_the_weights_of_a_model(data: Path, tmp_path: Path) -> None:
+    train(config(data, tmp_path / "first"), quiet())
+    # one step at a vanishing learning rate keeps the weights it started from
+    still = {"learning_rate": 1e-30, "final_learning_rate": 1e-30, "weight_decay": 0.0}
+    again = config(data, tmp_path / "again", init=str(tmp_path / "first"), steps=1, optimizer=still)
+    result = train(again, quiet())
+    before, after = (read_model(tmp_path / name)[0].state_dict() for name in ("first", "again"))
+    assert all(torch.allclose(before[key], after[key], rtol=0, atol=1e-12) for key in before)
+    assert read_model(result.model)[1].closest == read_model(tmp_path / "first")[1].closest
+    with pytest.raises(ModelError, match=r"other network sizes .*channels: 4 there, 5 here"):
+        other = SMALL.model_copy(update={"channels": 5})
+        train(config(data, tmp_path / "other", init=str(tmp_path / "first"), network=other), quiet())
 
 
 def test_fitted_means_are_what_zero_output_predicts(data: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, CalculatorSetupError, SCFError, all_changes
 from numpy.typing import NDArray
 
+from mlh.model.committee import Committee, load_committee
 from mlh.pattern import BlockMatrix, transfer
 from mlh.pseudo.library import load_basis
 from mlh.scf import SCFResult, SCFStep, scf
@@ -189,13 +190,17 @@ class DFTCalculator(_Engine):
 class MLHCalculator(_Engine):
     """Energy and forces of the density matrix that a predicted Hamiltonian gives.
 
-    model: a path, the name of a shipped model, or any object with `basis`, `cutoff_ry`, `xc` and
-    `predict(system) -> dH`. H_in = H0 + dH is diagonalised, E[D] and H[D] = dE/dD are evaluated on D, the
-    forces use W = D H[D] D. refine=n adds n self-consistency steps. cutoff_ry, kpts: None takes the model's.
+    model: a path, the name of a shipped model, several of them separated by commas (a committee, which
+    predicts the mean), or any object with `basis`, `cutoff_ry`, `xc` and `predict(system) -> dH`.
+    H_in = H0 + dH is diagonalised, E[D] and H[D] = dE/dD are evaluated on D, the forces use W = D H[D] D.
+    refine=n adds n self-consistency steps. cutoff_ry, kpts: None takes the model's.
 
     results["residual"], ["residual_rms"]: max and rms of H[D] - H_in (eV), zero for a perfect model;
     results["energy_error"]: second-order estimate of E[D] - E_DFT (eV), an upper bound in practice
-    (`mlh.solver.residual_energy`). E[D] is variational: it lies above the DFT energy.
+    (`mlh.solver.residual_energy`). E[D] is variational: it lies above the DFT energy. Of a committee also
+    ["committee_dh_std"]: rms standard deviation of the members' dH (eV), and with spread=True
+    ["committee_energy_std"] (eV) and ["committee_forces_std"] (natoms,), the rms deviation of each force
+    (eV/A), from the members' own energies and forces without refinement (one more evaluation per member).
     """
 
     def __init__(
@@ -208,6 +213,7 @@ class MLHCalculator(_Engine):
         smearing: Smearing = "fermi-dirac",
         method: Literal["dense"] = "dense",
         device: str = "cpu",
+        spread: bool = False,
     ) -> None:
         if refine < 0:
             raise ValueError(f"refine: expected 0 or more self-consistency steps, got {refine}")
@@ -219,6 +225,11 @@ class MLHCalculator(_Engine):
         self.smearing: Smearing = "none" if smearing_ev is None else smearing
         self.width = 0.0 if smearing_ev is None else smearing_ev * EV
         self.predicted_dh: BlockMatrix | None = None
+        if spread and not isinstance(self.model, Committee):
+            raise ValueError(
+                "spread: expected False for a single model, got True; give a committee of models"
+            )
+        self.spread = spread
 
     def calculate(
         self,
@@ -247,11 +258,37 @@ class MLHCalculator(_Engine):
             width=self.width,
         )
         self._store(result, properties)
+        if isinstance(self.model, Committee):
+            self._store_committee(self.model, system)
+
+    def _store_committee(self, committee: Committee, system: System) -> None:
+        """How far the members disagree."""
+        self.results["committee_dh_std"] = committee.disagreement() * HARTREE_EV
+        if not self.spread:
+            return
+        states = [
+            scf(
+                system,
+                H0=system.harris_hamiltonian() + dh,
+                max_steps=1,
+                smearing=self.smearing,
+                width=self.width,
+            )
+            for dh in committee.last
+        ]
+        energies = np.array([s.energies.total for s in states])
+        forces = np.stack([s.forces().total for s in states])
+        self.results["committee_energy_std"] = float(energies.std(ddof=1)) * HARTREE_EV
+        variance = forces.var(axis=0, ddof=1).sum(axis=1)
+        self.results["committee_forces_std"] = np.sqrt(variance) * HARTREE_BOHR_EV_ANGSTROM
 
 
 def _load(model: str, device: str) -> HamiltonianModel:
-    """A model file or a shipped model by name."""
+    """A model file or a shipped model by name; a committee of several separated by commas."""
     from mlh.model.predict import load_model
 
+    names = [name.strip() for name in model.split(",")]
+    if len(names) > 1:
+        return load_committee(names, device)
     loaded: HamiltonianModel = load_model(model, device=device)
     return loaded

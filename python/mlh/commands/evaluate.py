@@ -1,15 +1,18 @@
-"""`mlh evaluate`: errors of a model's matrix elements on a data set."""
+"""`mlh evaluate`: errors of a model on a data set: matrix elements, energies, forces, levels, densities."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import track
+
+from mlh.units import HARTREE_EV
 
 if TYPE_CHECKING:
     from mlh.model.dataset import Dataset
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from mlh.model.predict import Model
 
 _EXAMPLE = "Example: mlh evaluate runs/sio2/model.npz sio2.h5 --part test --json"
+MEV = 1000.0 * HARTREE_EV
 _PARTS = ("all", "train", "validation", "test")
 
 
@@ -32,27 +36,64 @@ def evaluate_command(
     config: Annotated[
         Path | None, typer.Option(help="Training configuration with the split; default: beside the model.")
     ] = None,
+    physics: Annotated[
+        bool, typer.Option("--physics", help="Also energies, forces, eigenvalues and densities.")
+    ] = False,
+    refine: Annotated[int, typer.Option(min=0, help="Self-consistency steps of --physics.")] = 0,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most this many samples, evenly spread over the part.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write scatter plots to this PNG file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Mean absolute errors of dH in meV: all elements, on-site, off-site, per pair of elements and distance.
 
     `aligned` is the error after the best shift H + c S, which leaves all eigenvectors unchanged.
+    --physics diagonalises every predicted H and evaluates the density functional on its density.
     """
     from mlh.model.dataset import Dataset
     from mlh.model.evaluate import evaluate
+    from mlh.model.evaluate_physics import evaluate_sample, summarise
     from mlh.model.predict import load_model
 
     if part not in _PARTS:
         raise typer.BadParameter(f"expected one of {', '.join(_PARTS)}, got {part!r}", param_hint="--part")
+    if refine and not physics:
+        raise typer.BadParameter("expected together with --physics", param_hint="--refine")
     loaded = load_model(model)
     with Dataset(dataset) as data:
-        indices = _indices(data, part, model, config)
-        metrics = evaluate(_cases(loaded, data, indices)).as_dict()
+        indices = _spread(_indices(data, part, model, config), limit)
+        cases = list(_cases(loaded, data, indices))
+        content = {"model": model, "dataset": str(dataset), "part": part, **evaluate(cases).as_dict()}
+        states = []
+        if physics:
+            for index, case in zip(_progress(indices, "solving"), cases, strict=True):
+                states.append(evaluate_sample(data[index], case.predicted, data.basis, data.settings, refine))
+            content |= {"physics": summarise(states).as_dict(), "refine": refine}
+    if plot is not None:
+        from mlh.report.evaluation import evaluation_figure
+        from mlh.report.plots import save_figure
+
+        reference = np.concatenate([c.reference for c in cases]) * MEV
+        predicted = np.concatenate([c.predicted for c in cases]) * MEV
+        title = f"{model} on {dataset.name} ({part})"
+        save_figure(evaluation_figure(reference, predicted, states, title), plot)
     if as_json:
-        typer.echo(json.dumps({"model": model, "dataset": str(dataset), "part": part, **metrics}, indent=2))
+        typer.echo(json.dumps(content, indent=2))
         return
-    for name, value in metrics.items():
+    for name, value in content.items():
         typer.echo(_row(name, value))
+
+
+def _spread(indices: list[int], limit: int | None) -> list[int]:
+    """At most `limit` of the indices, evenly spread."""
+    if limit is None or limit >= len(indices):
+        return indices
+    return [indices[round(k)] for k in np.linspace(0, len(indices) - 1, limit)]
+
+
+def _progress(indices: list[int], description: str) -> Iterable[int]:
+    return track(indices, description=description, console=Console(stderr=True), transient=True)
 
 
 def _indices(data: Dataset, part: str, model: str, config: Path | None) -> list[int]:
@@ -73,7 +114,7 @@ def _cases(model: Model, data: Dataset, indices: list[int]) -> Iterator[Case]:
     """Prediction and reference of each sample, with the overlap for the aligned error."""
     from mlh.model.evaluate import Case, overlap_of_sample
 
-    for index in track(indices, description="evaluating", console=Console(stderr=True), transient=True):
+    for index in _progress(indices, "evaluating"):
         sample = data[index]
         predicted = model.predict_graph(sample.graph).dh
         yield Case(sample.graph, sample.dh, predicted, overlap_of_sample(sample, data.basis))
@@ -81,5 +122,6 @@ def _cases(model: Model, data: Dataset, indices: list[int]) -> Iterator[Case]:
 
 def _row(name: str, value: Any) -> str:
     if isinstance(value, dict):
-        return "\n".join([f"{name} (meV)", *(f"  {key:>14s} {v:12.4f}" for key, v in value.items())])
+        unit = "" if name == "physics" else " (meV)"
+        return "\n".join([f"{name}{unit}", *(f"  {key:>28s} {v:12.4f}" for key, v in value.items())])
     return f"{name:>20s} {value:12.4f}" if isinstance(value, float) else f"{name:>20s} {value!s:>12s}"

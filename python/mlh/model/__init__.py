@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlh.model.committee import Committee
     from mlh.model.config import TrainingConfig, load_config
     from mlh.model.dataset import Dataset, DatasetWriter, Sample
     from mlh.model.evaluate import Case, Metrics
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "Case": "evaluate",
+    "Committee": "committee",
     "Dataset": "dataset",
     "DatasetWriter": "dataset",
     "HamiltonianNetwork": "network",
@@ -33,6 +35,7 @@ _LAZY = {
 
 __all__ = [
     "Case",
+    "Committee",
     "Dataset",
     "DatasetWriter",
     "HamiltonianNetwork",

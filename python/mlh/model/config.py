@@ -56,6 +56,9 @@ class TrainingConfig(_Strict):
 
     dataset: Path
     output: Path
+    init: str | None = Field(
+        None, description="model (path or shipped name) whose weights and fitted means the run starts from"
+    )
     network: NetworkConfig = NetworkConfig()
     split: SplitConfig = SplitConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

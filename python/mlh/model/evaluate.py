@@ -19,6 +19,7 @@ from mlh.units import BOHR_ANGSTROM, HARTREE_EV
 
 if TYPE_CHECKING:
     from mlh.model.dataset import BasisRecord, Sample
+    from mlh.system import System
 
 MEV = 1000.0 * HARTREE_EV
 Array = NDArray[np.float64]
@@ -123,8 +124,14 @@ def _by_class(graph: GraphInput, error: Array, step: float, sums: dict[str, list
         entry[1] += float(count[mask].sum())
 
 
-def overlap_of_sample(sample: Sample, record: BasisRecord) -> Array:
-    """Overlap matrix (nnz,) of a sample from the compiled core, in the basis the record names."""
+def system_of_sample(
+    sample: Sample, record: BasisRecord, settings: Mapping[str, Any] | None = None
+) -> System:
+    """The System of a sample in the basis that the record names, at the level of theory of `settings`
+    (cutoff_ry, xc, kpts; those absent take the defaults of System).
+
+    Raises DatasetError when the basis as loaded here, or the Pattern, is not that of the file.
+    """
     from ase import Atoms
 
     from mlh.model.dataset import DatasetError
@@ -143,9 +150,17 @@ def overlap_of_sample(sample: Sample, record: BasisRecord) -> Array:
         cell=sample.graph.cell * BOHR_ANGSTROM,
         pbc=True,
     )
-    overlap: Array = System(atoms, basis).overlap().data[0]
-    if overlap.shape != sample.dh.shape:
+    options = {key: value for key, value in (settings or {}).items() if key in ("cutoff_ry", "xc", "kpts")}
+    system = System(atoms, basis, **options)
+    if system.pattern.nnz != len(sample.dh):
         raise DatasetError(
-            f"pattern: expected {len(sample.dh)} elements, got {len(overlap)}: a pair lies on the cutoff"
+            f"pattern: expected {len(sample.dh)} elements, got {system.pattern.nnz}: "
+            "a pair lies on the cutoff"
         )
+    return system
+
+
+def overlap_of_sample(sample: Sample, record: BasisRecord) -> Array:
+    """Overlap matrix (nnz,) of a sample from the compiled core, in the basis the record names."""
+    overlap: Array = system_of_sample(sample, record).overlap().data[0]
     return overlap

@@ -31,6 +31,7 @@ from mlh.model.evaluate import MEV, Case, Metrics, evaluate, overlap_of_sample
 from mlh.model.modelfile import ModelCard, save_model
 from mlh.model.network import Blocks, HamiltonianNetwork, data_from_blocks
 from mlh.model.prepared import PreparedSamples, element_counts, error_sums
+from mlh.model.warmstart import start_from
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,25 @@ def _same_config(config: TrainingConfig) -> None:
             "cache_gb",
             "output",
         }
-        if before.model_dump(exclude=ignored) != config.model_dump(exclude=ignored):
+        different = _differences(before.model_dump(exclude=ignored), config.model_dump(exclude=ignored))
+        if different:
             raise ValueError(
-                f"output: {config.output} holds the checkpoint of another configuration; choose another "
-                "folder or remove it"
+                f"output: {config.output} holds the checkpoint of another configuration "
+                f"({'; '.join(different)}); choose another folder or remove it"
             )
     save_config(config, path)
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """Settings that differ, as "key: value there, value here"."""
+    lines: list[str] = []
+    for key, value in now.items():
+        old = before.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            lines += _differences(old, value, f"{prefix}{key}.")
+        elif old != value:
+            lines.append(f"{prefix}{key}: {old} there, {value} here")
+    return lines
 
 
 class _Run:
@@ -100,7 +114,12 @@ class _Run:
         self.network = HamiltonianNetwork([sets[z] for z in numbers], config.network)
         limit = config.cache_gb * 1e9
         self.train = PreparedSamples(dataset, self.parts["train"], self.network, self.dtype, limit)
-        fit_normalisation(self.network, self.train)
+        if config.init is None:
+            fit_normalisation(self.network, self.train)
+        else:
+            start_from(self.network, config.init, dataset.basis)
+            for _ in self.train:  # fills the cache and the shortest distances, as the fit does
+                pass
         self.prepared = {
             part: PreparedSamples(dataset, self.parts[part], self.network, self.dtype, limit)
             for part in ("validation", "test")
