@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlh.calculators import DFTCalculator, MLHCalculator
     from mlh.energies import Energies, Forces
     from mlh.grid_function import GridFunction
+    from mlh.io.openmx import load_openmx_basis, read_scfout
     from mlh.model.predict import load_model, predict
     from mlh.pattern import BlockMatrix, Pattern
     from mlh.pseudo.library import load_basis
@@ -40,7 +41,9 @@ _LAZY = {
     "System": "mlh.system",
     "load_basis": "mlh.pseudo.library",
     "load_model": "mlh.model.predict",
+    "load_openmx_basis": "mlh.io.openmx",
     "predict": "mlh.model.predict",
+    "read_scfout": "mlh.io.openmx",
 }
 """Public names loaded on first use, so that `import mlh` and `mlh --help` stay quick."""
 
@@ -60,7 +63,9 @@ __all__ = [
     "__version__",
     "load_basis",
     "load_model",
+    "load_openmx_basis",
     "predict",
+    "read_scfout",
     "scf",
     "solve",
 ]

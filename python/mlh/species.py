@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,7 +28,6 @@ FORMAT_VERSION = 1
 
 MAX_ANGULAR_MOMENTUM = 3
 SHELL_LETTERS = "spdf"
-_NORM_TOLERANCE = 1e-6
 _CHARGE_TOLERANCE = 1e-6
 
 Array = NDArray[np.float64]
@@ -202,6 +201,9 @@ class Species:
     local_potential: Callable[[ArrayLike], Array] | None = None
     recipe: str | None = None
 
+    norm_tolerance: ClassVar[float] = 1e-6
+    """Largest deviation of an orbital's norm from 1."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "orbitals", tuple(self.orbitals))
         object.__setattr__(self, "projectors", tuple(self.projectors))
@@ -270,7 +272,7 @@ def _validate(species: Species) -> None:
             raise ValueError(f"{where}, {name}: expected l = 0, got {function.l}")
     for k, orbital in enumerate(species.orbitals):
         norm = orbital.radial_integral(other=orbital)
-        if abs(norm - 1.0) > _NORM_TOLERANCE:
+        if abs(norm - 1.0) > species.norm_tolerance:
             raise ValueError(f"{where}, orbital {k} (l={orbital.l}): expected norm 1, got {norm:.8f}")
     charge = 4.0 * np.pi * species.density.radial_integral()
     if abs(charge - species.valence) > _CHARGE_TOLERANCE * species.valence:
