@@ -147,8 +147,8 @@ def test_hard_wrong_input_to_the_core_is_named() -> None:
         grid.density(np.zeros(3))
     with pytest.raises(TypeError, match="D: expected a C-contiguous array of float64"):
         grid.density(np.zeros(system.pattern.nnz, dtype=np.float32))
-    with pytest.raises(ValueError, match="hartree: expected shape"):
-        grid.effective_potential(grid.zero_potential(), np.zeros((2, 2, 2)))
+    with pytest.raises(ValueError, match="values: expected shape"):
+        grid.uniform_potential(np.zeros((2, 2, 2)))
     with pytest.raises(ValueError, match="expected 1 or 2 spin components, got 0"):
         grid.exchange_correlation("PBE", [])
 

@@ -19,7 +19,7 @@ from mlh.pattern import BlockMatrix, transfer
 from mlh.scf import SCFResult
 from mlh.species import Basis, RadialFunction, Species
 from mlh.structures.crystals import crystal
-from mlh.system import System
+from mlh.system import System, atomic_gradient
 from mlh.units import BOHR_ANGSTROM, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 from toy_system import (
     POSITIONS,
@@ -73,35 +73,21 @@ CASES: dict[str, Callable[[], System]] = {
 }
 
 
-def term_gradient(system: System, D: BlockMatrix, term: str) -> FloatArray:
-    """dE_term/dtau at fixed D (natoms, 3), from the core's functions for this term alone."""
-    args = (system.structure, system.pattern, D.spin_sum().data[0])
-    if term == "core_repulsion":
-        return system._core_repulsion[1]
-    if term in ("kinetic", "nonlocal"):
-        gradient: FloatArray = getattr(system._tables, f"{term}_gradient")(*args)[0]
-        return gradient
-    grid, fields = system.grid, system._fields(D)
-    dv, zero = grid.volume_element, np.zeros(grid.shape)
-    none = np.zeros(grid.n_sphere_points)
-
-    def orbital(hartree: FloatArray | None) -> FloatArray:
-        """Of V_na and, when given, the Hartree potential."""
-        v = grid.effective_potential(grid.zero_potential(), hartree)
-        return np.sum([grid.orbital_gradient(component, v) for component in D.data], axis=0)
-
-    if term == "neutral_atom":
-        n = np.reshape(sum(np.asarray(c.uniform) for c in fields.density), grid.shape)
-        n_sphere = np.asarray(sum(np.asarray(c.sphere) for c in fields.density))
-        return orbital(None) + grid.spherical_gradient(
-            dv * grid.weight * n, zero, -dv * n * grid.neutral_potential, grid.sphere_weight * n_sphere
-        )
-    if term == "hartree":
-        spherical = grid.spherical_gradient(zero, -dv * fields.hartree, zero, none)
-        return orbital(fields.hartree) - orbital(None) + spherical
-    e_xc = np.reshape(fields.xc.energy_density, grid.shape)
-    pulay = [grid.orbital_gradient(c, v) for c, v in zip(D.data, fields.xc.potential, strict=True)]
-    return np.sum(pulay, axis=0) + grid.spherical_gradient(zero, zero, -dv * e_xc, none)
+def term_gradient(system: System, D: BlockMatrix, name: str) -> FloatArray:
+    """dE_term/dtau at fixed D (natoms, 3), of the terms of this name alone."""
+    d, density = system.discretisation, [system.grid.density(component) for component in D.data]
+    parts = [t.gradient(D.spin_sum().data[0]) for t in d.matrix_terms if t.name == name]
+    parts += [t.gradient for t in d.pair_terms if t.name == name]
+    for term in d.local_terms:
+        if term.name != name:
+            continue
+        state = term.at(density)
+        parts += [
+            system.grid.orbital_gradient(component, state.potential[min(s, len(state.potential) - 1)])
+            for s, component in enumerate(D.data)
+        ]
+        parts.append(atomic_gradient(system.grid, state.atomic()))
+    return np.sum(parts, axis=0)
 
 
 class FrozenCase:
@@ -146,7 +132,7 @@ def test_forces_are_the_sum_of_the_terms(frozen: FrozenCase) -> None:
     gradient = np.sum([term_gradient(frozen.system, frozen.D, term) for term in TERMS], axis=0)
     assert np.abs(forces.total + gradient).max() < 1e-11 * max(1.0, np.abs(gradient).max())
     assert not forces["overlap"].any()
-    named = sum(forces[n] for n in ("kinetic", "nonlocal", "orbital", "neutral_atom", "core_repulsion"))
+    named = sum(forces[n] for n in ("kinetic", "nonlocal", "orbital", "atomic", "core_repulsion"))
     assert np.array_equal(named, forces.total) or np.abs(named - forces.total).max() < 1e-12
 
 
@@ -236,7 +222,8 @@ def test_lattice_translations_of_atoms_change_nothing() -> None:
     reference, other = (System(toy_atoms(p), toy_basis(), cutoff_ry=60.0) for p in (POSITIONS, moved))
     a, b = (s.harris_hamiltonian().to_dense() for s in (reference, other))
     assert np.abs(a - b).max() < 1e-11
-    assert reference._core_repulsion[0] == pytest.approx(other._core_repulsion[0], abs=1e-11)
+    repulsion = [s.discretisation.pair_terms[0].energy for s in (reference, other)]
+    assert repulsion[0] == pytest.approx(repulsion[1], abs=1e-11)
 
 
 def test_results_do_not_depend_on_threads(threads: Callable[[int], None]) -> None:

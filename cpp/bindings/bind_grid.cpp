@@ -1,6 +1,7 @@
 #include <pybind11/stl.h>
 
 #include <memory>
+#include <stdexcept>
 
 #include "arrays.hpp"
 #include "bindings.hpp"
@@ -52,6 +53,17 @@ void bind_values(py::module_& m) {
         return view(d.sphere.data(), {static_cast<py::ssize_t>(d.sphere.size())}, self);
       });
   py::class_<Potential>(m, "Potential", "One spin component of a potential, weights included.")
+      .def(
+          "__add__",
+          [](const Potential& a, const Potential& b) {
+            if (a.uniform.size() != b.uniform.size() || a.sphere.size() != b.sphere.size()) {
+              throw std::invalid_argument("other: expected a Potential on the same points");
+            }
+            Potential sum = a;
+            add(sum, b);
+            return sum;
+          },
+          py::arg("other"))
       .def_property_readonly("uniform", [](const py::object& self) {
         const auto& v = self.cast<const Potential&>();
         return view(v.uniform.data(), {static_cast<py::ssize_t>(v.uniform.size())}, self);
@@ -164,24 +176,16 @@ void bind_grid(py::module_& m) {
             return exchange_correlation(h.grid, h.neutral, functional, n);
           },
           py::arg("functional"), py::arg("density"))
+      .def("neutral_atoms",
+           [](const GridHandle& h) { return neutral_potential(h.grid, h.neutral); },
+           "V_na with its quadrature weights as a Potential.")
       .def(
-          "effective_potential",
-          [](const GridHandle& h, const Potential& xc, const py::object& hartree) {
-            if (hartree.is_none()) return effective_potential(h.grid, h.neutral, xc, {});
+          "uniform_potential",
+          [](const GridHandle& h, const py::object& values) {
             py::array keep;
-            return effective_potential(h.grid, h.neutral, xc, uniform_data(h, hartree, "hartree", keep));
+            return uniform_potential(h.grid, uniform_data(h, values, "values", keep));
           },
-          py::arg("xc"), py::arg("hartree"))
-      .def(
-          "zero_potential",
-          [](const GridHandle& h) {
-            Potential v;
-            v.uniform.assign(h.grid.uniform().size(), 0.0);
-            v.sphere.assign(static_cast<std::size_t>(h.grid.n_sphere_points()), 0.0);
-            v.sphere_vector.assign(v.sphere.size(), Vec3::Zero());
-            return v;
-          },
-          "A Potential that vanishes everywhere.")
+          py::arg("values"), "A function on the uniform grid as a Potential.")
       .def("neutral_energy",
            [](const GridHandle& h, const Density& n) { return neutral_energy(h.grid, h.neutral, n); })
       .def(

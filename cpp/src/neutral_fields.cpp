@@ -65,18 +65,31 @@ Density neutral_density(const NeutralFields& neutral) {
   return {neutral.density, neutral.sphere_density, neutral.sphere_gradient};
 }
 
-Potential effective_potential(const Grid& grid, const NeutralFields& neutral, const Potential& xc,
-                              std::span<const double> hartree) {
-  Potential v = xc;
+Potential uniform_potential(const Grid& grid, std::span<const double> values) {
+  Potential v;
   const double dv = grid.uniform().volume_element();
-  for (std::size_t g = 0; g < v.uniform.size(); ++g) {
-    v.uniform[g] += dv * neutral.weight[g] * neutral.potential[g];
-    if (!hartree.empty()) v.uniform[g] += dv * hartree[g];
-  }
+  v.uniform.reserve(values.size());
+  for (const double value : values) v.uniform.push_back(dv * value);
+  v.sphere.assign(static_cast<std::size_t>(grid.n_sphere_points()), 0.0);
+  v.sphere_vector.assign(v.sphere.size(), Vec3::Zero());
+  return v;
+}
+
+Potential neutral_potential(const Grid& grid, const NeutralFields& neutral) {
+  Potential v = uniform_potential(grid, neutral.potential);
+  for (std::size_t g = 0; g < v.uniform.size(); ++g) v.uniform[g] *= neutral.weight[g];
   for (std::size_t p = 0; p < v.sphere.size(); ++p) {
-    v.sphere[p] += neutral.sphere_weight[p] * neutral.sphere_potential[p];
+    v.sphere[p] = neutral.sphere_weight[p] * neutral.sphere_potential[p];
   }
   return v;
+}
+
+void add(Potential& a, const Potential& b) {
+  for (std::size_t g = 0; g < a.uniform.size(); ++g) a.uniform[g] += b.uniform[g];
+  for (std::size_t p = 0; p < a.sphere.size(); ++p) {
+    a.sphere[p] += b.sphere[p];
+    a.sphere_vector[p] += b.sphere_vector[p];
+  }
 }
 
 double neutral_energy(const Grid& grid, const NeutralFields& neutral, const Density& density) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -28,6 +29,11 @@ class Energies:
     core_repulsion: float = 0.0
     entropy: float = 0.0
     """-T S of fractional occupations (zero or negative)."""
+
+    @classmethod
+    def of(cls, contributions: Mapping[str, float]) -> Energies:
+        """From contributions by name, as `as_dict` gives them."""
+        return cls(**{f.name: contributions.get(f.name.rstrip("_"), 0.0) for f in fields(cls)})
 
     @property
     def internal(self) -> float:

@@ -3,14 +3,16 @@
     E[D] = Tr D T + Tr D Vnl + int n V_na + 1/2 int dn V_H[dn] + E_xc[n] + E_scc ,   dn = n - n_a
     H[D] = dE/dD = T + Vnl + <phi| V_na + V_H[dn] + V_xc |phi> ,   H0 = H at n = n_a (Harris)
 
-Integrals over V_na and e_xc are split by a smooth partition of unity between spheres around hard atoms and
-the uniform grid (docs/theory.md); V_xc is the exact derivative of the discretised E_xc.
+The terms, and how their integrals are done, come from the integration method (`mlh.terms`): by default V_na
+and e_xc are split by a smooth partition of unity between spheres around hard atoms and the uniform grid
+(docs/theory.md); V_xc is the exact derivative of the discretised E_xc.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, reduce
+from operator import add
 
 import numpy as np
 from ase import Atoms
@@ -18,11 +20,14 @@ from numpy.typing import NDArray
 
 from mlh import _core
 from mlh.energies import Energies, Forces
-from mlh.grid_function import GridFunction, hartree_potential
+from mlh.grid_function import GridFunction
 from mlh.pattern import BlockMatrix, Pattern, same_pattern
 from mlh.pseudo.library import load_basis
 from mlh.solver import KPointsSpec
 from mlh.species import Basis
+from mlh.terms.contract import AtomicCoefficients, Discretisation, Geometry, Integration, LocalState
+from mlh.terms.local import uniform_density
+from mlh.terms.spheres import SphereIntegration
 from mlh.units import ANGSTROM
 
 FloatArray = NDArray[np.float64]
@@ -41,13 +46,11 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Fields:
-    """What one density matrix puts on the grid; kept so that forces after an evaluation reuse it."""
+    """What one density matrix puts on the points; kept so that forces after an evaluation reuse it."""
 
     density: list[_core.Density]  # per spin
-    hartree: FloatArray  # V_H of n - n_a, (n1, n2, n3)
-    hartree_energy: float
-    xc: _core.ExchangeCorrelation
-    potential: list[_core.Potential]  # per spin: V_na + V_H + V_xc with weights
+    states: dict[str, LocalState]  # by the name of the local term
+    potential: list[_core.Potential]  # per spin: the sum of all local terms
 
 
 class System:
@@ -55,7 +58,7 @@ class System:
 
     atoms: ase.Atoms with a three-dimensional cell (positions and cell in Angstrom). basis: a Basis or the
     name of an embedded set. cutoff_ry: grid cutoff in Rydberg. kpts: (n1, n2, n3), a mapping or a KPoints.
-    xc: "PBE" or "PW92". nspin: 1, or 2 for collinear spin.
+    xc: "PBE" or "PW92". nspin: 1, or 2 for collinear spin. integration: how the integrals are done.
     """
 
     def __init__(
@@ -66,11 +69,13 @@ class System:
         kpts: KPointsSpec = (1, 1, 1),
         xc: str = "PBE",
         nspin: int = 1,
+        integration: Integration | None = None,
     ) -> None:
         _check(atoms, cutoff_ry, xc, nspin)
         full = load_basis(basis) if isinstance(basis, str) else basis
         self.basis = full.subset(atoms.get_chemical_symbols())
         self.cutoff_ry, self.kpts, self.xc, self.nspin = float(cutoff_ry), kpts, xc, int(nspin)
+        self.integration: Integration = SphereIntegration() if integration is None else integration
         self.symbols: tuple[str, ...] = tuple(atoms.get_chemical_symbols())
         self.cell: FloatArray = np.array(atoms.cell.array) * ANGSTROM
         self.positions: FloatArray = np.array(atoms.get_positions()) * ANGSTROM
@@ -95,36 +100,39 @@ class System:
         return float(abs(np.linalg.det(self.cell)))
 
     @cached_property
-    def grid(self) -> _core.Grid:
-        """Uniform grid and atom-centred spheres with the neutral-atom fields."""
-        n = _core.grid_size(self.cell, self.cutoff_ry)
-        return _core.Grid(self.structure, self.basis.to_core(), self.pattern, n)
+    def discretisation(self) -> Discretisation:
+        """The integrals and terms of this geometry."""
+        geometry = Geometry(self.basis, self.structure, self.pattern, self.cell, self.cutoff_ry, self.xc)
+        return self.integration.discretise(geometry)
 
-    @cached_property
-    def _tables(self) -> _core.TwoCenterTables:
-        return _two_center_tables(_TablesKey(self.basis))
+    @property
+    def grid(self) -> _core.Grid:
+        """Integration points with the neutral-atom fields."""
+        return self.discretisation.grid
 
     @cached_property
     def _overlap(self) -> BlockMatrix:
-        return BlockMatrix(self.pattern, self._tables.overlap(self.structure, self.pattern))
+        tables = self.discretisation.tables
+        return BlockMatrix(self.pattern, tables.overlap(self.structure, self.pattern))
 
     @cached_property
-    def _kinetic(self) -> BlockMatrix:
-        return BlockMatrix(self.pattern, self._tables.kinetic(self.structure, self.pattern))
-
-    @cached_property
-    def _nonlocal(self) -> BlockMatrix:
-        return BlockMatrix(self.pattern, self._tables.nonlocal_potential(self.structure, self.pattern))
-
-    @cached_property
-    def _core_repulsion(self) -> tuple[float, FloatArray, FloatArray]:
-        return self._tables.core_repulsion(self.structure)
+    def _matrix_sum(self) -> FloatArray:
+        """Sum of the matrices that do not depend on D, (1, nnz)."""
+        return np.asarray(sum(term.matrix.data for term in self.discretisation.matrix_terms))
 
     @cached_property
     def _harris(self) -> BlockMatrix:
-        xc = self.grid.exchange_correlation(self.xc, [self.grid.neutral()])
-        potential = self.grid.effective_potential(xc.potential[0], None)
-        return self._kinetic + self._nonlocal + BlockMatrix(self.pattern, self.grid.matrix(potential))
+        neutral = [self.grid.neutral()]
+        potential = _total([term.at(neutral) for term in self.discretisation.local_terms], 1)[0]
+        return BlockMatrix(self.pattern, self._matrix_sum + self.grid.matrix(potential))
+
+    def _matrix(self, name: str) -> BlockMatrix:
+        """The matrix of the terms of one name, local ones linear in the density included."""
+        parts = [t.matrix.data[0] for t in self.discretisation.matrix_terms if t.name == name]
+        if name == "neutral_atom":
+            local = [t for t in self.discretisation.local_terms if t.name == name]
+            parts += [self.grid.matrix(t.at([self.grid.neutral()]).potential[0]) for t in local]
+        return BlockMatrix(self.pattern, np.asarray(sum(parts)))
 
     def overlap(self) -> BlockMatrix:
         """S = <phi_i | phi_j>."""
@@ -132,18 +140,15 @@ class System:
 
     def kinetic(self) -> BlockMatrix:
         """T = <phi_i | -1/2 nabla^2 | phi_j>, Hartree."""
-        return self._kinetic
+        return self._matrix("kinetic")
 
     def nonlocal_potential(self) -> BlockMatrix:
         """Vnl = sum_K <phi_i|beta_K> E_K <beta_K|phi_j>, Hartree."""
-        return self._nonlocal
+        return self._matrix("nonlocal")
 
     def neutral_atom_potential(self) -> BlockMatrix:
         """Vna = <phi_i | sum_I V_na,I | phi_j>, Hartree, on spheres and grid."""
-        # V_na alone: the effective potential of a vanishing exchange-correlation potential.
-        zero = self.grid.zero_potential()
-        potential = self.grid.effective_potential(zero, None)
-        return BlockMatrix(self.pattern, self.grid.matrix(potential))
+        return self._matrix("neutral_atom")
 
     def harris_hamiltonian(self) -> BlockMatrix:
         """H0 = H at the density of superposed neutral atoms; exact, not self-consistent. Hartree."""
@@ -153,8 +158,7 @@ class System:
         """Energy contributions and H = dE/dD (nspin of the system) in one pass over the grid."""
         fields = self._fields(D)
         grid_part = np.stack([self.grid.matrix(v) for v in fields.potential])
-        H = BlockMatrix(self.pattern, self._kinetic.data + self._nonlocal.data + grid_part)
-        return Evaluation(H, self._energies(D, fields))
+        return Evaluation(BlockMatrix(self.pattern, self._matrix_sum + grid_part), self._energies(D, fields))
 
     def hamiltonian(self, D: BlockMatrix) -> BlockMatrix:
         """H[D] = dE/dD, Hartree."""
@@ -166,8 +170,7 @@ class System:
 
     def density(self, D: BlockMatrix) -> GridFunction:
         """Electron density (both spins) on the uniform grid, electrons/Bohr^3."""
-        total = sum(np.asarray(n.uniform) for n in self._fields(D).density)
-        return GridFunction(np.reshape(total, self.grid.shape), self.cell)
+        return GridFunction(uniform_density(self.grid, self._fields(D).density), self.cell)
 
     def neutral_density(self) -> GridFunction:
         """Density of the superposed neutral atoms on the uniform grid, electrons/Bohr^3."""
@@ -178,28 +181,19 @@ class System:
 
         W: energy-weighted density matrix; for a D that is not self-consistent use the projected D H[D] D.
         """
-        fields, grid = self._fields(D), self.grid
+        fields, grid, d = self._fields(D), self.grid, self.discretisation
         total_D = D.spin_sum().data[0]
-        args = (self.structure, self.pattern)
         orbital = sum(grid.orbital_gradient(D.data[s], v) for s, v in enumerate(fields.potential))
-        dv = grid.volume_element
-        n = np.reshape(sum(np.asarray(c.uniform) for c in fields.density), grid.shape)
-        n_sphere = np.asarray(sum(np.asarray(c.sphere) for c in fields.density))
-        e_xc = np.reshape(fields.xc.energy_density, grid.shape)
-        atoms = grid.spherical_gradient(
-            potential=dv * grid.weight * n,
-            density=-dv * fields.hartree,
-            weight=-dv * (n * grid.neutral_potential + e_xc),
-            sphere_potential=grid.sphere_weight * n_sphere,
-        )
-        return Forces(
-            kinetic=-self._tables.kinetic_gradient(*args, total_D)[0],
-            nonlocal_=-self._tables.nonlocal_gradient(*args, total_D)[0],
-            orbital=-np.asarray(orbital),
-            neutral_atom=-atoms,
-            core_repulsion=-self._core_repulsion[1],
-            overlap=self._tables.overlap_gradient(*args, W.spin_sum().data[0])[0],
-        )
+        gradients: dict[str, FloatArray] = {
+            "orbital": np.asarray(orbital),
+            "atomic": atomic_gradient(grid, reduce(add, (s.atomic() for s in fields.states.values()))),
+            "overlap": -d.tables.overlap_gradient(self.structure, self.pattern, W.spin_sum().data[0])[0],
+        }
+        for term in d.matrix_terms:
+            gradients[term.name] = gradients.get(term.name, 0.0) + term.gradient(total_D)
+        for pair in d.pair_terms:
+            gradients[pair.name] = gradients.get(pair.name, 0.0) + pair.gradient
+        return Forces(**{name: -gradient for name, gradient in gradients.items()})
 
     def _fields(self, D: BlockMatrix) -> _Fields:
         if D.nspin != self.nspin:
@@ -211,50 +205,38 @@ class System:
         if not np.isfinite(D.data).all():
             bad = int(np.count_nonzero(~np.isfinite(D.data)))
             raise ValueError(f"D: expected finite elements, got {bad} that are not")
-        grid = self.grid
-        density = [grid.density(component) for component in D.data]
-        n = np.reshape(sum(np.asarray(c.uniform) for c in density), grid.shape)
-        dn = n - grid.neutral_density
-        hartree = hartree_potential(dn, self.cell)
-        xc = grid.exchange_correlation(self.xc, density)
-        potential = [grid.effective_potential(v, hartree) for v in xc.potential]
-        energy = 0.5 * grid.volume_element * float(np.vdot(dn, hartree))
-        fields = _Fields(density, hartree, energy, xc, potential)
+        density = [self.grid.density(component) for component in D.data]
+        states = {term.name: term.at(density) for term in self.discretisation.local_terms}
+        fields = _Fields(density, states, _total(list(states.values()), self.nspin))
         self._last = (D.data, fields)
         return fields
 
     def _energies(self, D: BlockMatrix, fields: _Fields) -> Energies:
-        total = D.spin_sum()
-        return Energies(
-            kinetic=total.dot(self._kinetic),
-            nonlocal_=total.dot(self._nonlocal),
-            neutral_atom=sum(self.grid.neutral_energy(n) for n in fields.density),
-            hartree=fields.hartree_energy,
-            xc=fields.xc.energy,
-            core_repulsion=self._core_repulsion[0],
-        )
+        total, d = D.spin_sum(), self.discretisation
+        energies = {name: state.energy for name, state in fields.states.items()}
+        for term in d.matrix_terms:
+            energies[term.name] = energies.get(term.name, 0.0) + total.dot(term.matrix)
+        for pair in d.pair_terms:
+            energies[pair.name] = energies.get(pair.name, 0.0) + pair.energy
+        return Energies.of(energies)
 
 
-@dataclass(frozen=True)
-class _TablesKey:
-    """Tables depend on the functions AND on the order of the species (the core's indices)."""
-
-    basis: Basis
-
-    def __hash__(self) -> int:
-        return hash((self.basis.fingerprint, self.basis.symbols))
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, _TablesKey)
-            and self.basis.fingerprint == other.basis.fingerprint
-            and self.basis.symbols == other.basis.symbols
-        )
+def _total(states: list[LocalState], nspin: int) -> list[_core.Potential]:
+    """Sum of the potentials, one per spin."""
+    return [
+        reduce(add, (s.potential[min(spin, len(s.potential) - 1)] for s in states)) for spin in range(nspin)
+    ]
 
 
-@lru_cache(maxsize=16)
-def _two_center_tables(key: _TablesKey) -> _core.TwoCenterTables:
-    return _core.TwoCenterTables(key.basis.to_core())
+def atomic_gradient(grid: _core.Grid, c: AtomicCoefficients) -> FloatArray:
+    """dE/dtau through the functions that ride on the atoms."""
+    zero, none = np.zeros(grid.shape), np.zeros(grid.n_sphere_points)
+    return grid.spherical_gradient(
+        potential=zero if c.potential is None else c.potential,
+        density=zero if c.density is None else c.density,
+        weight=zero if c.weight is None else c.weight,
+        sphere_potential=none if c.sphere_potential is None else c.sphere_potential,
+    )
 
 
 def _check(atoms: Atoms, cutoff_ry: float, xc: str, nspin: int) -> None:

@@ -55,10 +55,12 @@ ExchangeCorrelation exchange_correlation(const Grid& grid, const NeutralFields& 
 /// Superposed neutral atoms as a density: the input of the Harris Hamiltonian.
 Density neutral_density(const NeutralFields& neutral);
 
-/// Full one-electron potential on the points, weights included: V_xc (with its weights), V_na and the
-/// Hartree potential `hartree` of n - n_a on the uniform grid (empty: none).
-Potential effective_potential(const Grid& grid, const NeutralFields& neutral, const Potential& xc,
-                              std::span<const double> hartree);
+/// V_na on the points with its quadrature weights, and `values` on the uniform grid times dv.
+Potential neutral_potential(const Grid& grid, const NeutralFields& neutral);
+Potential uniform_potential(const Grid& grid, std::span<const double> values);
+
+/// a += b.
+void add(Potential& a, const Potential& b);
 
 /// int n V_na over all points for one density component.
 double neutral_energy(const Grid& grid, const NeutralFields& neutral, const Density& density);

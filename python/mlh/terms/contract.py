@@ -1,0 +1,148 @@
+"""What a term of the energy is, and how a System adds terms up.
+
+    E[D] = sum_matrix Tr D M + sum_local E[n] + sum_pair E(tau)
+    H[D] = sum_matrix M + <phi| sum_local v |phi>
+
+A new term is one class of one of the three kinds below and one line in the list of a `Discretisation`.
+Terms of the same name add up to one contribution of `Energies`. Atomic units; gradients are dE/dtau.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlh import _core
+from mlh.pattern import BlockMatrix, Pattern
+from mlh.species import Basis
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Geometry:
+    """What every term of one System is given."""
+
+    basis: Basis
+    """Species in the order of the core's indices."""
+    structure: _core.Structure
+    pattern: Pattern
+    cell: FloatArray
+    """(3, 3), rows are the cell vectors, Bohr."""
+    cutoff_ry: float
+    xc: str
+
+
+class MatrixTerm(Protocol):
+    """E = Tr D M with M independent of D."""
+
+    name: str
+
+    @property
+    def matrix(self) -> BlockMatrix:
+        """M, one spin component, Hartree."""
+
+    def gradient(self, D: FloatArray) -> FloatArray:
+        """dE/dtau (natoms, 3) at fixed D (nnz,)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AtomicCoefficients:
+    """dE/df_g for the functions f that ride on the atoms, at fixed density; None: no dependence.
+
+    On the uniform grid (n1, n2, n3): V_na, n_a, the partial core density and the weights of the spheres; on
+    the points of the spheres: V_na.
+    """
+
+    potential: FloatArray | None = None
+    density: FloatArray | None = None
+    weight: FloatArray | None = None
+    sphere_potential: FloatArray | None = None
+
+    def __add__(self, other: AtomicCoefficients) -> AtomicCoefficients:
+        def total(a: FloatArray | None, b: FloatArray | None) -> FloatArray | None:
+            return b if a is None else a if b is None else a + b
+
+        return AtomicCoefficients(
+            *(total(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        )
+
+
+class LocalState(Protocol):
+    """A local term at one density."""
+
+    @property
+    def energy(self) -> float: ...
+
+    @property
+    def potential(self) -> Sequence[_core.Potential]:
+        """dE/dn with quadrature weights: one for both spins, or one per spin."""
+
+    def atomic(self) -> AtomicCoefficients:
+        """How the energy depends on the functions that ride on the atoms."""
+
+
+class LocalTerm(Protocol):
+    """E[n] through the density on the points."""
+
+    name: str
+
+    def at(self, density: Sequence[_core.Density]) -> LocalState:
+        """Energy and potential of a density (one per spin)."""
+
+
+class PairTerm(Protocol):
+    """E(tau), independent of the density matrix."""
+
+    name: str
+
+    @property
+    def energy(self) -> float: ...
+
+    @property
+    def gradient(self) -> FloatArray:
+        """dE/dtau (natoms, 3)."""
+
+
+class Discretisation(ABC):
+    """A geometry with the integrals and the terms of its energy; made by an integration method."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.geometry = geometry
+
+    @property
+    @abstractmethod
+    def tables(self) -> _core.TwoCenterTables:
+        """Two-centre integrals of the basis."""
+
+    @cached_property
+    def grid(self) -> _core.Grid:
+        """Points of the local terms."""
+        return self._make_grid()
+
+    @abstractmethod
+    def _make_grid(self) -> _core.Grid: ...
+
+    @property
+    @abstractmethod
+    def matrix_terms(self) -> Sequence[MatrixTerm]: ...
+
+    @property
+    @abstractmethod
+    def local_terms(self) -> Sequence[LocalTerm]: ...
+
+    @property
+    @abstractmethod
+    def pair_terms(self) -> Sequence[PairTerm]: ...
+
+
+class Integration(Protocol):
+    """How the integrals of a System are done: a plain immutable option."""
+
+    def discretise(self, geometry: Geometry) -> Discretisation: ...

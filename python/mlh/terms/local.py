@@ -1,0 +1,120 @@
+"""Terms that are integrals over the density on grid and spheres: V_na, Hartree, exchange-correlation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlh import _core
+from mlh.grid_function import hartree_potential
+from mlh.terms.contract import AtomicCoefficients
+
+FloatArray = NDArray[np.float64]
+
+
+def uniform_density(grid: _core.Grid, density: Sequence[_core.Density]) -> FloatArray:
+    """n of both spins on the uniform grid, (n1, n2, n3)."""
+    return np.reshape(sum(np.asarray(n.uniform) for n in density), grid.shape)
+
+
+class NeutralAtoms:
+    """int n V_na over grid and spheres."""
+
+    name = "neutral_atom"
+
+    def __init__(self, grid: _core.Grid) -> None:
+        self._grid = grid
+
+    @cached_property
+    def potential(self) -> _core.Potential:
+        """V_na with the weights of the points."""
+        return self._grid.neutral_atoms()
+
+    def at(self, density: Sequence[_core.Density]) -> NeutralAtomState:
+        """Linear in the density: the potential is always the same."""
+        energy = sum(self._grid.neutral_energy(n) for n in density)
+        return NeutralAtomState(energy, (self.potential,), self._grid, density)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NeutralAtomState:
+    """`NeutralAtoms` at one density."""
+
+    energy: float
+    potential: Sequence[_core.Potential]
+    _grid: _core.Grid
+    _density: Sequence[_core.Density]
+
+    def atomic(self) -> AtomicCoefficients:
+        """Through V_na and through the weights of the spheres."""
+        grid, dv = self._grid, self._grid.volume_element
+        n = uniform_density(grid, self._density)
+        n_sphere = np.asarray(sum(np.asarray(c.sphere) for c in self._density))
+        return AtomicCoefficients(
+            potential=dv * grid.weight * n,
+            weight=-dv * n * grid.neutral_potential,
+            sphere_potential=grid.sphere_weight * n_sphere,
+        )
+
+
+class Hartree:
+    """1/2 int dn V_H[dn], dn = n - n_a, on the uniform grid: dn is smooth."""
+
+    name = "hartree"
+
+    def __init__(self, grid: _core.Grid, cell: FloatArray) -> None:
+        self._grid, self._cell = grid, cell
+
+    def at(self, density: Sequence[_core.Density]) -> HartreeState:
+        """Solves the Poisson equation of dn."""
+        grid = self._grid
+        dn = uniform_density(grid, density) - grid.neutral_density
+        v = hartree_potential(dn, self._cell)
+        energy = 0.5 * grid.volume_element * float(np.vdot(dn, v))
+        return HartreeState(energy, (grid.uniform_potential(v),), -grid.volume_element * v)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HartreeState:
+    """`Hartree` at one density."""
+
+    energy: float
+    potential: Sequence[_core.Potential]
+    _density_slope: FloatArray
+
+    def atomic(self) -> AtomicCoefficients:
+        """Through n_a."""
+        return AtomicCoefficients(density=self._density_slope)
+
+
+class ExchangeCorrelation:
+    """E_xc over grid and spheres; its potential is the exact derivative of the discretised energy."""
+
+    name = "xc"
+
+    def __init__(self, grid: _core.Grid, functional: str) -> None:
+        self._grid, self._functional = grid, functional
+
+    def at(self, density: Sequence[_core.Density]) -> ExchangeCorrelationState:
+        """Energy and potential of a density."""
+        result = self._grid.exchange_correlation(self._functional, list(density))
+        return ExchangeCorrelationState(result.energy, result.potential, self._grid, result)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExchangeCorrelationState:
+    """`ExchangeCorrelation` at one density."""
+
+    energy: float
+    potential: Sequence[_core.Potential]
+    _grid: _core.Grid
+    _result: _core.ExchangeCorrelation
+
+    def atomic(self) -> AtomicCoefficients:
+        """Through the weights of the spheres."""
+        e = np.reshape(self._result.energy_density, self._grid.shape)
+        return AtomicCoefficients(weight=-self._grid.volume_element * e)

@@ -1,0 +1,74 @@
+"""The default integration: uniform grid plus atom-centred spheres around hard atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from mlh import _core
+from mlh.species import Basis
+from mlh.terms.contract import Discretisation, Geometry, LocalTerm, MatrixTerm, PairTerm
+from mlh.terms.local import ExchangeCorrelation, Hartree, NeutralAtoms
+from mlh.terms.two_center import CoreRepulsion, Kinetic, Nonlocal
+
+
+@dataclass(frozen=True, slots=True)
+class SphereIntegration:
+    """Uniform grid fixed to the cell; n V_na and e_xc on spheres around the species that carry one."""
+
+    def discretise(self, geometry: Geometry) -> Discretisation:
+        """Terms of one geometry."""
+        return SphereDiscretisation(geometry)
+
+
+class SphereDiscretisation(Discretisation):
+    """Terms of the default integration."""
+
+    @property
+    def tables(self) -> _core.TwoCenterTables:
+        """Converged two-centre integrals, shared by every System of the basis."""
+        return _two_center_tables(_TablesKey(self.geometry.basis))
+
+    def _make_grid(self) -> _core.Grid:
+        g = self.geometry
+        n = _core.grid_size(g.cell, g.cutoff_ry)
+        return _core.Grid(g.structure, g.basis.to_core(), g.pattern, n)
+
+    @cached_property
+    def matrix_terms(self) -> Sequence[MatrixTerm]:
+        """Kinetic energy and nonlocal potential."""
+        return (Kinetic(self.geometry, self.tables), Nonlocal(self.geometry, self.tables))
+
+    @cached_property
+    def local_terms(self) -> Sequence[LocalTerm]:
+        """V_na, Hartree, exchange-correlation."""
+        grid, g = self.grid, self.geometry
+        return (NeutralAtoms(grid), Hartree(grid, g.cell), ExchangeCorrelation(grid, g.xc))
+
+    @cached_property
+    def pair_terms(self) -> Sequence[PairTerm]:
+        """Core repulsion."""
+        return (CoreRepulsion(self.geometry, self.tables),)
+
+
+@dataclass(frozen=True)
+class _TablesKey:
+    """Tables depend on the functions AND on the order of the species (the core's indices)."""
+
+    basis: Basis
+
+    def __hash__(self) -> int:
+        return hash((self.basis.fingerprint, self.basis.symbols))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _TablesKey)
+            and self.basis.fingerprint == other.basis.fingerprint
+            and self.basis.symbols == other.basis.symbols
+        )
+
+
+@lru_cache(maxsize=16)
+def _two_center_tables(key: _TablesKey) -> _core.TwoCenterTables:
+    return _core.TwoCenterTables(key.basis.to_core())

@@ -1,0 +1,77 @@
+"""Terms made of two-centre integrals: kinetic energy, nonlocal potential, core repulsion."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlh import _core
+from mlh.pattern import BlockMatrix
+from mlh.terms.contract import Geometry
+
+FloatArray = NDArray[np.float64]
+
+
+class Kinetic:
+    """Tr D T, T = <phi_i | -1/2 nabla^2 | phi_j>."""
+
+    name = "kinetic"
+
+    def __init__(self, geometry: Geometry, tables: _core.TwoCenterTables) -> None:
+        self._geometry, self._tables = geometry, tables
+
+    @cached_property
+    def matrix(self) -> BlockMatrix:
+        """T, Hartree."""
+        g = self._geometry
+        return BlockMatrix(g.pattern, self._tables.kinetic(g.structure, g.pattern))
+
+    def gradient(self, D: FloatArray) -> FloatArray:
+        """dE/dtau at fixed D."""
+        g = self._geometry
+        return self._tables.kinetic_gradient(g.structure, g.pattern, D)[0]
+
+
+class Nonlocal:
+    """Tr D Vnl, Vnl = q sum_K <phi_i|beta_K> E_K <beta_K|phi_j>."""
+
+    name = "nonlocal"
+
+    def __init__(self, geometry: Geometry, tables: _core.TwoCenterTables) -> None:
+        self._geometry, self._tables = geometry, tables
+
+    @cached_property
+    def matrix(self) -> BlockMatrix:
+        """Vnl, Hartree."""
+        g = self._geometry
+        return BlockMatrix(g.pattern, self._tables.nonlocal_potential(g.structure, g.pattern))
+
+    def gradient(self, D: FloatArray) -> FloatArray:
+        """dE/dtau at fixed D."""
+        g = self._geometry
+        return self._tables.nonlocal_gradient(g.structure, g.pattern, D)[0]
+
+
+class CoreRepulsion:
+    """E_scc = 1/2 sum' [Z_I Z_J / R - J_IJ(R)] - 1/2 sum_I J_II(0)."""
+
+    name = "core_repulsion"
+
+    def __init__(self, geometry: Geometry, tables: _core.TwoCenterTables) -> None:
+        self._geometry, self._tables = geometry, tables
+
+    @cached_property
+    def _result(self) -> tuple[float, FloatArray, FloatArray]:
+        return self._tables.core_repulsion(self._geometry.structure)
+
+    @property
+    def energy(self) -> float:
+        """Hartree."""
+        return self._result[0]
+
+    @property
+    def gradient(self) -> FloatArray:
+        """dE/dtau (natoms, 3)."""
+        return self._result[1]
