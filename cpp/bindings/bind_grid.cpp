@@ -73,11 +73,13 @@ void bind_values(py::module_& m) {
       .def_readonly("potential", &ExchangeCorrelation::potential)
       .def_property_readonly("energy_density", [](const py::object& self) {
         const auto& x = self.cast<const ExchangeCorrelation&>();
-        return view(x.energy_density.data(), {static_cast<py::ssize_t>(x.energy_density.size())}, self);
+        return view(x.energy_density.data(), {static_cast<py::ssize_t>(x.energy_density.size())},
+                    self);
       });
 }
 
-py::array gradient_of_orbitals(const GridHandle& h, const py::object& D, const Potential& potential) {
+py::array gradient_of_orbitals(const GridHandle& h, const py::object& D,
+                               const Potential& potential) {
   py::array keep;
   const auto data = matrix_data(h, D, "D", keep);
   std::vector<Vec3> gradient(h.grid.structure().size(), Vec3::Zero());
@@ -88,8 +90,9 @@ py::array gradient_of_orbitals(const GridHandle& h, const py::object& D, const P
   return to_array(gradient);
 }
 
-py::array gradient_of_atoms(const GridHandle& h, const py::object& potential, const py::object& density,
-                            const py::object& weight, const py::object& sphere_potential) {
+py::array gradient_of_atoms(const GridHandle& h, const py::object& potential,
+                            const py::object& density, const py::object& weight,
+                            const py::object& sphere_potential) {
   py::array keep[4];
   SphericalCoefficients c;
   c.potential = uniform_data(h, potential, "potential", keep[0]);
@@ -121,9 +124,8 @@ void bind_grid(py::module_& m) {
       },
       py::arg("cell"), py::arg("cutoff_ry"), "Points per axis of the uniform grid.");
   bind_values(m);
-  const auto array = [](const std::vector<double>& v, std::vector<py::ssize_t> shape, const py::object& o) {
-    return view(v.data(), std::move(shape), o);
-  };
+  const auto array = [](const std::vector<double>& v, std::vector<py::ssize_t> shape,
+                        const py::object& o) { return view(v.data(), std::move(shape), o); };
   py::class_<GridHandle>(m, "Grid", "Uniform grid and atom-centred spheres of one geometry.")
       .def(py::init([](std::shared_ptr<Structure> s, std::shared_ptr<BasisData> b,
                        std::shared_ptr<Pattern> p, std::array<int, 3> n) {
@@ -155,10 +157,12 @@ void bind_grid(py::module_& m) {
                              [array](const py::object& self) {
                                const auto& h = self.cast<const GridHandle&>();
                                return array(h.neutral.sphere_weight,
-                                            {static_cast<py::ssize_t>(h.grid.n_sphere_points())}, self);
+                                            {static_cast<py::ssize_t>(h.grid.n_sphere_points())},
+                                            self);
                              })
-      .def("neutral", [](const GridHandle& h) { return neutral_density(h.neutral); },
-           "Superposed neutral atoms as a Density.")
+      .def(
+          "neutral", [](const GridHandle& h) { return neutral_density(h.neutral); },
+          "Superposed neutral atoms as a Density.")
       .def(
           "density",
           [](const GridHandle& h, const py::object& D) {
@@ -176,9 +180,9 @@ void bind_grid(py::module_& m) {
             return exchange_correlation(h.grid, h.neutral, functional, n);
           },
           py::arg("functional"), py::arg("density"))
-      .def("neutral_atoms",
-           [](const GridHandle& h) { return neutral_potential(h.grid, h.neutral); },
-           "V_na with its quadrature weights as a Potential.")
+      .def(
+          "neutral_atoms", [](const GridHandle& h) { return neutral_potential(h.grid, h.neutral); },
+          "V_na with its quadrature weights as a Potential.")
       .def(
           "uniform_potential",
           [](const GridHandle& h, const py::object& values) {
@@ -186,8 +190,8 @@ void bind_grid(py::module_& m) {
             return uniform_potential(h.grid, uniform_data(h, values, "values", keep));
           },
           py::arg("values"), "A function on the uniform grid as a Potential.")
-      .def("neutral_energy",
-           [](const GridHandle& h, const Density& n) { return neutral_energy(h.grid, h.neutral, n); })
+      .def("neutral_energy", [](const GridHandle& h,
+                                const Density& n) { return neutral_energy(h.grid, h.neutral, n); })
       .def(
           "matrix",
           [](const GridHandle& h, const Potential& v) {

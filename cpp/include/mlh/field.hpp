@@ -3,7 +3,8 @@
 // from a density matrix, matrix elements of a potential, and gradients of all of it.
 //
 // Arrays over the uniform grid have grid.uniform().size() entries, arrays over sphere points
-// grid.n_sphere_points() (vectors: x, y, z per point). Spin-resolved quantities: one entry per spin.
+// grid.n_sphere_points() (vectors: x, y, z per point). Spin-resolved quantities: one entry per
+// spin.
 
 #include <span>
 #include <vector>
@@ -15,9 +16,9 @@ namespace mlh {
 
 /// Superposed neutral atoms.
 struct NeutralFields {
-  std::vector<double> density;        ///< n_a on the uniform grid
-  std::vector<double> potential;      ///< V_na on the uniform grid
-  std::vector<double> weight;         ///< W = 1 - sum_I w on the uniform grid
+  std::vector<double> density;                           ///< n_a on the uniform grid
+  std::vector<double> potential;                         ///< V_na on the uniform grid
+  std::vector<double> weight;                            ///< W = 1 - sum_I w on the uniform grid
   std::vector<double> sphere_density, sphere_potential;  ///< on the sphere points
   std::vector<Vec3> sphere_gradient;                     ///< grad n_a on the sphere points
   std::vector<double> sphere_weight;                     ///< omega_p w(r_p)
@@ -40,7 +41,8 @@ struct Potential {
   std::vector<double> sphere;
   std::vector<Vec3> sphere_vector;
 };
-/// H_ab = sum_g v phi_a phi_b + sum_p [v phi_a phi_b + g . grad(phi_a phi_b)], pattern.nnz() entries.
+/// H_ab = sum_g v phi_a phi_b + sum_p [v phi_a phi_b + g . grad(phi_a phi_b)], pattern.nnz()
+/// entries.
 std::vector<double> potential_matrix(const Grid& grid, const Potential& potential);
 
 /// Exchange and correlation of a density (1 or 2 spin components) on all points.
@@ -50,7 +52,8 @@ struct ExchangeCorrelation {
   std::vector<double> energy_density;  ///< e_xc on the uniform grid, without weight
 };
 ExchangeCorrelation exchange_correlation(const Grid& grid, const NeutralFields& neutral,
-                                         Functional functional, const std::vector<Density>& density);
+                                         Functional functional,
+                                         const std::vector<Density>& density);
 
 /// Superposed neutral atoms as a density: the input of the Harris Hamiltonian.
 Density neutral_density(const NeutralFields& neutral);
