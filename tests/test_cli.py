@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from mlh.cli import app
 
 COMMANDS = [
-    "scf", "relax", "vacancies", "defect", "dataset", "train", "evaluate", "compare", "demo", "info"
+    "scf", "relax", "vacancies", "defect", "dataset", "train", "evaluate", "compare", "demo", "info",
+    "bands", "dos", "charges", "density", "orbitals",
 ]  # fmt: skip
 
 

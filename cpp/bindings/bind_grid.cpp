@@ -1,3 +1,4 @@
+#include <pybind11/complex.h>
 #include <pybind11/stl.h>
 
 #include <memory>
@@ -6,6 +7,7 @@
 #include "arrays.hpp"
 #include "bindings.hpp"
 #include "mlh/field.hpp"
+#include "mlh/wavefunction.hpp"
 
 namespace mlh::bind {
 
@@ -109,6 +111,37 @@ py::array gradient_of_atoms(const GridHandle& h, const py::object& potential,
   return to_array(gradient);
 }
 
+/// States (count, norb) on the uniform grid: (count, n1, n2, n3), real at Gamma, complex with k.
+py::array states_on_grid(const GridHandle& h, const py::object& coefficients, const py::object& k) {
+  std::size_t n_orbitals = 0;
+  for (const int n : h.grid.pattern().n_orbitals) n_orbitals += static_cast<std::size_t>(n);
+  const std::vector<py::ssize_t> rows{-1, static_cast<py::ssize_t>(n_orbitals)};
+  std::vector<py::ssize_t> shape = uniform_shape(h);
+  if (k.is_none()) {
+    const auto c = require<double>(coefficients, "coefficients", rows);
+    shape.insert(shape.begin(), c.shape(0));
+    const std::span<const double> data{c.data(), static_cast<std::size_t>(c.size())};
+    std::vector<double> psi;
+    {
+      const py::gil_scoped_release release;
+      psi = wavefunctions(h.grid, data, static_cast<std::size_t>(shape[0]));
+    }
+    return take(std::move(psi), shape);
+  }
+  using Complex = std::complex<double>;
+  const auto c = require<Complex>(coefficients, "coefficients", rows);
+  const auto kpt = require<double>(k, "k", {3});
+  const Vec3 fraction(kpt.at(0), kpt.at(1), kpt.at(2));
+  shape.insert(shape.begin(), c.shape(0));
+  const std::span<const Complex> data{c.data(), static_cast<std::size_t>(c.size())};
+  std::vector<Complex> psi;
+  {
+    const py::gil_scoped_release release;
+    psi = wavefunctions(h.grid, data, static_cast<std::size_t>(shape[0]), fraction);
+  }
+  return take(std::move(psi), shape);
+}
+
 }  // namespace
 
 void bind_grid(py::module_& m) {
@@ -203,6 +236,8 @@ void bind_grid(py::module_& m) {
             return take(std::move(H));
           },
           py::arg("potential"), "Matrix elements of a potential, shape (nnz,).")
+      .def("wavefunctions", &states_on_grid, py::arg("coefficients"), py::arg("k") = py::none(),
+           "States (count, norb) on the uniform grid, (count, n1, n2, n3); complex with k (3,).")
       .def("orbital_gradient", &gradient_of_orbitals, py::arg("D"), py::arg("potential"))
       .def("spherical_gradient", &gradient_of_atoms, py::arg("potential"), py::arg("density"),
            py::arg("weight"), py::arg("sphere_potential"));

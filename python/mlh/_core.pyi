@@ -1,11 +1,13 @@
 """Types of the compiled core (cpp/bindings). Atomic units; arrays C-contiguous with the dtype shown."""
 
 from collections.abc import Sequence
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 _Float = NDArray[np.float64]
+_Complex = NDArray[np.complex128]
 _Int32 = NDArray[np.int32]
 _Int64 = NDArray[np.int64]
 
@@ -137,6 +139,10 @@ class Grid:
     def uniform_potential(self, values: _Float) -> Potential: ...
     def neutral_energy(self, density: Density, /) -> float: ...
     def matrix(self, potential: Potential) -> _Float: ...
+    @overload
+    def wavefunctions(self, coefficients: _Float) -> _Float: ...
+    @overload
+    def wavefunctions(self, coefficients: _Complex, k: _Float) -> _Complex: ...
     def orbital_gradient(self, D: _Float, potential: Potential) -> _Float: ...
     def spherical_gradient(
         self, potential: _Float, density: _Float, weight: _Float, sphere_potential: _Float

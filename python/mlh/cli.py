@@ -9,7 +9,23 @@ from typing import Annotated
 import typer
 
 from mlh import __version__
-from mlh.commands import compare, dataset, defect, demo, evaluate, info, relax, scf, train, vacancies
+from mlh.commands import (
+    bands,
+    charges,
+    compare,
+    dataset,
+    defect,
+    demo,
+    density,
+    dos,
+    evaluate,
+    info,
+    orbitals,
+    relax,
+    scf,
+    train,
+    vacancies,
+)
 
 app = typer.Typer(
     name="mlh",
@@ -19,7 +35,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (scf, relax, vacancies, defect, dataset, train, evaluate, compare, demo, info):
+for command in (
+    *(scf, relax, vacancies, defect, dataset, train, evaluate, compare, demo, info),
+    *(bands, dos, charges, density, orbitals),
+):
     command.register(app)
 
 

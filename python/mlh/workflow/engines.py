@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from mlh.species import Basis
 from mlh.workflow.references import Reference, diatomic_reference
 from mlh.workflow.relax import StepCallback
 
-KPoints = tuple[int, int, int]
+KPoints = tuple[int, int, int] | Mapping[str, Any]
+"""(n1, n2, n3) or {"size": (n1, n2, n3), "gamma": True}."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class DFTEngine:
             "kind": "dft",
             "basis": basis,
             "cutoff_ry": self.cutoff_ry,
-            "kpts": list(self.kpts),
+            "kpts": _plain(self.kpts),
             "xc": self.xc,
         }
 
@@ -77,8 +78,15 @@ class ModelEngine:
             "kind": "model",
             "model": str(Path(name).resolve()) if Path(name).exists() else name,
             "refine": self.refine,
-            "kpts": list(self.kpts),
+            "kpts": _plain(self.kpts),
         }
+
+
+def _plain(kpts: KPoints) -> list[int] | dict[str, Any]:
+    """As JSON holds it."""
+    if isinstance(kpts, Mapping):
+        return {**kpts, "size": list(kpts["size"])}
+    return list(kpts)
 
 
 Engine = DFTEngine | ModelEngine

@@ -1,0 +1,127 @@
+"""One-electron states on the uniform grid: choosing them and evaluating them.
+
+psi_ik(r) = sum_a c_a,ik sum_R exp(2 pi i k.R) phi_a(r - tau_a - R),   integral over one cell = 1
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlh.analysis.state import ElectronicState
+from mlh.grid_function import GridFunction
+from mlh.units import HARTREE_EV
+
+FloatArray = NDArray[np.float64]
+
+_FRONTIER = re.compile(r"^(homo|lumo)(?P<offset>[+-]\d+)?$")
+_WINDOW = re.compile(r"^window:(?P<low>[+-]?[\d.]+)\.\.(?P<high>[+-]?[\d.]+)$")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StateIndex:
+    """Which state: spin (0 up or unpolarised, 1 down), number of the k point, band from 0."""
+
+    spin: int
+    k: int
+    band: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Orbital:
+    """psi on the grid: `real`, and `imaginary` away from Gamma (None there), Bohr^-3/2. energy: Hartree.
+
+    The sign (the phase) is chosen so that psi is positive (and real) where it is largest.
+    """
+
+    index: StateIndex
+    energy: float
+    occupation: float
+    real: GridFunction
+    imaginary: GridFunction | None = None
+
+    @property
+    def density(self) -> GridFunction:
+        """|psi|^2."""
+        squared = self.real.values**2
+        if self.imaginary is not None:
+            squared = squared + self.imaginary.values**2
+        return GridFunction(squared, self.real.cell)
+
+    @property
+    def norm(self) -> float:
+        """Sum of |psi|^2 over the grid times the volume element: 1 up to the error of the grid."""
+        return self.density.integral()
+
+
+def homo_index(state: ElectronicState, spin: int = 0, k: int = 0) -> int:
+    """Highest band that is more than half full at one k point."""
+    filled = state.solution.occupations[spin, k] > 0.5 * state.solution.degeneracy
+    if not filled.any():
+        raise ValueError(f"spin: expected one with electrons at k point {k}, got spin {spin} without any")
+    return int(np.flatnonzero(filled)[-1])
+
+
+def select_states(
+    state: ElectronicState, names: str | Sequence[str], spin: int = 0, k: int = 0
+) -> list[StateIndex]:
+    """States by name, at one k point: "homo", "lumo", "homo-1", "lumo+2", a band number from 0 ("57"), or
+    "window:-1..0.5", all levels between two energies in eV from the highest filled one. Sorted, each once."""
+    wanted = names.split(",") if isinstance(names, str) else list(names)
+    nspin, nk, nbands = state.solution.eigenvalues.shape
+    if not (0 <= spin < nspin and 0 <= k < nk):
+        raise ValueError(f"spin, k: expected 0 to {nspin - 1} and 0 to {nk - 1}, got {spin} and {k}")
+    homo = homo_index(state, spin, k)
+    bands: set[int] = set()
+    for name in (text.strip().lower() for text in wanted):
+        frontier, window = _FRONTIER.match(name), _WINDOW.match(name)
+        if frontier:
+            start = homo if frontier[1] == "homo" else homo + 1
+            bands.add(start + int(frontier["offset"] or 0))
+        elif window:
+            bands |= _in_window(state, spin, k, homo, float(window["low"]), float(window["high"]))
+        elif name.isdigit():
+            bands.add(int(name))
+        else:
+            raise ValueError(
+                f"states: expected homo, lumo, homo-1, lumo+2, a band number or window:-1..0.5, got {name!r}"
+            )
+    outside = sorted(band for band in bands if not 0 <= band < nbands)
+    if outside:
+        raise ValueError(f"states: expected bands 0 to {nbands - 1}, got {outside}")
+    return [StateIndex(spin, k, band) for band in sorted(bands)]
+
+
+def _in_window(state: ElectronicState, spin: int, k: int, homo: int, low: float, high: float) -> set[int]:
+    levels = state.solution.eigenvalues[spin, k]
+    relative = (levels - levels[homo]) * HARTREE_EV
+    found = np.flatnonzero((relative >= low - 1e-9) & (relative <= high + 1e-9))
+    if not len(found):
+        raise ValueError(f"states: expected levels between {low} and {high} eV, got none")
+    return {int(band) for band in found}
+
+
+def orbitals(state: ElectronicState, states: Sequence[StateIndex]) -> list[Orbital]:
+    """The states on the grid, in the order given."""
+    return [_orbital(state, index) for index in states]
+
+
+def _orbital(state: ElectronicState, index: StateIndex) -> Orbital:
+    solution, grid, cell = state.solution, state.system.grid, state.system.cell
+    k = np.ascontiguousarray(solution.kpts.points[index.k], dtype=np.float64)
+    c = solution.coefficients[index.spin][index.k][:, index.band]
+    energy = float(solution.eigenvalues[index.spin, index.k, index.band])
+    occupation = float(solution.occupations[index.spin, index.k, index.band])
+    if not k.any():
+        psi = grid.wavefunctions(np.ascontiguousarray(c.real)[None])[0]
+        psi = psi * np.sign(psi.flat[np.abs(psi).argmax()])
+        return Orbital(index, energy, occupation, GridFunction(psi, cell))
+    wave = grid.wavefunctions(np.ascontiguousarray(c, dtype=np.complex128)[None], k)[0]
+    largest = wave.flat[np.abs(wave).argmax()]
+    wave = wave * (largest.conj() / abs(largest))
+    real, imaginary = np.ascontiguousarray(wave.real), np.ascontiguousarray(wave.imag)
+    return Orbital(index, energy, occupation, GridFunction(real, cell), GridFunction(imaginary, cell))

@@ -1,0 +1,135 @@
+"""`mlh bands`: bands along a path, of DFT or of a predicted Hamiltonian."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from mlh.commands import state_options as options
+
+if TYPE_CHECKING:
+    from mlh.analysis.bands import Bands
+
+_EXAMPLE = "Example: mlh bands si.xyz --dft --kpts 4 4 4 --gamma --path GXWKGL"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an application."""
+    app.command("bands", epilog=_EXAMPLE)(bands_command)
+
+
+def bands_command(
+    structure: options.Structure,
+    model: options.Model = None,
+    dft: options.Dft = False,
+    path: Annotated[
+        str | None,
+        typer.Option(
+            help="Special points, a comma jumps: GXWK,UX. Default: ASE's path, primitive cells only."
+        ),
+    ] = None,
+    point: Annotated[
+        list[str] | None, typer.Option(help="A further point, NAME=0.5,0,0 in fractions; may be repeated.")
+    ] = None,
+    points: Annotated[int, typer.Option(help="k points along the whole path.")] = 100,
+    window: Annotated[tuple[float, float], typer.Option(help="Energies of the picture, eV.")] = (-13.0, 8.0),
+    refine: options.Refine = 0,
+    basis: options.BasisName = "gth-pbe",
+    cutoff: options.Cutoff = 200.0,
+    kpts: options.Kpts = (1, 1, 1),
+    gamma: options.Gamma = False,
+    xc: options.Xc = "PBE",
+    spin: options.Spin = False,
+    total_moment: options.TotalMoment = None,
+    smearing: options.Smearing = None,
+    out: options.Out = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Bands of STRUCTURE along a path in the Brillouin zone: PREFIX.json and PREFIX.png.
+
+    Energies are relative to the top of the valence band, or to the Fermi level of a metal. --kpts is the mesh
+    of the self-consistency (or of the Fermi level of a model).
+    """
+    from mlh.analysis.bands import band_path, band_structure
+    from mlh.report.electronic import band_figure
+    from mlh.report.plots import save_figure
+    from mlh.workflow.relax_files import write_json
+
+    console = Console(stderr=True)
+    prefix = options.prefix_of(structure, out, "bands")
+    files = [options.beside(prefix, ending) for ending in (".json", ".png")]
+    options.refuse_existing(files, overwrite)
+    special = _points(point or [])
+    if not structure.endswith(".h5"):
+        from mlh.structures import load_structure
+
+        band_path(load_structure(structure), path, points, special)  # a wrong path before the work
+    state = options.state_of(
+        console, structure, model, dft, refine, basis, cutoff, kpts, gamma, xc, spin, total_moment, smearing
+    )
+    chosen = band_path(state.atoms, path, points, special)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("bands", total=len(chosen.kpts))
+        bands = band_structure(state, chosen, on_point=lambda _: progress.advance(task))
+    content = {"structure": structure, **describe(bands)}
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    write_json(files[0], content)
+    save_figure(band_figure(bands, window, structure), files[1])
+    summary = {key: value for key, value in content.items() if key not in ("energies_ev", "kpoints", "x")}
+    summary["files"] = [str(file) for file in files]
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2))
+    else:
+        _print(bands, files)
+
+
+def describe(bands: Bands) -> dict[str, Any]:
+    """Everything of the bands in plain values; energies (nspin, nk, nbands) relative to the reference."""
+    from mlh.analysis.bands import describe_edges
+
+    x, ticks, labels = bands.structure.get_labels()
+    path = bands.structure.path
+    return {
+        **describe_edges(bands.edges),
+        "path": path.path,
+        "special_points": {name: list(map(float, k)) for name, k in path.special_points.items()},
+        "ticks": [[float(tick), label] for tick, label in zip(ticks, labels, strict=True)],
+        "x": x.tolist(),
+        "kpoints": path.kpts.tolist(),
+        "energies_ev": bands.energies.tolist(),
+    }
+
+
+def _points(texts: list[str]) -> dict[str, list[float]]:
+    """NAME=0.5,0,0."""
+    found = {}
+    for text in texts:
+        name, _, numbers = text.partition("=")
+        try:
+            k = [float(number) for number in numbers.split(",")]
+        except ValueError:
+            k = []
+        if not name or len(k) != 3:
+            raise typer.BadParameter(f"expected NAME=0.5,0,0, got {text!r}", param_hint="--point")
+        found[name] = k
+    return found
+
+
+def _print(bands: Bands, files: list[Path]) -> None:
+    edges = bands.edges
+    typer.echo(f"path {bands.structure.path.path}, {len(bands.structure.path.kpts)} k points")
+    if edges.valence is None or edges.conduction is None:
+        typer.echo(f"metal, Fermi level {edges.fermi_level:.4f} eV")
+    else:
+        kind = "direct" if edges.is_direct else f"indirect; smallest direct gap {edges.direct_gap:.4f} eV"
+        typer.echo(f"gap {edges.gap:.4f} eV, {kind}")
+        for name, edge in (("valence top", edges.valence), ("conduction bottom", edges.conduction)):
+            k = ", ".join(f"{x:.4f}" for x in edge.k)
+            typer.echo(f"{name:>18s} {edge.energy:10.4f} eV at k = ({k})")
+    typer.echo("files: " + ", ".join(map(str, files)))

@@ -1,0 +1,136 @@
+"""`mlh density`: electron density, spin density and differences as files and pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mlh.commands import state_options as options
+
+_EXAMPLE = "Example: mlh density glass.xyz --model sio2-vo --kind difference --plane 4,6,24"
+_KINDS = {
+    "total": "electron density",
+    "spin": "spin density (up - down)",
+    "difference": "density - neutral atoms",
+}
+_FORMATS = ("cube", "xsf", "none")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an application."""
+    app.command("density", epilog=_EXAMPLE)(density_command)
+
+
+def density_command(
+    structure: options.Structure,
+    model: options.Model = None,
+    dft: options.Dft = False,
+    kind: Annotated[
+        str, typer.Option(help="total, spin, or difference (minus the neutral atoms).")
+    ] = "total",
+    minus: Annotated[
+        Path | None, typer.Option(help="Subtract the density in this cube or xsf file (another run).")
+    ] = None,
+    format: Annotated[str, typer.Option(help="cube, xsf or none.")] = "cube",
+    plane: Annotated[
+        str | None, typer.Option(help="Picture of the plane through three atoms: 4,6,24.")
+    ] = None,
+    margin: Annotated[float, typer.Option(help="Space around the atoms of the plane, Angstrom.")] = 3.0,
+    axis: Annotated[str | None, typer.Option(help="Picture of the average along a, b or c.")] = None,
+    refine: options.Refine = 0,
+    basis: options.BasisName = "gth-pbe",
+    cutoff: options.Cutoff = 200.0,
+    kpts: options.Kpts = (1, 1, 1),
+    gamma: options.Gamma = False,
+    xc: options.Xc = "PBE",
+    spin: options.Spin = False,
+    total_moment: options.TotalMoment = None,
+    smearing: options.Smearing = None,
+    out: options.Out = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Density of STRUCTURE on the uniform grid (electrons/Bohr^3): PREFIX.cube, PREFIX-plane.png, ...
+
+    The sum over the grid and the number of electrons from the orbitals are printed; their difference is the
+    error of the grid.
+    """
+    from mlh.analysis.density import density_field, subtract
+    from mlh.io import read_volumetric, write_volumetric
+    from mlh.report.volumetric import average_picture, plane_picture
+
+    console = Console(stderr=True)
+    indices = atom_triple(plane, "--plane")
+    if kind not in _KINDS:
+        raise typer.BadParameter(f"expected one of {', '.join(_KINDS)}, got {kind!r}", param_hint="--kind")
+    check_format(format)
+    if axis is not None and axis not in ("a", "b", "c"):
+        raise typer.BadParameter(f"expected a, b or c, got {axis!r}", param_hint="--axis")
+    prefix = options.prefix_of(structure, out, kind if kind == "spin" else "density")
+    volume = options.beside(prefix, f".{format}") if format != "none" else None
+    picture = options.beside(prefix, "-plane.png") if indices is not None else None
+    curve = options.beside(prefix, f"-{axis}.png") if axis is not None else None
+    files = [file for file in (volume, picture, curve) if file is not None]
+    options.refuse_existing(files, overwrite)
+    other = read_volumetric(minus)[1] if minus is not None else None
+    state = options.state_of(
+        console, structure, model, dft, refine, basis, cutoff, kpts, gamma, xc, spin, total_moment, smearing
+    )
+    field = density_field(state, "total" if kind == "total" else "spin" if kind == "spin" else "difference")
+    name = _KINDS[kind]
+    if other is not None and minus is not None:
+        field, name = subtract(field, other), f"{name} - {minus.name}"
+    label = f"{name} (e/Bohr³)"
+    if volume is not None:
+        write_volumetric(volume, state.atoms, field.function, f"{name}, e/Bohr^3", overwrite)
+    if picture is not None and indices is not None:
+        plane_picture(picture, state.atoms, field.function, indices, margin, label, structure)
+    if curve is not None and axis is not None:
+        average_picture(curve, field.function, axis, label, structure)
+    summary = {
+        "structure": structure,
+        "what": name,
+        "unit": "electrons/Bohr^3",
+        "grid": list(field.function.values.shape),
+        "integral": field.integral,
+        "electrons": field.electrons,
+        "grid_error": field.integral - field.electrons,
+        "absolute_integral": field.absolute_integral,
+        "minimum": float(field.function.values.min()),
+        "maximum": float(field.function.values.max()),
+        "files": [str(file) for file in files],
+    }
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2))
+        return
+    n1, n2, n3 = field.function.values.shape
+    typer.echo(f"{name} on {n1} x {n2} x {n3} points, electrons/Bohr^3")
+    typer.echo(
+        f"integral {field.integral:.6f} electrons; from the orbitals {field.electrons:.6f}; "
+        f"error of the grid {field.integral - field.electrons:.1e}"
+    )
+    low, high = summary["minimum"], summary["maximum"]
+    typer.echo(f"integral of |f| {field.absolute_integral:.6f}; from {low:.4e} to {high:.4e}")
+    typer.echo("files: " + (", ".join(map(str, files)) or "none"))
+
+
+def atom_triple(text: str | None, option: str) -> tuple[int, int, int] | None:
+    """Three atoms, "4,6,24"."""
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
+        raise typer.BadParameter(f"expected three atoms such as 4,6,24, got {text!r}", param_hint=option)
+    return int(parts[0]), int(parts[1]), int(parts[2])
+
+
+def check_format(name: str) -> None:
+    """Refuse what is not a format of volumetric files."""
+    if name not in _FORMATS:
+        raise typer.BadParameter(
+            f"expected one of {', '.join(_FORMATS)}, got {name!r}", param_hint="--format"
+        )

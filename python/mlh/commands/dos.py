@@ -1,0 +1,82 @@
+"""`mlh dos`: density of states, total and divided over elements and angular momenta."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mlh.commands import state_options as options
+
+_EXAMPLE = "Example: mlh dos alpha-quartz --dft --mesh 4 4 4 --width 0.1"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an application."""
+    app.command("dos", epilog=_EXAMPLE)(dos_command)
+
+
+def dos_command(
+    structure: options.Structure,
+    model: options.Model = None,
+    dft: options.Dft = False,
+    width: Annotated[float, typer.Option(help="Standard deviation of the Gaussians, eV.")] = 0.1,
+    mesh: Annotated[
+        tuple[int, int, int] | None,
+        typer.Option(help="k points of the density of states (with Gamma); default: those of --kpts."),
+    ] = None,
+    window: Annotated[
+        tuple[float, float] | None, typer.Option(help="Energies, eV from the valence top; default: all.")
+    ] = None,
+    refine: options.Refine = 0,
+    basis: options.BasisName = "gth-pbe",
+    cutoff: options.Cutoff = 200.0,
+    kpts: options.Kpts = (1, 1, 1),
+    gamma: options.Gamma = False,
+    xc: options.Xc = "PBE",
+    spin: options.Spin = False,
+    total_moment: options.TotalMoment = None,
+    smearing: options.Smearing = None,
+    out: options.Out = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Density of states of STRUCTURE with Mulliken's division: PREFIX.json and PREFIX.png."""
+    from mlh.analysis.bands import describe_edges
+    from mlh.analysis.dos import density_of_states, describe_dos
+    from mlh.report.electronic import dos_figure
+    from mlh.report.plots import save_figure
+    from mlh.workflow.relax_files import write_json
+
+    console = Console(stderr=True)
+    prefix = options.prefix_of(structure, out, "dos")
+    files = [options.beside(prefix, ending) for ending in (".json", ".png")]
+    options.refuse_existing(files, overwrite)
+    state = options.state_of(
+        console, structure, model, dft, refine, basis, cutoff, kpts, gamma, xc, spin, total_moment, smearing
+    )
+    if mesh is not None:
+        state = state.at({"size": mesh, "gamma": True})
+    dos = density_of_states(state, width, window)
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    write_json(files[0], {"structure": structure, **describe_dos(dos)})
+    save_figure(dos_figure(dos, title=structure), files[1])
+    summary = {
+        "structure": structure,
+        **describe_edges(dos.edges),
+        "n_kpoints": len(state.kpts),
+        "integral": dos.integral(),
+        "states": 2.0 * state.system.n_orbitals,
+        "electrons_below_fermi_level": dos.electrons,
+        "electrons": state.system.n_electrons,
+        "files": [str(file) for file in files],
+    }
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2))
+        return
+    typer.echo(f"{len(state.kpts)} k points, width {width:g} eV, gap of the mesh {dos.edges.gap:.4f} eV")
+    typer.echo(f"integral {dos.integral():.4f} of {summary['states']:.0f} states")
+    typer.echo(f"below the Fermi level {dos.electrons:.4f} of {state.system.n_electrons:g} electrons")
+    typer.echo("files: " + ", ".join(map(str, files)))

@@ -1,0 +1,276 @@
+"""`mlh orbitals`: one-electron states as files and pictures, and the levels of a defect."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from mlh.commands import state_options as options
+from mlh.commands.density import atom_triple, check_format
+
+if TYPE_CHECKING:
+    from mlh.analysis.defect_levels import DefectLevels
+    from mlh.analysis.orbitals import Orbital
+    from mlh.analysis.state import ElectronicState
+
+_EXAMPLE = "Example: mlh orbitals vacancy.xyz --model sio2-vo --refine 1 --defect"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an application."""
+    app.command("orbitals", epilog=_EXAMPLE)(orbitals_command)
+
+
+def orbitals_command(
+    structure: options.Structure,
+    model: options.Model = None,
+    dft: options.Dft = False,
+    states: Annotated[
+        str | None,
+        typer.Option(
+            help="homo, lumo, homo-1, lumo+2, a band number from 0, window:-1..0.5 (eV from the homo)."
+        ),
+    ] = None,
+    defect: Annotated[
+        bool, typer.Option("--defect", help="The occupied and empty state of a defect.")
+    ] = False,
+    site: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="Where the defect is, Angstrom; default: as mlh vacancies wrote it."),
+    ] = None,
+    around: Annotated[str | None, typer.Option(help="The atoms around the defect instead: 4,6.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Perfect structure whose band edges are carried over.")
+    ] = None,
+    k: Annotated[int, typer.Option(help="Number of the k point of the mesh, from 0.")] = 0,
+    channel: Annotated[str, typer.Option(help="up or down (with --spin).")] = "up",
+    squared: Annotated[bool, typer.Option("--squared", help="Write |psi|^2 instead of psi.")] = False,
+    format: Annotated[str, typer.Option(help="cube, xsf or none.")] = "cube",
+    plane: Annotated[
+        str | None, typer.Option(help="Pictures of the plane through three atoms: 4,6,24, or none.")
+    ] = None,
+    margin: Annotated[float, typer.Option(help="Space around the atoms of the plane, Angstrom.")] = 3.0,
+    refine: options.Refine = 0,
+    basis: options.BasisName = "gth-pbe",
+    cutoff: options.Cutoff = 200.0,
+    kpts: options.Kpts = (1, 1, 1),
+    gamma: options.Gamma = False,
+    xc: options.Xc = "PBE",
+    spin: options.Spin = False,
+    total_moment: options.TotalMoment = None,
+    smearing: options.Smearing = None,
+    out: options.Out = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """States of STRUCTURE on the uniform grid (Bohr^-3/2): PREFIX-b57.cube, PREFIX.json.
+
+    With --defect: the states of a defect in the gap, their localisation (PREFIX-levels.png), and the occupied
+    and empty one as files and pictures; at an oxygen vacancy the bonding and antibonding state of the dimer.
+    """
+    from mlh.analysis.orbitals import orbitals, select_states
+    from mlh.workflow.relax_files import write_json
+
+    console = Console(stderr=True)
+    check_format(format)
+    if channel not in ("up", "down"):
+        raise typer.BadParameter(f"expected up or down, got {channel!r}", param_hint="--channel")
+    if not defect and (site is not None or around is not None or host is not None):
+        raise typer.BadParameter("expected together with --defect", param_hint="--site, --around, --host")
+    indices = None if plane == "none" else atom_triple(plane, "--plane")
+    prefix = options.prefix_of(structure, out, "orbitals")
+    summary_file, levels_file = options.beside(prefix, ".json"), options.beside(prefix, "-levels.png")
+    options.refuse_existing([summary_file, *([levels_file] if defect else [])], overwrite)
+    engine = (model, dft, refine, basis, cutoff, kpts, gamma, xc, spin, total_moment, smearing)
+    state = options.state_of(console, structure, *engine)
+    spin_index = ("up", "down").index(channel)
+    names = states if states is not None or defect else "homo,lumo"
+    chosen = [] if names is None else select_states(state, names, spin_index, k)
+    content: dict[str, Any] = {"structure": structure}
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    if defect:
+        perfect = None if host is None else options.state_of(console, host, *engine)
+        levels = _defect(state, site, around, perfect, spin_index, k)
+        content["defect"] = describe_levels(state, levels)
+        chosen += [level.index for level in (levels.occupied, levels.empty) if level.index not in chosen]
+        indices = indices if plane is not None else _plane_of(state, levels)
+        _draw_levels(levels_file, levels, structure)
+        if not as_json:
+            _print_levels(state, levels)
+    rows = []
+    for orbital in orbitals(state, chosen):
+        files = _write(prefix, state, orbital, format, squared, indices, margin, overwrite)
+        rows.append(describe_orbital(state, orbital) | {"files": [str(file) for file in files]})
+    content["orbitals"] = rows
+    write_json(summary_file, content)
+    if as_json:
+        typer.echo(json.dumps(content, indent=2))
+    else:
+        _print_orbitals(rows)
+        typer.echo(f"summary: {summary_file}" + (f", picture: {levels_file}" if defect else ""))
+
+
+def _defect(
+    state: ElectronicState,
+    site: tuple[float, float, float] | None,
+    around: str | None,
+    host: ElectronicState | None,
+    spin: int,
+    k: int,
+) -> DefectLevels:
+    from mlh.analysis.defect_levels import defect_levels, defect_site
+
+    try:
+        atoms = None if around is None else [int(part) for part in around.split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"expected atoms such as 4,6, got {around!r}", param_hint="--around"
+        ) from None
+    return defect_levels(state, defect_site(state.atoms, site, atoms), host, spin, k)
+
+
+def _plane_of(state: ElectronicState, levels: DefectLevels) -> tuple[int, int, int] | None:
+    """Two atoms of the site and the nearest third atom that is not on their line."""
+    from mlh.analysis.slices import plane_of_site
+
+    return plane_of_site(state.atoms, levels.site.atoms)
+
+
+def _draw_levels(path: Path, levels: DefectLevels, title: str) -> None:
+    from mlh.report.electronic import defect_figure
+    from mlh.report.plots import save_figure
+
+    save_figure(defect_figure(levels, title), path)
+
+
+def _write(
+    prefix: Path,
+    state: ElectronicState,
+    orbital: Orbital,
+    format: str,
+    squared: bool,
+    indices: tuple[int, int, int] | None,
+    margin: float,
+    overwrite: bool,
+) -> list[Path]:
+    """Files of one state: psi (real and imaginary part away from Gamma) or |psi|^2."""
+    from mlh.io import write_volumetric
+    from mlh.report.volumetric import plane_picture
+
+    index = orbital.index
+    name = "".join(
+        [
+            f"-{('up', 'down')[index.spin]}" if state.solution.nspin == 2 else "",
+            f"-k{index.k}" if len(state.kpts) > 1 else "",
+            f"-b{index.band}",
+        ]
+    )
+    if squared:
+        parts = {"-squared": (orbital.density, "|psi|^2 (Bohr^-3)")}
+    elif orbital.imaginary is None:
+        parts = {"": (orbital.real, "psi (Bohr^-3/2)")}
+    else:
+        parts = {
+            "-re": (orbital.real, "Re psi (Bohr^-3/2)"),
+            "-im": (orbital.imaginary, "Im psi (Bohr^-3/2)"),
+        }
+    files = []
+    for ending, (function, label) in parts.items():
+        title = f"{prefix.name}, band {index.band}"
+        if format != "none":
+            file = options.beside(prefix, f"{name}{ending}.{format}")
+            write_volumetric(file, state.atoms, function, f"{title}, {label}", overwrite)
+            files.append(file)
+        if indices is not None:
+            picture = options.beside(prefix, f"{name}{ending}.png")
+            options.refuse_existing([picture], overwrite)
+            plane_picture(picture, state.atoms, function, indices, margin, label, title)
+            files.append(picture)
+    return files
+
+
+def describe_orbital(state: ElectronicState, orbital: Orbital) -> dict[str, Any]:
+    """Plain values; the energy relative to the highest filled level of the same spin and k point."""
+    from mlh.analysis.orbitals import homo_index
+    from mlh.units import HARTREE_EV
+
+    index = orbital.index
+    top = state.solution.eigenvalues[index.spin, index.k, homo_index(state, index.spin, index.k)]
+    return {
+        "band": index.band,
+        "spin": index.spin,
+        "k": state.kpts.points[index.k].tolist(),
+        "energy_ev": orbital.energy * HARTREE_EV,
+        "energy_above_homo_ev": (orbital.energy - float(top)) * HARTREE_EV,
+        "occupation": orbital.occupation,
+        "norm_on_grid": orbital.norm,
+    }
+
+
+def describe_levels(state: ElectronicState, levels: DefectLevels) -> dict[str, Any]:
+    """Plain values of the levels around the gap."""
+    alignment = levels.alignment
+    return {
+        "site": list(levels.site.center),
+        "atoms": [f"{state.system.symbols[a]}{a}" for a in levels.site.atoms],
+        "edges_of": "the host" if alignment is not None else "delocalised states of this cell",
+        "gap_ev": levels.gap,
+        "valence_edge_ev": levels.valence_edge,
+        "alignment": None
+        if alignment is None
+        else {
+            "shift_ev": alignment.shift,
+            "spread_ev": alignment.spread,
+            "n_atoms": alignment.n_atoms,
+            "beyond_angstrom": alignment.distance,
+        },
+        "occupied_band": levels.occupied.index.band,
+        "empty_band": levels.empty.index.band,
+        "in_gap_bands": [level.index.band for level in levels.in_gap],
+        "levels": [
+            {
+                "band": level.index.band,
+                "energy_ev": level.energy,
+                "below_conduction_edge_ev": levels.gap - level.energy,
+                "occupation": level.occupation,
+                "ipr": level.ipr,
+                "site_share": level.site_share,
+                "overlap_population": level.overlap_population,
+                "in_gap": level.in_gap,
+                "main_atoms": {f"{state.system.symbols[a]}{a}": share for a, share in level.main_atoms},
+            }
+            for level in levels.levels
+        ],
+    }
+
+
+def _print_levels(state: ElectronicState, levels: DefectLevels) -> None:
+    atoms = ", ".join(f"{state.system.symbols[a]}{a}" for a in levels.site.atoms)
+    typer.echo(f"site: {atoms}; gap {levels.gap:.3f} eV between the edges, energies from the valence edge")
+    if levels.alignment is not None:
+        a = levels.alignment
+        typer.echo(
+            f"edges of the host, shifted by {a.shift:.3f} eV (spread {a.spread:.3f}, {a.n_atoms} far atoms)"
+        )
+    typer.echo(f"{'band':>6s} {'eV':>8s} {'filled':>7s} {'IPR':>7s} {'on site':>8s} {'overlap':>8s}  atoms")
+    chosen = {levels.occupied.index: "occupied", levels.empty.index: "empty"}
+    shown = {level.index: level for level in (*levels.in_gap, levels.occupied, levels.empty)}
+    for level in sorted(shown.values(), key=lambda level: level.energy):
+        main = " ".join(f"{state.system.symbols[a]}{a}:{share:.2f}" for a, share in level.main_atoms[:3])
+        typer.echo(
+            f"{level.index.band:6d} {level.energy:8.3f} {level.occupation:7.2f} {level.ipr:7.3f} "
+            f"{level.site_share:8.3f} {level.overlap_population:8.3f}  {main}  {chosen.get(level.index, '')}"
+        )
+
+
+def _print_orbitals(rows: list[dict[str, Any]]) -> None:
+    typer.echo(f"{'band':>6s} {'eV':>10s} {'from homo':>10s} {'filled':>7s} {'norm':>9s}  files")
+    for row in rows:
+        typer.echo(
+            f"{row['band']:6d} {row['energy_ev']:10.4f} {row['energy_above_homo_ev']:10.4f} "
+            f"{row['occupation']:7.2f} {row['norm_on_grid']:9.6f}  {', '.join(row['files'])}"
+        )

@@ -1,0 +1,102 @@
+"""The options that every command about electrons has: which structure, which engine, which k points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from mlh.analysis.state import ElectronicState
+    from mlh.scf import SCFStep
+    from mlh.workflow.engines import KPoints
+
+Structure = Annotated[
+    str,
+    typer.Argument(help="A file, a crystal such as alpha-quartz:2x2x1, or a matrix file of mlh scf (.h5)."),
+]
+Model = Annotated[str | None, typer.Option(help="Model file or shipped name.")]
+Dft = Annotated[bool, typer.Option("--dft", help="Use the embedded DFT engine.")]
+Refine = Annotated[int, typer.Option(help="Self-consistency steps after the prediction.")]
+BasisName = Annotated[str, typer.Option(help="Basis of --dft and of a matrix file.")]
+Cutoff = Annotated[float, typer.Option(help="Grid cutoff of --dft and of a matrix file, Ry.")]
+Kpts = Annotated[tuple[int, int, int], typer.Option(help="Monkhorst-Pack mesh.")]
+Gamma = Annotated[bool, typer.Option("--gamma", help="Shift the mesh to contain Gamma.")]
+Xc = Annotated[str, typer.Option(help="Functional of --dft.")]
+Spin = Annotated[bool, typer.Option("--spin", help="Collinear spin (--dft).")]
+TotalMoment = Annotated[float | None, typer.Option(help="Fixed N_up - N_down (with --spin).")]
+Smearing = Annotated[float | None, typer.Option(help="Fermi-Dirac width, eV; default: none.")]
+Out = Annotated[Path | None, typer.Option(help="Files are PREFIX.json, ...; default: after the structure.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
+def state_of(
+    console: Console,
+    structure: str,
+    model: str | None,
+    dft: bool,
+    refine: int,
+    basis: str,
+    cutoff: float,
+    kpts: tuple[int, int, int],
+    gamma: bool,
+    xc: str,
+    spin: bool,
+    total_moment: float | None,
+    smearing: float | None,
+) -> ElectronicState:
+    """The state of a structure by the engine that the options name, with progress on the console."""
+    from mlh.structures import load_structure
+    from mlh.units import HARTREE_EV
+    from mlh.workflow.electronic import electronic_state, state_of_file
+    from mlh.workflow.engines import choose_engine
+
+    mesh: KPoints = {"size": kpts, "gamma": True} if gamma else kpts
+    if structure.endswith(".h5"):
+        if model is not None or dft:
+            raise ValueError("structure: expected no --model and no --dft with a matrix file, which holds H")
+        return state_of_file(
+            structure,
+            basis,
+            cutoff_ry=cutoff,
+            kpts=mesh,
+            xc=xc,
+            total_moment=total_moment,
+            smearing_ev=smearing,
+        )
+    engine = choose_engine(model, dft, refine=refine, basis=basis, cutoff_ry=cutoff, kpts=mesh, xc=xc)
+
+    def show(step: SCFStep) -> None:
+        console.print(
+            f"{step.step:3d}  E {step.energy * HARTREE_EV:18.7f} eV  "
+            f"residual {step.residual * HARTREE_EV:9.2e} eV  {step.seconds:6.2f} s",
+            highlight=False,
+        )
+
+    atoms = load_structure(structure)
+    state = electronic_state(
+        atoms, engine, spin=spin, total_moment=total_moment, smearing_ev=smearing, on_scf_step=show
+    )
+    if model is not None and state.residual is not None:
+        console.print(f"{model}: residual max |H[D] - H| {state.residual * HARTREE_EV:.2e} eV")
+    return state
+
+
+def prefix_of(structure: str, out: Path | None, suffix: str) -> Path:
+    """PREFIX of the files: as given, or the name of the structure with a suffix, here."""
+    return out if out is not None else Path(f"{Path(structure.replace(':', '-')).stem}-{suffix}")
+
+
+def beside(prefix: Path, ending: str) -> Path:
+    """PREFIX + ending; a dot in the prefix is kept."""
+    return prefix.with_name(prefix.name + ending)
+
+
+def refuse_existing(paths: list[Path], overwrite: bool) -> None:
+    """Before the work, not after it."""
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path}: exists; choose another --out or --overwrite")
