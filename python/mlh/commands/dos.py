@@ -62,7 +62,7 @@ def dos_command(
     dos = density_of_states(state, width, window)
     prefix.parent.mkdir(parents=True, exist_ok=True)
     write_json(files[0], {"structure": structure, **describe_dos(dos)})
-    save_figure(dos_figure(dos, title=structure), files[1])
+    save_figure(dos_figure(dos, window, structure), files[1])
     summary = {
         "structure": structure,
         **describe_edges(dos.edges),

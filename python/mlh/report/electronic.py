@@ -95,11 +95,15 @@ def _merged(ticks: Sequence[float], names: Sequence[str]) -> tuple[list[float], 
 
 
 def dos_figure(dos: DensityOfStates, window: tuple[float, float] | None = None, title: str = "") -> Figure:
-    """Total and projected densities of states; the second spin downwards."""
+    """Total and projected densities of states; the second spin downwards. Default window: up to 12 eV above
+    the reference, where levels of a small basis still mean something."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axis = figure.add_subplot()
     x = dos.energies - dos.edges.reference
-    shown = slice(None) if window is None else slice(*np.searchsorted(x, window))
+    low, high = (float(x[0]), min(float(x[-1]), 12.0)) if window is None else window
+    shown = slice(*np.searchsorted(x, (low, high)))
+    if shown.stop - shown.start < 2:
+        raise ValueError(f"window: expected one inside {x[0]:.2f} to {x[-1]:.2f} eV, got {low} to {high}")
     signs = (1.0,) if len(dos.total) == 1 else (1.0, -1.0)
     for sign, total in zip(signs, dos.total):
         axis.fill_between(x[shown], sign * total[shown], color="0.85", linewidth=0.0)
