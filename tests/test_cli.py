@@ -16,7 +16,7 @@ from mlh.cli import app
 
 COMMANDS = [
     "scf", "relax", "vacancies", "defect", "dataset", "train", "evaluate", "compare", "demo", "info",
-    "bands", "dos", "charges", "density", "orbitals",
+    "bands", "dos", "charges", "density", "orbitals", "report",
 ]  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from mlh.commands import (
     info,
     orbitals,
     relax,
+    report,
     scf,
     train,
     vacancies,
@@ -37,7 +38,7 @@ app = typer.Typer(
 
 for command in (
     *(scf, relax, vacancies, defect, dataset, train, evaluate, compare, demo, info),
-    *(bands, dos, charges, density, orbitals),
+    *(bands, dos, charges, density, orbitals, report),
 ):
     command.register(app)
 

@@ -101,8 +101,11 @@ def defect_command(
     except KeyboardInterrupt:
         console.print(f"interrupted; the steps so far are in {out}: go on with --resume")
         raise typer.Exit(130) from None
+    from mlh.report.html import write_report  # late: it loads matplotlib
+
     path = write_defects(out, content, references, settings, verification, rows)
-    console.print(f"written: {path}")
+    report = write_report(out, out / "report.html", overwrite=True)
+    console.print(f"written: {path}, {report}")
     if as_json:
         typer.echo(json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=2))
     if not converged:

@@ -42,7 +42,7 @@ def demo_command(
 ) -> None:
     """Relax a glass and a vacancy in it with a model, and measure every error against DFT.
 
-    Prints the table of the README and writes demo.json, demo.png and all trajectories.
+    Prints the table of the README and writes report.html, demo.json, demo.png and all trajectories.
     """
     console = Console(stderr=as_json)
     folder, unfinished = (out, False) if out is not None else _free_folder()
@@ -69,7 +69,10 @@ def demo_command(
         console.print(f"interrupted; the steps so far are in {folder}: the same command goes on from there")
         raise typer.Exit(130) from None
     console.print(demo_table(result.content))
-    console.print(f"written: {folder / SUMMARY}, {folder / PICTURE} and the trajectories beside them")
+    from mlh.report.html import write_report  # late: it loads matplotlib
+
+    report = write_report(folder, folder / "report.html", overwrite=True)
+    console.print(f"written: {report}, {folder / SUMMARY}, {folder / PICTURE}, trajectories beside them")
     if as_json:
         typer.echo(json.dumps(result.content, indent=2))
     if not (result.model.converged and result.dft.converged):

@@ -67,6 +67,7 @@ class RelaxStep:
     seconds: float
     positions: NDArray[np.float64]
     forces: NDArray[np.float64]  # unconstrained
+    energy_error: float | None = None  # the calculator's own estimate, eV
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,7 @@ def _record(work: ase.Atoms, engine: _ReplayCalculator, step: int, name: str) ->
     """The current geometry as one immutable step; fmax respects constraints, forces do not."""
     constrained = work.get_forces()
     residual: Any = engine.results.get("residual")
+    estimate: Any = engine.results.get("energy_error")
     return RelaxStep(
         step=step,
         energy=float(work.get_potential_energy()),
@@ -170,6 +172,7 @@ def _record(work: ase.Atoms, engine: _ReplayCalculator, step: int, name: str) ->
         seconds=engine.seconds,
         positions=work.get_positions(),
         forces=work.get_forces(apply_constraint=False),
+        energy_error=None if estimate is None else float(estimate),
     )
 
 
@@ -230,6 +233,8 @@ class _ReplayCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         self.results = {"energy": step.energy, "free_energy": step.energy, "forces": step.forces}
         if step.residual is not None:
             self.results["residual"] = step.residual
+        if step.energy_error is not None:
+            self.results["energy_error"] = step.energy_error
 
     def _calculate(self) -> None:
         start = time.perf_counter()

@@ -86,6 +86,7 @@ def summary(result: RelaxResult) -> dict[str, Any]:
         "steps": len(result.steps) - 1,
         "max_steps": result.settings.max_steps,
         "residual": result.steps[-1].residual,
+        "energy_error": result.steps[-1].energy_error,
         "seconds": result.seconds,
         "units": {"energy": "eV", "fmax": "eV/Angstrom", "residual": "as the calculator reports it"},
     }
@@ -148,11 +149,14 @@ def _frame(step: RelaxStep, atoms: ase.Atoms) -> ase.Atoms:
     }
     if step.residual is not None:
         info["residual"] = step.residual
+    if step.energy_error is not None:
+        info["energy_error"] = step.energy_error
     return with_labels(atoms, step.energy, step.forces, info)
 
 
 def _step(frame: ase.Atoms) -> RelaxStep:
     residual = frame.info.get("residual")
+    estimate = frame.info.get("energy_error")
     return RelaxStep(
         step=int(frame.info["step"]),
         energy=float(frame.info["REF_energy"]),
@@ -162,6 +166,7 @@ def _step(frame: ase.Atoms) -> RelaxStep:
         seconds=float(frame.info["seconds"]),
         positions=frame.get_positions(),
         forces=np.asarray(frame.arrays["REF_forces"], dtype=float),
+        energy_error=None if estimate is None else float(estimate),
     )
 
 

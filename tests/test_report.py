@@ -1,0 +1,87 @@
+"""The HTML report: everything a run tells, in one file that needs no network."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from typer.testing import CliRunner
+
+from mlh.cli import app
+from mlh.report.html import read_run, render, scene
+from mlh.workflow.defect import DefectSettings, compare, describe_run, run_vacancies, verify, write_defects
+from mlh.workflow.relax import RelaxSettings
+from test_defect_workflow import EMTEngine, copper_reference, host
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A defect run with two vacancies, one of them verified by another engine."""
+    path = tmp_path_factory.mktemp("run")
+    settings = DefectSettings(RelaxSettings(fmax=0.01))
+    first, second = EMTEngine(), EMTEngine(1.01)
+    run = run_vacancies(host(), [3, 7], first, copper_reference(), path, settings)
+    checked = verify(run, [7], second, copper_reference(1.01), path / "dft", settings)
+    content, verification = describe_run(run, first), describe_run(checked, second)
+    write_defects(path, content, copper_reference(), settings, verification, compare(run, checked))
+    return path
+
+
+def test_report_holds_the_numbers_of_the_run_and_needs_no_network(folder: Path) -> None:
+    text = render(read_run(folder))
+    content = json.loads((folder / "defects.json").read_text())
+    for vacancy in content["run"]["vacancies"]:
+        assert f"{vacancy['formation_energy']:.3f}" in text
+    assert f"{1000 * content['comparison'][0]['formation_energy_error']:.1f}" in text
+    assert f"{content['references']['Cu']['energy']:.4f}" in text
+    assert "Every relaxation reached its target force" in text
+    for name in ("host", "vCu3", "vCu7", "dft/vCu7"):
+        assert f"<h3>{name} " in text, name
+    assert not re.search(r"""(src|href)=["']https?:""", text) and "@import" not in text
+    assert text.count("<canvas") == 5
+
+
+def test_structures_are_shown_with_the_vacancy_in_the_middle(folder: Path) -> None:
+    text = render(read_run(folder))
+    scenes = [json.loads(html.unescape(s)) for s in re.findall(r'data-scene="([^"]*)"', text)]
+    host_scene = next(s for s in scenes if len(s["positions"]) == 32)
+    vacancy_scene = next(s for s in scenes if len(s["positions"]) == 31)
+    assert host_scene["site"] is None and vacancy_scene["site"] == [0.0, 0.0, 0.0]
+    # the removed atom leaves twelve neighbours at the nearest-neighbour distance around the middle
+    distances = np.linalg.norm(vacancy_scene["positions"], axis=1)
+    assert np.count_nonzero(distances < 2.8) == 12 and distances.min() > 2.2
+
+
+def test_bonds_are_not_drawn_through_the_cell() -> None:
+    cell = bulk("Cu", cubic=True)
+    drawn = scene(cell)
+    positions = np.array(drawn["positions"])
+    lengths = [np.linalg.norm(positions[i] - positions[j]) for i, j in drawn["bonds"]]
+    assert lengths and max(lengths) < 2.7
+    assert len(drawn["edges"]) == 12
+
+
+def test_what_did_not_converge_comes_first(tmp_path: Path) -> None:
+    settings = DefectSettings(RelaxSettings(fmax=1e-4, max_steps=2))
+    run = run_vacancies(host(), [0], EMTEngine(), copper_reference(), tmp_path, settings)
+    write_defects(tmp_path, describe_run(run, EMTEngine()), copper_reference(), settings)
+    text = render(read_run(tmp_path))
+    assert "vCu0: unconverged, largest force" in text and "Not everything converged" in text
+    assert text.index("vCu0: unconverged") < text.index("Formation energies")
+
+
+def test_command_writes_once_and_refuses_other_folders(folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.html"
+    arguments = ["report", str(folder), "--out", str(target)]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert target.read_text().startswith("<!doctype html>")
+    again = CliRunner().invoke(app, arguments)
+    assert isinstance(again.exception, FileExistsError)
+    assert CliRunner().invoke(app, [*arguments, "--overwrite"]).exit_code == 0
+    empty = CliRunner().invoke(app, ["report", str(tmp_path)])
+    assert isinstance(empty.exception, FileNotFoundError) and "found none" in str(empty.exception)
