@@ -6,8 +6,9 @@ psi_ik(r) = sum_a c_a,ik sum_R exp(2 pi i k.R) phi_a(r - tau_a - R),   integral 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,22 +107,29 @@ def _in_window(state: ElectronicState, spin: int, k: int, homo: int, low: float,
 
 
 def orbitals(state: ElectronicState, states: Sequence[StateIndex]) -> list[Orbital]:
-    """The states on the grid, in the order given."""
-    return [_orbital(state, index) for index in states]
+    """The states on the grid, in the order given; those of one spin and k point share one pass over it."""
+    found: dict[StateIndex, Orbital] = {}
+    for spin, k in sorted({(index.spin, index.k) for index in states}):
+        group = sorted({index for index in states if (index.spin, index.k) == (spin, k)})
+        found |= zip(group, _at_one_point(state, group), strict=True)
+    return [found[index] for index in states]
 
 
-def _orbital(state: ElectronicState, index: StateIndex) -> Orbital:
+def _at_one_point(state: ElectronicState, group: Sequence[StateIndex]) -> Iterator[Orbital]:
     solution, grid, cell = state.solution, state.system.grid, state.system.cell
-    k = np.ascontiguousarray(solution.kpts.points[index.k], dtype=np.float64)
-    c = solution.coefficients[index.spin][index.k][:, index.band]
-    energy = float(solution.eigenvalues[index.spin, index.k, index.band])
-    occupation = float(solution.occupations[index.spin, index.k, index.band])
-    if not k.any():
-        psi = grid.wavefunctions(np.ascontiguousarray(c.real)[None])[0]
-        psi = psi * np.sign(psi.flat[np.abs(psi).argmax()])
-        return Orbital(index, energy, occupation, GridFunction(psi, cell))
-    wave = grid.wavefunctions(np.ascontiguousarray(c, dtype=np.complex128)[None], k)[0]
-    largest = wave.flat[np.abs(wave).argmax()]
-    wave = wave * (largest.conj() / abs(largest))
-    real, imaginary = np.ascontiguousarray(wave.real), np.ascontiguousarray(wave.imag)
-    return Orbital(index, energy, occupation, GridFunction(real, cell), GridFunction(imaginary, cell))
+    spin, k = group[0].spin, group[0].k
+    point = np.ascontiguousarray(solution.kpts.points[k], dtype=np.float64)
+    rows = solution.coefficients[spin][k][:, [index.band for index in group]].T
+    waves: NDArray[Any]
+    if point.any():
+        waves = grid.wavefunctions(np.ascontiguousarray(rows, dtype=np.complex128), point)
+    else:
+        waves = grid.wavefunctions(np.ascontiguousarray(rows.real))
+    for index, wave in zip(group, waves, strict=True):
+        energy = float(solution.eigenvalues[spin, k, index.band])
+        occupation = float(solution.occupations[spin, k, index.band])
+        largest = wave.flat[np.abs(wave).argmax()]
+        turned = wave * (np.conj(largest) / abs(largest))
+        real = GridFunction(np.ascontiguousarray(turned.real), cell)
+        imaginary = GridFunction(np.ascontiguousarray(turned.imag), cell) if point.any() else None
+        yield Orbital(index, energy, occupation, real, imaginary)

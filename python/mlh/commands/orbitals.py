@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlh.analysis.orbitals import Orbital
     from mlh.analysis.state import ElectronicState
 
+_AT_ONCE = 8  # states in memory together
 _EXAMPLE = "Example: mlh orbitals vacancy.xyz --model sio2-vo --refine 1 --defect"
 
 
@@ -102,9 +103,10 @@ def orbitals_command(
         if not as_json:
             _print_levels(state, levels)
     rows = []
-    for orbital in orbitals(state, chosen):
-        files = _write(prefix, state, orbital, format, squared, indices, margin, overwrite)
-        rows.append(describe_orbital(state, orbital) | {"files": [str(file) for file in files]})
+    for start in range(0, len(chosen), _AT_ONCE):
+        for orbital in orbitals(state, chosen[start : start + _AT_ONCE]):
+            files = _write(prefix, state, orbital, format, squared, indices, margin, overwrite)
+            rows.append(describe_orbital(state, orbital) | {"files": [str(file) for file in files]})
     content["orbitals"] = rows
     write_json(summary_file, content)
     if as_json:
@@ -188,9 +190,14 @@ def _write(
         if indices is not None:
             picture = options.beside(prefix, f"{name}{ending}.png")
             options.refuse_existing([picture], overwrite)
-            plane_picture(picture, state.atoms, function, indices, margin, label, title)
+            plane_picture(picture, state.atoms, function, indices, margin, _in_picture(label), title)
             files.append(picture)
     return files
+
+
+def _in_picture(label: str) -> str:
+    """The label of a file, which is ASCII, as a picture shows it."""
+    return label.replace("psi", "ψ").replace("^2", "²").replace("^-3/2", "$^{-3/2}$").replace("^-3", "⁻³")
 
 
 def describe_orbital(state: ElectronicState, orbital: Orbital) -> dict[str, Any]:

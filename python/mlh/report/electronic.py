@@ -11,6 +11,7 @@ from ase.data.colors import jmol_colors
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm, TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from mlh.analysis.bands import BandEdges, Bands
@@ -164,7 +165,12 @@ def plane_figure(
             zorder=3,
         )
         axis.annotate(
-            f"{atom.symbol}{atom.index}", (atom.x, atom.y), (6, 6), textcoords="offset points", fontsize=8
+            f"{atom.symbol}{atom.index}",
+            (atom.x, atom.y),
+            (6, 6),
+            textcoords="offset points",
+            fontsize=8,
+            path_effects=[withStroke(linewidth=2.0, foreground="white")],
         )
     axis.set_xlim(extent[:2])
     axis.set_ylim(extent[2:])
