@@ -35,6 +35,17 @@ class MeanField:
     nspin: int = 1
     kpts: tuple[int, int, int] = (1, 1, 1)
 
+    # No Coulomb interaction between sites: what screening adds is zero.
+    cell = 6.0 * np.eye(3)
+    grid_shape = (4, 4, 4)
+
+    @property
+    def positions(self) -> np.ndarray:
+        return np.zeros((self.pattern.n_atoms, 3))
+
+    def potential_matrix(self, v: np.ndarray) -> BlockMatrix:
+        return BlockMatrix.zeros(self.pattern)
+
     def overlap(self) -> BlockMatrix:
         return self.S
 

@@ -5,6 +5,8 @@ P. Pulay, Chem. Phys. Lett. 73, 393 (1980); in the fixed-point form of Anderson,
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,9 +16,9 @@ FloatArray = NDArray[np.float64]
 class PulayMixer:
     """Next input from the inputs x_j and residuals R_j = g(x_j) - x_j of the last steps.
 
-        min_gamma | R_n - sum_j gamma_j (R_n - R_j) |^2,    x = x_opt + damping * R_opt,
+        min_gamma | R_n - sum_j gamma_j (R_n - R_j) |^2,    x = x_opt + damping * P R_opt,
 
-    with x_opt, R_opt the same combination of inputs and residuals. The normal equations are scaled to a
+    with x_opt, R_opt the same combination of inputs and residuals and P a preconditioner. The normal equations are scaled to a
     unit diagonal and regularised, so that nearly dependent steps cannot produce large coefficients. A step
     whose residual is `restart_factor` times the best one drops the history and goes on from the best input
     with half the damping.
@@ -25,7 +27,7 @@ class PulayMixer:
     def __init__(
         self,
         history: int = 8,
-        damping: float = 0.4,
+        damping: float = 0.6,
         regularisation: float = 1e-10,
         restart_factor: float = 20.0,
     ) -> None:
@@ -41,8 +43,16 @@ class PulayMixer:
         self._residuals: list[FloatArray] = []
         self._norms: list[float] = []
 
-    def next(self, x: FloatArray, residual: FloatArray) -> FloatArray:
-        """Record input x with its residual (equal shapes) and return the next input."""
+    def next(
+        self,
+        x: FloatArray,
+        residual: FloatArray,
+        precondition: Callable[[FloatArray], FloatArray] | None = None,
+    ) -> FloatArray:
+        """Record input x with its residual (equal shapes) and return the next input.
+
+        precondition: P, linear, from a residual to a residual of the same shape; None: the identity.
+        """
         if x.shape != residual.shape:
             raise ValueError(f"residual: expected shape {x.shape}, got {residual.shape}")
         norm = float(np.linalg.norm(residual))
@@ -58,15 +68,20 @@ class PulayMixer:
             self._residuals.append(residual.ravel().copy())
             self._norms.append(norm)
             del self._inputs[: -self.history], self._residuals[: -self.history], self._norms[: -self.history]
-        return self._combine().reshape(x.shape)
+        x_opt, r_opt = self._combine()
+        step = r_opt.reshape(x.shape)
+        if precondition is not None:
+            step = precondition(step)
+        return np.asarray(x_opt.reshape(x.shape) + self.damping * step, dtype=np.float64)
 
-    def _combine(self) -> FloatArray:
+    def _combine(self) -> tuple[FloatArray, FloatArray]:
+        """x_opt and R_opt."""
         x, r = self._inputs[-1], self._residuals[-1]
-        gamma = self._coefficients()
-        step = x + self.damping * r
-        for g, x_j, r_j in zip(gamma, self._inputs, self._residuals):
-            step = step - g * ((x - x_j) + self.damping * (r - r_j))
-        return step
+        x_opt, r_opt = x.copy(), r.copy()
+        for gamma, x_j, r_j in zip(self._coefficients(), self._inputs, self._residuals):
+            x_opt -= gamma * (x - x_j)
+            r_opt -= gamma * (r - r_j)
+        return x_opt, r_opt
 
     def _coefficients(self) -> FloatArray:
         """gamma of the older steps, from the regularised normal equations."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from mlh.energies import Energies, Forces
 from mlh.mixing import PulayMixer
-from mlh.pattern import BlockMatrix, Pattern
+from mlh.pattern import BlockMatrix
+from mlh.screening import ChargeSpace, Screening
 from mlh.solver import KPointsSpec, OverlapFactor, Smearing, Solution, as_kpoints, projected_w, solve
 from mlh.solver.dense import residual_energy
 
@@ -26,11 +28,9 @@ class EvaluationLike(Protocol):
     def energies(self) -> Energies: ...
 
 
-class SystemLike(Protocol):
+class SystemLike(ChargeSpace, Protocol):
     """What self-consistency needs to know of a system; `mlh.System` is one."""
 
-    @property
-    def pattern(self) -> Pattern: ...
     @property
     def n_electrons(self) -> float: ...
     @property
@@ -148,6 +148,8 @@ def scf(
     overlap = factor if factor is not None else OverlapFactor.of(system.overlap(), as_kpoints(system.kpts))
     H_in = _start(system, D0, H0)
     mixer = mixer if mixer is not None else PulayMixer()
+    # Without smearing there is a gap, and no long-wave divergence to remove.
+    screening = Screening(system, overlap, width) if smearing != "none" else None
     history: list[SCFStep] = []
     while True:
         began = time.perf_counter()
@@ -175,7 +177,13 @@ def scf(
         converged = abs(step.energy_change) < energy_tol and step.residual < residual_tol
         if converged or len(history) == max_steps:
             return SCFResult(system, solution, evaluation.H, R, energies, converged, tuple(history))
-        H_in = BlockMatrix(system.pattern, mixer.next(H_in.data, R.data))
+        precondition = None if screening is None else partial(_screened, screening, solution)
+        H_in = BlockMatrix(system.pattern, mixer.next(H_in.data, R.data, precondition))
+
+
+def _screened(screening: Screening, solution: Solution, data: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The preconditioner on plain arrays, for the mixer."""
+    return screening(BlockMatrix(solution.D.pattern, data), solution).data
 
 
 def _start(system: SystemLike, D0: BlockMatrix | None, H0: BlockMatrix | None) -> BlockMatrix:

@@ -110,6 +110,11 @@ class System:
         """Integration points with the neutral-atom fields."""
         return self.discretisation.grid
 
+    @property
+    def grid_shape(self) -> tuple[int, ...]:
+        """Points of the uniform grid along each cell vector."""
+        return tuple(self.grid.shape)
+
     @cached_property
     def _overlap(self) -> BlockMatrix:
         tables = self.discretisation.tables
@@ -153,6 +158,14 @@ class System:
     def harris_hamiltonian(self) -> BlockMatrix:
         """H0 = H at the density of superposed neutral atoms; exact, not self-consistent. Hartree."""
         return self._harris
+
+    def potential_matrix(self, v: FloatArray) -> BlockMatrix:
+        """<phi_i | v | phi_j> of a smooth potential on the uniform grid (`grid_shape`), Hartree."""
+        if v.shape != self.grid_shape or v.dtype != np.float64:
+            raise ValueError(
+                f"v: expected a float64 array of shape {self.grid_shape}, got {v.dtype} of shape {v.shape}"
+            )
+        return BlockMatrix(self.pattern, self.grid.matrix(self.grid.uniform_potential(v)))
 
     def evaluate(self, D: BlockMatrix) -> Evaluation:
         """Energy contributions and H = dE/dD (nspin of the system) in one pass over the grid."""

@@ -1,0 +1,111 @@
+"""Preconditioning of metals: charges on atoms, their potential, and the steps it saves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+import mlh
+from mlh.pattern import BlockMatrix
+from mlh.screening import CHARGE_WIDTH, AtomicCharges, Screening, local_density_of_states
+from mlh.solver import OverlapFactor, Smearing, as_kpoints, solve
+from mlh.system import System
+from mlh.units import EV
+
+WIDTH = 0.3 * EV
+
+
+def aluminium(layers: int, vacuum: float = 0.0) -> System:
+    """A column of fcc aluminium, two atoms to a layer, off its sites; minimal basis, coarse grid."""
+    edge = 4.05 / np.sqrt(2.0)
+    unit = Atoms("Al2", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=[edge, edge, 4.05], pbc=True)
+    atoms = unit.repeat((1, 1, layers))
+    atoms.rattle(0.1, seed=0)
+    atoms.cell[2, 2] += vacuum
+    basis = mlh.load_basis("gth-pbe", orbitals={"Al": "6.0-s1p1"}, elements=["Al"])
+    return System(atoms, basis, cutoff_ry=20.0)
+
+
+def periodic_gaussian(system: System, atom: int) -> np.ndarray:
+    """Normalised Gaussian of the standard charge on the grid, images included."""
+    shape = system.grid_shape
+    fractions = np.stack(np.meshgrid(*[np.arange(n) / n for n in shape], indexing="ij"), axis=-1)
+    points = fractions @ system.cell - system.positions[atom]
+    total = np.zeros(shape)
+    for cell in np.ndindex(7, 7, 3):
+        r = points + (np.array(cell) - [3, 3, 1]) @ system.cell
+        total += np.exp(-0.5 * (r**2).sum(axis=-1) / CHARGE_WIDTH**2)
+    return total / (2.0 * np.pi * CHARGE_WIDTH**2) ** 1.5
+
+
+def test_interaction_is_the_energy_of_a_charge_in_the_potential_of_another() -> None:
+    system = aluminium(2)
+    charges = AtomicCharges(system)
+    dv = system.cell_volume / np.prod(system.grid_shape)
+    potential = charges.potential(np.array([0.0, 1.0, 0.0, 0.0]))
+    direct = [dv * np.vdot(periodic_gaussian(system, atom), potential) for atom in range(4)]
+    np.testing.assert_allclose(charges.interaction[:, 1], direct, atol=1e-5)
+    assert charges.interaction[1, 1] > 0.1
+    np.testing.assert_allclose(charges.interaction, charges.interaction.T, atol=1e-14)
+
+
+def test_local_densities_of_states_add_up_to_the_slope_of_the_electron_number() -> None:
+    system = aluminium(2)
+    factor = OverlapFactor.of(system.overlap(), as_kpoints((2, 2, 1)))
+    solution = solve(system.harris_hamiltonian(), factor, 12.0, smearing="fermi-dirac", width=WIDTH)
+    atom = np.repeat(np.arange(4), system.pattern.n_orbitals)
+    states = local_density_of_states(solution, factor, atom, WIDTH)
+    f = solution.occupations / 2.0
+    slope = 2.0 * np.einsum("skb,k->", f * (1.0 - f), solution.kpts.weights) / WIDTH
+    assert states.sum() == pytest.approx(slope, rel=1e-7)
+    assert (states > 0.0).all()
+
+
+def test_a_long_wave_comes_back_as_itself() -> None:
+    """H + v S returns - eps v with eps about 60; after preconditioning about -v is left."""
+    system = aluminium(6)
+    factor = OverlapFactor.of(system.overlap(), None)
+    start = system.harris_hamiltonian()
+    wave = 2.0 * np.pi / system.cell[2, 2]
+    v = np.cos(wave * np.arange(system.grid_shape[2]) * system.cell[2, 2] / system.grid_shape[2])
+    ripple = system.potential_matrix(np.ascontiguousarray(np.broadcast_to(v, system.grid_shape)))
+    residuals = []
+    for H in (start, start + 1e-3 * ripple):
+        solution = solve(H, factor, system.n_electrons, smearing="fermi-dirac", width=WIDTH)
+        residuals.append(system.evaluate(solution.D).H - H)
+    response = (residuals[1] - residuals[0]) * 1e3
+    screened = Screening(system, factor, WIDTH)(response, solution)
+    before, after = (-m.dot(ripple) / ripple.dot(ripple) for m in (response, screened))
+    print(f"response {before:.1f}, preconditioned {after:.2f}")
+    assert before > 30.0
+    assert 0.5 < after < 2.0
+    assert (screened + ripple).rms() < 0.05 * response.rms()
+
+
+@pytest.mark.parametrize("smearing", ["fermi-dirac", "gaussian"])
+@pytest.mark.parametrize(("layers", "vacuum"), [(6, 0.0), (10, 0.0), (4, 12.0)])
+def test_long_metallic_cells_converge(smearing: Smearing, layers: int, vacuum: float) -> None:
+    system = aluminium(layers, vacuum)
+    result = mlh.scf(system, smearing=smearing, width=WIDTH, max_steps=18)
+    print(f"{layers} layers, vacuum {vacuum} A, {smearing}: {result.n_steps} steps")
+    assert result.converged
+
+
+def test_an_insulator_is_left_alone() -> None:
+    atoms = Atoms("H2", [[1.0, 1.0, 1.0], [1.0, 1.2, 1.72]], cell=[4.0, 4.1, 4.2], pbc=True)
+    system = System(atoms, cutoff_ry=40.0)
+    factor = OverlapFactor.of(system.overlap(), None)
+    solution = solve(system.harris_hamiltonian(), factor, 2.0, smearing="fermi-dirac", width=WIDTH)
+    residual = BlockMatrix(system.pattern, np.ones(system.pattern.nnz))
+    assert Screening(system, factor, WIDTH)(residual, solution) is residual
+
+
+def test_smooth_potentials_are_checked() -> None:
+    system = aluminium(2)
+    with pytest.raises(ValueError, match=r"v: expected a float64 array of shape .*, got float32"):
+        system.potential_matrix(np.zeros(system.grid_shape, dtype=np.float32))
+    with pytest.raises(ValueError, match=r"v: expected .*, got float64 of shape \(2, 2, 2\)"):
+        system.potential_matrix(np.zeros((2, 2, 2)))
+    ones = system.potential_matrix(np.ones(system.grid_shape))
+    assert (ones - system.overlap()).max_abs() < 2e-2, "the constant 1 gives S up to the coarse grid"
