@@ -7,7 +7,7 @@ import os
 # Before NumPy loads its BLAS: its threads on small matrices only fight with those of the core.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -39,6 +39,14 @@ def toy_pattern(cell: float, positions: np.ndarray, species: list[int], cutoff: 
     """Pattern of the toy basis in a cubic cell (Bohr)."""
     structure = _core.Structure(cell * np.eye(3), np.asarray(positions, float), np.array(species, np.int32))
     return Pattern(structure, toy_basis(cutoff))
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Sets the number of threads of the core; the old one is back after the test."""
+    before = _core.get_num_threads()
+    yield _core.set_num_threads
+    _core.set_num_threads(before)
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from conftest import self_identity, toy_pattern
-from mlh.energies import Energies, Forces
+from mlh.energies import Energies, Forces, Stress
 from mlh.mixing import PulayMixer
 from mlh.pattern import BlockMatrix, Pattern, pattern_index
 from mlh.scf import SCFStep, scf
@@ -68,7 +69,7 @@ class MeanField:
         )
         return Evaluation(BlockMatrix(self.pattern, H), energies)
 
-    def forces(self, D: BlockMatrix, W: BlockMatrix) -> Forces:
+    def forces_and_stress(self, D: BlockMatrix, W: BlockMatrix) -> tuple[Forces, Stress]:
         raise NotImplementedError("the model has no positions")
 
 
@@ -199,5 +200,18 @@ def test_energies_and_forces_are_named_sums():
     forces = Forces(kinetic=np.ones((2, 3)), xc=2 * np.ones((2, 3)))
     np.testing.assert_array_equal(forces.total, 3 * np.ones((2, 3)))
     np.testing.assert_array_equal(forces["xc"], 2 * np.ones((2, 3)))
-    with pytest.raises(ValueError, match="common shape"):
-        Forces(a=np.ones((2, 3)), b=np.ones((3, 3)))
+    for bad in ({"a": np.ones((2, 3)), "b": np.ones((3, 3))}, {"a": np.ones((2, 2))}, {}):
+        with pytest.raises(ValueError, match=r"common shape \(natoms, 3\)"):
+            Forces(**bad)
+
+
+def test_stress_is_a_named_sum_with_the_conventions_of_ase():
+    parts = np.diag([1.0, 2.0, 3.0]), np.array([[0.0, 0.6, 0.5], [0.6, 0.0, 0.4], [0.5, 0.4, 0.0]])
+    stress = Stress(kinetic=parts[0], nonlocal_=parts[1])
+    np.testing.assert_array_equal(stress["nonlocal"], parts[1])
+    np.testing.assert_array_equal(stress.total, parts[0] + parts[1])
+    np.testing.assert_array_equal(stress.voigt, full_3x3_to_voigt_6_stress(stress.total))
+    assert stress.pressure == -2.0
+    assert "nonlocal" in str(stress) and "GPa" in str(stress)
+    with pytest.raises(ValueError, match=r"common shape \(3, 3\)"):
+        Stress(kinetic=np.ones((2, 3)))

@@ -5,7 +5,7 @@ Term by term at frozen D (dE/dR), in a random direction of D (dE/dD = H), and fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,13 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 import mlh
-from mlh import _core
 from mlh.pattern import BlockMatrix, transfer
 from mlh.scf import SCFResult
 from mlh.species import Basis, RadialFunction, Species
 from mlh.structures.crystals import crystal
-from mlh.system import System, atomic_gradient
+from mlh.system import System
 from mlh.units import BOHR_ANGSTROM, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
+from term_derivatives import CASES, TERMS, central_difference, term_derivative, water
 from toy_system import (
     POSITIONS,
     TRICLINIC,
@@ -37,57 +37,7 @@ from toy_system import (
 
 FloatArray = NDArray[np.float64]
 
-TERMS = ("kinetic", "nonlocal", "neutral_atom", "hartree", "xc", "core_repulsion")
-
-
-def central_difference(function: Callable[[float], FloatArray], step: float) -> FloatArray:
-    """Fourth-order central difference."""
-    near = function(step) - function(-step)
-    far = function(2.0 * step) - function(-2.0 * step)
-    return (8.0 * near - far) / (12.0 * step)
-
-
-@pytest.fixture
-def threads() -> Iterator[Callable[[int], None]]:
-    before = _core.get_num_threads()
-    yield _core.set_num_threads
-    _core.set_num_threads(before)
-
-
 # --- each term at frozen D ---------------------------------------------------------------------------
-
-
-def water(shift: float = 0.0) -> Atoms:
-    """H2O off equilibrium in a small skewed box (Angstrom)."""
-    positions = np.array([[2.1, 2.4, 2.2], [2.9, 2.9, 2.1], [1.4, 3.0, 2.6]]) + shift
-    return Atoms(
-        "OHH", positions=positions, cell=[[4.6, 0.2, 0.0], [0.0, 4.8, 0.3], [0.1, 0.0, 4.4]], pbc=True
-    )
-
-
-CASES: dict[str, Callable[[], System]] = {
-    "triclinic": lambda: System(toy_atoms(), toy_basis(), cutoff_ry=60.0),
-    "spin": lambda: System(toy_atoms(), toy_basis(), cutoff_ry=60.0, nspin=2),
-    "local density": lambda: System(toy_atoms(), toy_basis(), cutoff_ry=60.0, nspin=2, xc="PW92"),
-    "water": lambda: System(water(), "gth-pbe", cutoff_ry=50.0),
-}
-
-
-def term_gradient(system: System, D: BlockMatrix, name: str) -> FloatArray:
-    """dE_term/dtau at fixed D (natoms, 3), of the terms of this name alone."""
-    d, density = system.discretisation, [system.grid.density(component) for component in D.data]
-    parts = [t.gradient(D.spin_sum().data[0]) for t in d.matrix_terms if t.name == name]
-    parts += [t.gradient for t in d.pair_terms if t.name == name]
-    for term in d.local_terms:
-        if term.name != name:
-            continue
-        state = term.at(density)
-        parts += [
-            system.grid.orbital_gradient(component, state.potential[min(s, len(state.potential) - 1)])
-            for s, component in enumerate(D.data)
-        ]
-        parts.append(atomic_gradient(system.grid, state.atomic()))
-    return np.sum(parts, axis=0)
 
 
 class FrozenCase:
@@ -120,7 +70,7 @@ def frozen(request: pytest.FixtureRequest) -> FrozenCase:
 
 @pytest.mark.parametrize("term", TERMS)
 def test_term_gradient_at_frozen_density_matrix(frozen: FrozenCase, term: str) -> None:
-    gradient = term_gradient(frozen.system, frozen.D, term)
+    gradient = term_derivative(frozen.system, frozen.D, term).atoms
     analytic = float(np.vdot(gradient, frozen.direction))
     assert np.abs(gradient).max() > 1e-3
     assert analytic == pytest.approx(frozen.numeric[term], rel=1e-7, abs=2e-7)
@@ -129,7 +79,7 @@ def test_term_gradient_at_frozen_density_matrix(frozen: FrozenCase, term: str) -
 def test_forces_are_the_sum_of_the_terms(frozen: FrozenCase) -> None:
     zero = frozen.D.spin_sum().zeros_like()
     forces = frozen.system.forces(frozen.D, zero)
-    gradient = np.sum([term_gradient(frozen.system, frozen.D, term) for term in TERMS], axis=0)
+    gradient = np.sum([term_derivative(frozen.system, frozen.D, term).atoms for term in TERMS], axis=0)
     assert np.abs(forces.total + gradient).max() < 1e-11 * max(1.0, np.abs(gradient).max())
     assert not forces["overlap"].any()
     named = sum(forces[n] for n in ("kinetic", "nonlocal", "orbital", "atomic", "core_repulsion"))
@@ -138,7 +88,7 @@ def test_forces_are_the_sum_of_the_terms(frozen: FrozenCase) -> None:
 
 def test_two_centre_terms_have_no_net_force(frozen: FrozenCase) -> None:
     for term in ("kinetic", "nonlocal", "core_repulsion"):
-        gradient = term_gradient(frozen.system, frozen.D, term)
+        gradient = term_derivative(frozen.system, frozen.D, term).atoms
         assert np.abs(gradient.sum(axis=0)).max() < 1e-10
 
 

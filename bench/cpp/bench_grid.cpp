@@ -60,9 +60,9 @@ void run(int n) {
   });
   std::vector<double> H;
   const double t_matrix = seconds([&] { H = potential_matrix(*grid, xc.potential[0]); });
-  std::vector<Vec3> gradient(structure->size(), Vec3::Zero());
+  Gradient gradient;
   const double t_gradient =
-      seconds([&] { add_orbital_gradient(*grid, D, xc.potential[0], gradient); });
+      seconds([&] { gradient = orbital_gradient(*grid, D, xc.potential[0]); });
   std::printf(
       "{\"atoms\": %zu, \"threads\": %d, \"grid_points\": %zu, \"sphere_points\": %lld, "
       "\"mean_orbitals\": %.0f, \"setup_s\": %.3f, \"neutral_s\": %.3f, \"density_s\": %.3f, "

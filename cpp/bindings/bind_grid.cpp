@@ -73,6 +73,9 @@ void bind_values(py::module_& m) {
   py::class_<ExchangeCorrelation>(m, "ExchangeCorrelation")
       .def_readonly("energy", &ExchangeCorrelation::energy)
       .def_readonly("potential", &ExchangeCorrelation::potential)
+      .def_property_readonly(
+          "strain", [](const ExchangeCorrelation& x) { return to_array(x.strain); },
+          "dE/deps through the metric of the gradient stencil, (3, 3) Hartree.")
       .def_property_readonly("energy_density", [](const py::object& self) {
         const auto& x = self.cast<const ExchangeCorrelation&>();
         return view(x.energy_density.data(), {static_cast<py::ssize_t>(x.energy_density.size())},
@@ -80,19 +83,19 @@ void bind_values(py::module_& m) {
       });
 }
 
-py::array gradient_of_orbitals(const GridHandle& h, const py::object& D,
+py::tuple gradient_of_orbitals(const GridHandle& h, const py::object& D,
                                const Potential& potential) {
   py::array keep;
   const auto data = matrix_data(h, D, "D", keep);
-  std::vector<Vec3> gradient(h.grid.structure().size(), Vec3::Zero());
+  Gradient gradient;
   {
     const py::gil_scoped_release release;
-    add_orbital_gradient(h.grid, data, potential, gradient);
+    gradient = orbital_gradient(h.grid, data, potential);
   }
-  return to_array(gradient);
+  return py::make_tuple(to_array(gradient.atoms), to_array(gradient.strain));
 }
 
-py::array gradient_of_atoms(const GridHandle& h, const py::object& potential,
+py::tuple gradient_of_atoms(const GridHandle& h, const py::object& potential,
                             const py::object& density, const py::object& weight,
                             const py::object& sphere_potential) {
   py::array keep[4];
@@ -103,12 +106,12 @@ py::array gradient_of_atoms(const GridHandle& h, const py::object& potential,
   const auto s = require<double>(sphere_potential, "sphere_potential",
                                  {static_cast<py::ssize_t>(h.grid.n_sphere_points())});
   c.sphere_potential = {s.data(), static_cast<std::size_t>(s.size())};
-  std::vector<Vec3> gradient(h.grid.structure().size(), Vec3::Zero());
+  Gradient gradient;
   {
     const py::gil_scoped_release release;
-    add_spherical_gradient(h.grid, c, gradient);
+    gradient = spherical_gradient(h.grid, c);
   }
-  return to_array(gradient);
+  return py::make_tuple(to_array(gradient.atoms), to_array(gradient.strain));
 }
 
 /// States (count, norb) on the uniform grid: (count, n1, n2, n3), real at Gamma, complex with k.
@@ -238,9 +241,11 @@ void bind_grid(py::module_& m) {
           py::arg("potential"), "Matrix elements of a potential, shape (nnz,).")
       .def("wavefunctions", &states_on_grid, py::arg("coefficients"), py::arg("k") = py::none(),
            "States (count, norb) on the uniform grid, (count, n1, n2, n3); complex with k (3,).")
-      .def("orbital_gradient", &gradient_of_orbitals, py::arg("D"), py::arg("potential"))
+      .def("orbital_gradient", &gradient_of_orbitals, py::arg("D"), py::arg("potential"),
+           "(dE/dtau (n_atoms, 3), dE/deps (3, 3)) through the orbitals at fixed potential.")
       .def("spherical_gradient", &gradient_of_atoms, py::arg("potential"), py::arg("density"),
-           py::arg("weight"), py::arg("sphere_potential"));
+           py::arg("weight"), py::arg("sphere_potential"),
+           "(dE/dtau (n_atoms, 3), dE/deps (3, 3)) through V_na, n_I and w at fixed coefficients.");
 }
 
 }  // namespace mlh::bind

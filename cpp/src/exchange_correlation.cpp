@@ -1,7 +1,9 @@
-// E_xc = dv sum_g W e(n, sigma) + sum_p omega w e(n, sigma), and its exact derivative: on the grid the
-// gradient is a central difference D, so v = W de/dn - D . (2 W de/dsigma D n) (White and Bird,
-// PRB 50, 4954 (1994)); on the spheres the gradient is analytic and the derivative keeps both parts.
+// E_xc = dv sum_g W e(n, sigma) + sum_p omega w e(n, sigma), and its exact derivative: on the grid
+// the gradient is a central difference D, so v = W de/dn - D . (2 W de/dsigma D n) (White and Bird,
+// PRB 50, 4954 (1994)); on the spheres the gradient is analytic and the derivative keeps both
+// parts.
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -35,6 +37,9 @@ double gradient_factor(const Pointwise& x, std::size_t n_spin, std::size_t p, st
   return 2.0 * x.v_sigma[3 * p + 2 * s] * own + x.v_sigma[3 * p + 1] * other;
 }
 
+/// Points of a partial sum: fixed, so that sums do not depend on the number of threads.
+constexpr std::size_t kChunk = 4096;
+
 void uniform_part(const Grid& grid, const NeutralFields& neutral, Functional functional,
                   const std::vector<Density>& density, ExchangeCorrelation& out) {
   const std::size_t n_spin = density.size(), size = grid.uniform().size();
@@ -59,19 +64,29 @@ void uniform_part(const Grid& grid, const NeutralFields& neutral, Functional fun
   }
   x.evaluate(functional, static_cast<int>(n_spin));
   for (std::size_t p = 0; p < size; ++p) out.energy += dv * neutral.weight[p] * x.e[p];
+  std::vector<Mat3> strain((size + kChunk - 1) / kChunk, Mat3::Zero());
 #pragma omp parallel for schedule(static)
-  for (std::size_t p = 0; p < size; ++p) {
-    const double w = dv * neutral.weight[p];
-    for (std::size_t s = 0; s < n_spin; ++s) out.potential[s].uniform[p] = w * x.v[p * n_spin + s];
-    if (!gga) continue;
-    for (int a = 0; a < 3; ++a) {
-      std::array<double, 2> f{};
+  for (std::size_t chunk = 0; chunk < strain.size(); ++chunk) {
+    for (std::size_t p = chunk * kChunk; p < std::min(size, (chunk + 1) * kChunk); ++p) {
+      const double w = dv * neutral.weight[p];
+      for (std::size_t s = 0; s < n_spin; ++s)
+        out.potential[s].uniform[p] = w * x.v[p * n_spin + s];
+      if (!gga) continue;
+      std::array<Vec3, 2> f;
       for (std::size_t s = 0; s < n_spin; ++s) {
-        f[s] = w * gradient_factor(x, n_spin, p, s, slope[s][a][p], slope[n_spin - 1 - s][a][p]);
+        Vec3 slope_s;
+        for (int a = 0; a < 3; ++a) {
+          slope_s[a] = slope[s][a][p];
+          f[s][a] = w * gradient_factor(x, n_spin, p, s, slope_s[a], slope[n_spin - 1 - s][a][p]);
+        }
+        strain[chunk] -= f[s] * slope_s.transpose();  // d(grad n) = -eps grad n at fixed n
       }
-      for (std::size_t s = 0; s < n_spin; ++s) slope[s][a][p] = f[s];
+      for (std::size_t s = 0; s < n_spin; ++s) {
+        for (int a = 0; a < 3; ++a) slope[s][a][p] = f[s][a];
+      }
     }
   }
+  for (const Mat3& part : strain) out.strain += symmetric_part(part);
   for (std::size_t s = 0; s < n_spin; ++s) {
     if (gga) subtract_divergence(grid.uniform(), slope[s], out.potential[s].uniform);
   }
@@ -110,7 +125,8 @@ void sphere_part(const NeutralFields& neutral, Functional functional,
 }  // namespace
 
 ExchangeCorrelation exchange_correlation(const Grid& grid, const NeutralFields& neutral,
-                                         Functional functional, const std::vector<Density>& density) {
+                                         Functional functional,
+                                         const std::vector<Density>& density) {
   if (density.empty() || density.size() > 2) {
     throw std::invalid_argument("exchange_correlation: expected 1 or 2 spin components, got " +
                                 std::to_string(density.size()));

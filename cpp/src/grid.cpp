@@ -49,7 +49,8 @@ Grid::Grid(std::shared_ptr<const Structure> structure, std::shared_ptr<const Bas
     tables_.emplace_back(s);
     reach_.push_back(reach_of(s));
     std::vector<int> groups;
-    meshes_.push_back(s.sphere ? sphere_mesh(*s.sphere, kBatch, groups) : std::vector<WeightedPoint>{});
+    meshes_.push_back(s.sphere ? sphere_mesh(*s.sphere, kBatch, groups)
+                               : std::vector<WeightedPoint>{});
     mesh_groups_.push_back(groups);
   }
   for (const int s : structure_->species) {
@@ -152,7 +153,8 @@ void Grid::add_sphere_batches() {
       std::vector<ActiveAtom> atoms;
       for (const auto& n : neighbours[i]) {
         const ActiveAtom candidate{n.atom, n.cell};
-        if (reaches(x, batch.n_points, center(candidate), range_j[n.atom])) atoms.push_back(candidate);
+        if (reaches(x, batch.n_points, center(candidate), range_j[n.atom]))
+          atoms.push_back(candidate);
       }
       append(batch, atoms);
     }
@@ -203,15 +205,24 @@ double Grid::sphere_weight(const Batch& b, int p) const {
   return meshes_[structure_->species[b.owner]][start + p].weight;
 }
 
-void Grid::add_parts(const std::vector<Vec3>& part, std::vector<Vec3>& gradient) const {
-  for (const Batch& batch : batches_) {
+Gradient Grid::add_parts(const std::vector<Vec3>& part, const std::vector<Mat3>& strain) const {
+  Gradient sum{std::vector<Vec3>(structure_->size(), Vec3::Zero()), Mat3::Zero()};
+  for (std::size_t k = 0; k < batches_.size(); ++k) {
+    const Batch& batch = batches_[k];
+    if (batch.owner < 0) sum.strain += strain[k];
     auto slot = static_cast<std::size_t>(batch.atoms_begin);
     for (const ActiveAtom& atom : active(batch)) {
-      gradient[static_cast<std::size_t>(atom.atom)] += part[slot];
-      if (batch.owner >= 0) gradient[static_cast<std::size_t>(batch.owner)] -= part[slot];
+      sum.atoms[static_cast<std::size_t>(atom.atom)] += part[slot];
+      if (batch.owner >= 0) {
+        const auto owner = static_cast<std::size_t>(batch.owner);
+        sum.atoms[owner] -= part[slot];
+        sum.strain += part[slot] * (center(atom) - structure_->positions[owner]).transpose();
+      }
       ++slot;
     }
   }
+  sum.strain = symmetric_part(sum.strain);
+  return sum;
 }
 
 }  // namespace mlh

@@ -103,11 +103,11 @@ double neutral_energy(const Grid& grid, const NeutralFields& neutral, const Dens
   return uniform * grid.uniform().volume_element() + sphere;
 }
 
-void add_spherical_gradient(const Grid& grid, const SphericalCoefficients& c,
-                            std::vector<Vec3>& gradient) {
+Gradient spherical_gradient(const Grid& grid, const SphericalCoefficients& c) {
   const auto& batches = grid.batches();
   // One slot per (batch, active atom), summed in order afterwards: independent of the threads.
   std::vector<Vec3> part(static_cast<std::size_t>(grid.n_active()), Vec3::Zero());
+  std::vector<Mat3> strain(batches.size(), Mat3::Zero());
 #pragma omp parallel for schedule(dynamic, 16)
   for (std::size_t k = 0; k < batches.size(); ++k) {
     const Batch& batch = batches[k];
@@ -127,6 +127,7 @@ void add_spherical_gradient(const Grid& grid, const SphericalCoefficients& c,
           slope = c.potential[g] * s.neutral_potential.derivatives(to.r)[1] +
                   c.density[g] * s.density.derivatives(to.r)[1];
           if (s.sphere) slope += c.weight[g] * partition_weight(*s.sphere, to.r)[1];
+          strain[k] += (slope * to.r) * to.direction * to.direction.transpose();
         } else {
           slope = c.sphere_potential[g] * s.neutral_potential.derivatives(to.r)[1];
         }
@@ -135,7 +136,7 @@ void add_spherical_gradient(const Grid& grid, const SphericalCoefficients& c,
       part[slot++] = sum;
     }
   }
-  grid.add_parts(part, gradient);
+  return grid.add_parts(part, strain);
 }
 
 }  // namespace mlh

@@ -75,6 +75,15 @@ struct Fixture {
     moved->positions[static_cast<std::size_t>(atom)] += shift;
     return Grid(moved, basis, pattern, n);
   }
+
+  /// The grid of the structure under the strain r -> (1 + eps) r.
+  Grid strained(const Mat3& eps, std::array<int, 3> n = {14, 13, 15}) const {
+    const Mat3 F = Mat3::Identity() + eps;
+    auto moved = std::make_shared<Structure>(structure);
+    moved->cell = structure.cell * F.transpose();
+    for (Vec3& r : moved->positions) r = F * r;
+    return Grid(moved, basis, pattern, n);
+  }
 };
 
 std::vector<double> noise(std::size_t n, unsigned seed, double scale = 1.0) {
@@ -259,6 +268,44 @@ double numeric_gradient(const Fixture& f, int atom, int axis, Energy&& energy_of
   const double h = 2e-4;  // small: the third derivative of a cubic spline jumps at its knots
   const auto at = [&](double x) { return energy_of(f.grid(atom, x * Vec3::Unit(axis))); };
   return (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
+}
+
+/// The six symmetric strains.
+constexpr std::array<std::array<int, 2>, 6> kVoigt = {
+    {{0, 0}, {1, 1}, {2, 2}, {1, 2}, {0, 2}, {0, 1}}};
+
+/// dE/deps of one symmetric component in the same way; the Pattern and the number of points stay.
+template <class Energy>
+double numeric_strain(const Fixture& f, const std::array<int, 2>& component, Energy&& energy_of) {
+  const double h = 1e-4;
+  const auto at = [&](double x) {
+    Mat3 eps = Mat3::Zero();
+    eps(component[0], component[1]) += 0.5 * x;
+    eps(component[1], component[0]) += 0.5 * x;
+    return energy_of(f.strained(eps));
+  };
+  return (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
+}
+
+/// Every component of an analytic gradient against differences of energy(grid).
+template <class Energy>
+void check_gradient(const Fixture& f, const Gradient& gradient, Energy&& energy_of) {
+  for (int atom = 0; atom < 3; ++atom) {
+    for (int axis = 0; axis < 3; ++axis) {
+      const double numeric = numeric_gradient(f, atom, axis, energy_of);
+      INFO("atom " << atom << " axis " << axis);
+      CHECK(gradient.atoms[static_cast<std::size_t>(atom)][axis] ==
+            Approx(numeric).margin(2e-6).epsilon(1e-8));
+    }
+  }
+  for (const auto& component : kVoigt) {
+    const double numeric = numeric_strain(f, component, energy_of);
+    INFO("strain " << component[0] << component[1]);
+    CHECK(std::abs(numeric) > 1e-3);
+    CHECK(gradient.strain(component[0], component[1]) ==
+          Approx(numeric).margin(5e-6).epsilon(1e-8));
+  }
+  CHECK(gradient.strain == gradient.strain.transpose());
 }
 
 }  // namespace
@@ -507,17 +554,8 @@ TEST_CASE("gradient through orbitals and riding spheres", "[gradient]") {
   const Grid grid = f.grid();
   const auto D = symmetric_matrix(*f.pattern, 80, 0.1);
   const Potential v = random_potential(grid, 81);
-  std::vector<Vec3> gradient(f.structure.size(), Vec3::Zero());
-  add_orbital_gradient(grid, D, v, gradient);
-  for (int atom = 0; atom < 3; ++atom) {
-    for (int axis = 0; axis < 3; ++axis) {
-      const double numeric =
-          numeric_gradient(f, atom, axis, [&](const Grid& g) { return energy(v, density(g, D)); });
-      INFO("atom " << atom << " axis " << axis);
-      CHECK(gradient[static_cast<std::size_t>(atom)][axis] ==
-            Approx(numeric).margin(2e-6).epsilon(1e-8));
-    }
-  }
+  check_gradient(f, orbital_gradient(grid, D, v),
+                 [&](const Grid& g) { return energy(v, density(g, D)); });
 }
 
 TEST_CASE("gradient through the spherical functions", "[gradient]") {
@@ -526,19 +564,35 @@ TEST_CASE("gradient through the spherical functions", "[gradient]") {
   const std::size_t size = grid.uniform().size();
   const auto a = noise(size, 91), b = noise(size, 92), c = noise(size, 93),
              s = noise(static_cast<std::size_t>(grid.n_sphere_points()), 94);
-  std::vector<Vec3> gradient(f.structure.size(), Vec3::Zero());
-  add_spherical_gradient(grid, {a, b, c, s}, gradient);
-  for (int atom = 0; atom < 3; ++atom) {
-    for (int axis = 0; axis < 3; ++axis) {
-      const double numeric = numeric_gradient(f, atom, axis, [&](const Grid& g) {
-        const NeutralFields n = neutral_fields(g);
-        // W = 1 - sum w
-        return dot(a, n.potential) + dot(b, n.density) - dot(c, n.weight) +
-               dot(s, n.sphere_potential);
-      });
-      INFO("atom " << atom << " axis " << axis);
-      CHECK(gradient[static_cast<std::size_t>(atom)][axis] ==
-            Approx(numeric).margin(2e-6).epsilon(1e-8));
+  check_gradient(f, spherical_gradient(grid, {a, b, c, s}), [&](const Grid& g) {
+    const NeutralFields n = neutral_fields(g);
+    // W = 1 - sum w
+    return dot(a, n.potential) + dot(b, n.density) - dot(c, n.weight) + dot(s, n.sphere_potential);
+  });
+}
+
+TEST_CASE("strain of the xc energy through the metric of the stencil", "[gradient]") {
+  // The density on the points is kept, the cell strains: what is left is the volume and the metric.
+  const Fixture f;
+  const Grid grid = f.grid();
+  const NeutralFields neutral = neutral_fields(grid);
+  for (const Functional functional : {Functional::pbe, Functional::lda_pw92}) {
+    for (const unsigned n_spin : {1U, 2U}) {
+      std::vector<Density> n;
+      for (unsigned s = 0; s < n_spin; ++s)
+        n.push_back(density(grid, symmetric_matrix(*f.pattern, 50 + s, 0.01, 1.0 + s)));
+      const auto xc = exchange_correlation(grid, neutral, functional, n);
+      double uniform = 0.0;
+      for (std::size_t g = 0; g < neutral.weight.size(); ++g)
+        uniform += grid.uniform().volume_element() * neutral.weight[g] * xc.energy_density[g];
+      for (const auto& [a, b] : kVoigt) {
+        const double numeric = numeric_strain(f, {a, b}, [&](const Grid& g) {
+          return exchange_correlation(g, neutral, functional, n).energy;
+        });
+        INFO("spins " << n_spin << ", PBE " << (functional == Functional::pbe) << ", " << a << b);
+        CHECK(xc.strain(a, b) + (a == b ? uniform : 0.0) == Approx(numeric).margin(1e-9));
+        if (functional == Functional::pbe) CHECK(std::abs(xc.strain(a, b)) > 1e-4);
+      }
     }
   }
 }
@@ -551,7 +605,7 @@ TEST_CASE("results are bitwise the same for every number of threads", "[threads]
     Density n;
     ExchangeCorrelation xc;
     std::vector<double> H;
-    std::vector<Vec3> gradient;
+    Gradient orbitals, spherical;
   };
   const int before = omp_get_max_threads();
   const auto run = [&](int threads) {
@@ -561,11 +615,9 @@ TEST_CASE("results are bitwise the same for every number of threads", "[threads]
     const NeutralFields neutral = neutral_fields(grid);
     r.xc = exchange_correlation(grid, neutral, Functional::pbe, {r.n});
     r.H = potential_matrix(grid, r.xc.potential[0]);
-    r.gradient.assign(f.structure.size(), Vec3::Zero());
-    add_orbital_gradient(grid, D, r.xc.potential[0], r.gradient);
-    add_spherical_gradient(
-        grid, {neutral.potential, neutral.density, neutral.weight, neutral.sphere_potential},
-        r.gradient);
+    r.orbitals = orbital_gradient(grid, D, r.xc.potential[0]);
+    r.spherical = spherical_gradient(
+        grid, {neutral.potential, neutral.density, neutral.weight, neutral.sphere_potential});
     return r;
   };
   const Results one = run(1);
@@ -577,7 +629,11 @@ TEST_CASE("results are bitwise the same for every number of threads", "[threads]
     CHECK(other.xc.energy == one.xc.energy);
     CHECK(other.xc.potential[0].uniform == one.xc.potential[0].uniform);
     CHECK(other.H == one.H);
-    CHECK(other.gradient == one.gradient);
+    CHECK(other.xc.strain == one.xc.strain);
+    CHECK(other.orbitals.atoms == one.orbitals.atoms);
+    CHECK(other.orbitals.strain == one.orbitals.strain);
+    CHECK(other.spherical.atoms == one.spherical.atoms);
+    CHECK(other.spherical.strain == one.spherical.strain);
   }
   omp_set_num_threads(before);
 }

@@ -17,7 +17,7 @@ from mlh.solver import Solution, solve
 
 if TYPE_CHECKING:
     from mlh.calculators import DFTCalculator, MLHCalculator
-    from mlh.energies import Energies, Forces
+    from mlh.energies import Energies, Forces, Stress
     from mlh.grid_function import GridFunction
     from mlh.io.openmx import load_openmx_basis, read_scfout
     from mlh.model.predict import load_model, predict
@@ -38,6 +38,7 @@ _LAZY = {
     "MLHCalculator": "mlh.calculators",
     "Pattern": "mlh.pattern",
     "Species": "mlh.species",
+    "Stress": "mlh.energies",
     "System": "mlh.system",
     "load_basis": "mlh.pseudo.library",
     "load_model": "mlh.model.predict",
@@ -59,6 +60,7 @@ __all__ = [
     "SCFResult",
     "Solution",
     "Species",
+    "Stress",
     "System",
     "__version__",
     "load_basis",

@@ -4,7 +4,8 @@
     calc = mlh.MLHCalculator("sio2-vo", refine=0)
 
 Units at this edge: eV, Angstrom. `energy` is extrapolated to zero smearing width, (internal + free)/2;
-`free_energy` is what the forces are the gradient of; without smearing the two are equal.
+`free_energy` is what forces and stress are the gradient of; without smearing the two are equal. Stress as in
+ASE: (1/V) dE/deps in Voigt order, positive when the cell wants to shrink.
 """
 
 from __future__ import annotations
@@ -14,7 +15,13 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, CalculatorSetupError, SCFError, all_changes
+from ase.calculators.calculator import (
+    Calculator,
+    CalculatorSetupError,
+    PropertyNotImplementedError,
+    SCFError,
+    all_changes,
+)
 from numpy.typing import NDArray
 
 from mlh.model.committee import Committee, load_committee
@@ -24,8 +31,11 @@ from mlh.scf import SCFResult, SCFStep, scf
 from mlh.solver import KPointsSpec, Smearing
 from mlh.species import Basis
 from mlh.system import System
-from mlh.units import EV, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
+from mlh.units import EV, HARTREE_BOHR3_EV_ANGSTROM3, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 from mlh.vacuum import PeriodicBox
+
+GridShape = tuple[int, int, int]
+"""Points of the uniform grid along the cell vectors."""
 
 
 class HamiltonianModel(Protocol):
@@ -43,11 +53,14 @@ class HamiltonianModel(Protocol):
 class _Engine(Calculator):  # type: ignore[misc]  # ASE has no types
     """What both calculators share: a System of the atoms, the results of a state, ASE's bookkeeping."""
 
-    implemented_properties = ("energy", "free_energy", "forces", "magmom")
+    implemented_properties = ("energy", "free_energy", "forces", "stress", "magmom")
 
-    def __init__(self, cutoff_ry: float, kpts: KPointsSpec, xc: str, label: str) -> None:
+    def __init__(
+        self, cutoff_ry: float, kpts: KPointsSpec, xc: str, grid_shape: GridShape | None, label: str
+    ) -> None:
         super().__init__()
         self.cutoff_ry = cutoff_ry
+        self.grid_shape = grid_shape
         self.kpts = kpts
         self.xc = xc
         self._label = label
@@ -70,10 +83,11 @@ class _Engine(Calculator):  # type: ignore[misc]  # ASE has no types
 
     def _system(self, atoms: Atoms, basis: Basis, nspin: int) -> System:
         self.periodic_atoms = self._box.periodic(atoms, basis)
-        return System(self.periodic_atoms, basis, self.cutoff_ry, self.kpts, self.xc, nspin)
+        cell = self.periodic_atoms
+        return System(cell, basis, self.cutoff_ry, self.kpts, self.xc, nspin, grid_shape=self.grid_shape)
 
     def _store(self, result: SCFResult, properties: Sequence[str]) -> None:
-        """Put a state into `results`; forces only when they are asked for."""
+        """Put a state into `results`; forces and stress only when one of them is asked for."""
         self.result = result
         energies, solution = result.energies, result.solution
         self.results = {
@@ -86,15 +100,27 @@ class _Engine(Calculator):  # type: ignore[misc]  # ASE has no types
             "residual_rms": result.residual_rms * HARTREE_EV,
             "energy_error": result.energy_error * HARTREE_EV,
         }
-        if "forces" in properties:
-            self.results["forces"] = result.forces().total * HARTREE_BOHR_EV_ANGSTROM
+        if not {"forces", "stress"}.isdisjoint(properties):
+            self._store_derivatives(properties)
 
-    def _forces_of_last(self) -> bool:
-        """Add the forces to results that have everything else."""
+    def _derivatives_of_last(self, properties: Sequence[str]) -> bool:
+        """Add forces and stress to results that have everything else."""
         if self.result is None or "energy" not in self.results:
             return False
-        self.results["forces"] = self.result.forces().total * HARTREE_BOHR_EV_ANGSTROM
+        self._store_derivatives(properties)
         return True
+
+    def _store_derivatives(self, properties: Sequence[str]) -> None:
+        """Forces and stress: one pass gives both."""
+        forces, stress = self._done().forces_and_stress()
+        self.results["forces"] = forces.total * HARTREE_BOHR_EV_ANGSTROM
+        # Without a cell vector of their own the atoms are in a box that mlh has chosen.
+        if self.atoms.cell.rank == 3:
+            self.results["stress"] = stress.voigt * HARTREE_BOHR3_EV_ANGSTROM3
+        elif "stress" in properties:
+            raise PropertyNotImplementedError(
+                f"stress: expected atoms with three cell vectors, got a cell of rank {self.atoms.cell.rank}"
+            )
 
 
 class DFTCalculator(_Engine):
@@ -105,6 +131,8 @@ class DFTCalculator(_Engine):
     moment, otherwise the initial magnetic moments of the atoms start it. smearing_ev: width of `smearing`
     (None: integer occupations). Convergence: energy change below energy_tol_ev and
     max |H[D] - H_in| below residual_tol_ev. A cell that is missing in a non-periodic direction is added.
+    grid_shape: points of the grid along the cell vectors, instead of those of the cutoff for every new cell.
+    The stress is the derivative of the energy at a fixed number; where the cell varies much, hold it fixed.
 
     Every step of a trajectory starts from the dH = H - H0 of the step before.
     """
@@ -123,9 +151,10 @@ class DFTCalculator(_Engine):
         residual_tol_ev: float = 2.7e-4,
         max_scf_steps: int = 80,
         restart: bool = True,
+        grid_shape: GridShape | None = None,
         on_scf_step: Callable[[SCFStep], Any] | None = None,
     ) -> None:
-        super().__init__(cutoff_ry, kpts, xc, "mlh-dft")
+        super().__init__(cutoff_ry, kpts, xc, grid_shape, "mlh-dft")
         if total_moment is not None and not spin:
             raise ValueError(f"total_moment: expected None without spin=True, got {total_moment}")
         if smearing_ev is not None and smearing_ev <= 0.0:
@@ -150,7 +179,7 @@ class DFTCalculator(_Engine):
     ) -> None:
         """Self-consistency at the geometry; raises ASE's SCFError when it does not converge."""
         super().calculate(atoms, properties, system_changes)
-        if not system_changes and self._forces_of_last():
+        if not system_changes and self._derivatives_of_last(properties):
             return
         system = self._system(self.atoms, self.basis, 2 if self.spin else 1)
         start = self._start(system)
@@ -188,12 +217,14 @@ class DFTCalculator(_Engine):
 
 
 class MLHCalculator(_Engine):
-    """Energy and forces of the density matrix that a predicted Hamiltonian gives.
+    """Energy, forces and stress of the density matrix that a predicted Hamiltonian gives.
 
     model: a path, the name of a shipped model, several of them separated by commas (a committee, which
     predicts the mean), or any object with `basis`, `cutoff_ry`, `xc` and `predict(system) -> dH`.
-    H_in = H0 + dH is diagonalised, E[D] and H[D] = dE/dD are evaluated on D, the forces use W = D H[D] D.
-    refine=n adds n self-consistency steps. cutoff_ry, kpts: None takes the model's.
+    H_in = H0 + dH is diagonalised, E[D] and H[D] = dE/dD are evaluated on D, forces and stress use
+    W = D H[D] D. refine=n adds n self-consistency steps. cutoff_ry, kpts: None takes the model's.
+    Forces and stress are exact once D is self-consistent; before, they lack the response of D to the
+    geometry, an error of first order in the residual, which `refine` removes step by step.
 
     results["residual"], ["residual_rms"]: max and rms of H[D] - H_in (eV), zero for a perfect model;
     results["energy_error"]: second-order estimate of E[D] - E_DFT (eV), an upper bound in practice
@@ -214,13 +245,14 @@ class MLHCalculator(_Engine):
         method: Literal["dense"] = "dense",
         device: str = "cpu",
         spread: bool = False,
+        grid_shape: GridShape | None = None,
     ) -> None:
         if refine < 0:
             raise ValueError(f"refine: expected 0 or more self-consistency steps, got {refine}")
         if method != "dense":
             raise ValueError(f"method: expected 'dense', got {method!r}")
         self.model = _load(model, device) if isinstance(model, str) else model
-        super().__init__(cutoff_ry or self.model.cutoff_ry, kpts, self.model.xc, "mlh")
+        super().__init__(cutoff_ry or self.model.cutoff_ry, kpts, self.model.xc, grid_shape, "mlh")
         self.refine = refine
         self.smearing: Smearing = "none" if smearing_ev is None else smearing
         self.width = 0.0 if smearing_ev is None else smearing_ev * EV
@@ -239,7 +271,7 @@ class MLHCalculator(_Engine):
     ) -> None:
         """Predict, solve, evaluate; `refine` more steps of self-consistency when asked for."""
         super().calculate(atoms, properties, system_changes)
-        if not system_changes and self._forces_of_last():
+        if not system_changes and self._derivatives_of_last(properties):
             return
         unknown = sorted(set(self.atoms.get_chemical_symbols()) - set(self.model.basis.symbols))
         if unknown:

@@ -1,4 +1,4 @@
-"""Named contributions to energy and forces; totals are derived, never stored."""
+"""Named contributions to energy, forces and stress; totals are derived, never stored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mlh.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
+from mlh.units import HARTREE_BOHR3_GPA, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 
 FloatArray = NDArray[np.float64]
 
@@ -58,39 +58,82 @@ class Energies:
         return "\n".join(f"{name:>15s} {e:20.10f} Ha {e * HARTREE_EV:18.6f} eV" for name, e in rows)
 
 
-class Forces:
-    """Named contributions to the forces -dE/dtau, each of shape (natoms, 3), in Hartree/Bohr."""
+class _Contributions:
+    """Arrays of one shape by name; the total is their sum."""
 
     __slots__ = ("_contributions",)
+    _expected = ""
 
     def __init__(self, **contributions: FloatArray) -> None:
-        if not contributions:
-            raise ValueError("contributions: expected at least one array of shape (natoms, 3), got none")
-        shapes = {name: np.shape(values) for name, values in contributions.items()}
-        first = next(iter(shapes.values()))
-        if any(shape != first or len(shape) != 2 or shape[1] != 3 for shape in shapes.values()):
-            raise ValueError(f"contributions: expected one common shape (natoms, 3), got {shapes}")
+        shapes = {name.rstrip("_"): np.shape(values) for name, values in contributions.items()}
+        first = next(iter(shapes.values()), ())
+        if any(shape != first for shape in shapes.values()) or not self._fits(first):
+            raise ValueError(f"contributions: expected one common shape {self._expected}, got {shapes}")
         self._contributions: dict[str, FloatArray] = {}
         for name, values in contributions.items():
             array = np.array(values, dtype=np.float64)
             array.flags.writeable = False
             self._contributions[name.rstrip("_")] = array
 
+    @staticmethod
+    def _fits(shape: tuple[int, ...]) -> bool:
+        raise NotImplementedError
+
     @property
     def total(self) -> FloatArray:
-        """Sum of all contributions, shape (natoms, 3), Hartree/Bohr."""
+        """Sum of all contributions."""
         return np.asarray(sum(self._contributions.values()), dtype=np.float64)
 
     def as_dict(self) -> dict[str, FloatArray]:
-        """Contributions by name, each of shape (natoms, 3), Hartree/Bohr."""
+        """Contributions by name."""
         return dict(self._contributions)
 
     def __getitem__(self, name: str) -> FloatArray:
         return self._contributions[name]
 
-    def __str__(self) -> str:
-        lines = [
-            f"{name:>15s} largest component {np.abs(values).max() * HARTREE_BOHR_EV_ANGSTROM:12.6f} eV/A"
+    def _table(self, factor: float, unit: str) -> str:
+        return "\n".join(
+            f"{name:>15s} largest component {np.abs(values).max() * factor:12.6f} {unit}"
             for name, values in [*self._contributions.items(), ("total", self.total)]
-        ]
-        return "\n".join(lines)
+        )
+
+
+class Forces(_Contributions):
+    """Named contributions to the forces -dE/dtau, each of shape (natoms, 3), in Hartree/Bohr."""
+
+    __slots__ = ()
+    _expected = "(natoms, 3)"
+
+    @staticmethod
+    def _fits(shape: tuple[int, ...]) -> bool:
+        return len(shape) == 2 and shape[1] == 3
+
+    def __str__(self) -> str:
+        return self._table(HARTREE_BOHR_EV_ANGSTROM, "eV/A")
+
+
+class Stress(_Contributions):
+    """Named contributions to the stress (1/V) dE/deps, each (3, 3), symmetric, in Hartree/Bohr^3.
+
+    Positive along an axis: the cell wants to shrink along it (the sign of ASE).
+    """
+
+    __slots__ = ()
+    _expected = "(3, 3)"
+
+    @staticmethod
+    def _fits(shape: tuple[int, ...]) -> bool:
+        return shape == (3, 3)
+
+    @property
+    def pressure(self) -> float:
+        """-Tr(stress)/3, Hartree/Bohr^3: positive when the cell wants to expand."""
+        return -float(np.trace(self.total)) / 3.0
+
+    @property
+    def voigt(self) -> FloatArray:
+        """Total as xx, yy, zz, yz, xz, xy, shape (6,), Hartree/Bohr^3."""
+        return self.total[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+
+    def __str__(self) -> str:
+        return self._table(HARTREE_BOHR3_GPA, "GPa")

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mlh.energies import Energies, Forces
+from mlh.energies import Energies, Forces, Stress
 from mlh.mixing import PulayMixer
 from mlh.pattern import BlockMatrix
 from mlh.screening import ChargeSpace, Screening
@@ -40,7 +40,7 @@ class SystemLike(ChargeSpace, Protocol):
     def overlap(self) -> BlockMatrix: ...
     def harris_hamiltonian(self) -> BlockMatrix: ...
     def evaluate(self, D: BlockMatrix) -> EvaluationLike: ...
-    def forces(self, D: BlockMatrix, W: BlockMatrix) -> Forces: ...
+    def forces_and_stress(self, D: BlockMatrix, W: BlockMatrix) -> tuple[Forces, Stress]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,15 @@ class SCFResult:
 
     def forces(self) -> Forces:
         """Forces -dE/dtau, Hartree/Bohr."""
-        return self.system.forces(self.D, self.W)
+        return self.forces_and_stress()[0]
+
+    def forces_and_stress(self) -> tuple[Forces, Stress]:
+        """Forces and the stress (1/V) dE/deps (Hartree/Bohr^3), both of the free energy, in one pass."""
+        return self.system.forces_and_stress(self.D, self.W)
+
+    def stress(self) -> Stress:
+        """Stress (1/V) dE/deps of the free energy, Hartree/Bohr^3."""
+        return self.forces_and_stress()[1]
 
 
 def scf(

@@ -19,13 +19,20 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from mlh import _core
-from mlh.energies import Energies, Forces
+from mlh.energies import Energies, Forces, Stress
 from mlh.grid_function import GridFunction
 from mlh.pattern import BlockMatrix, Pattern, same_pattern
 from mlh.pseudo.library import load_basis
 from mlh.solver import KPointsSpec
 from mlh.species import Basis
-from mlh.terms.contract import AtomicCoefficients, Discretisation, Geometry, Integration, LocalState
+from mlh.terms.contract import (
+    AtomicCoefficients,
+    Derivative,
+    Discretisation,
+    Geometry,
+    Integration,
+    LocalState,
+)
 from mlh.terms.local import uniform_density
 from mlh.terms.spheres import SphereIntegration
 from mlh.units import ANGSTROM
@@ -59,6 +66,8 @@ class System:
     atoms: ase.Atoms with a three-dimensional cell (positions and cell in Angstrom). basis: a Basis or the
     name of an embedded set. cutoff_ry: grid cutoff in Rydberg. kpts: (n1, n2, n3), a mapping or a KPoints.
     xc: "PBE" or "PW92". nspin: 1, or 2 for collinear spin. integration: how the integrals are done.
+    grid_shape: points of the grid along the cell vectors in place of those of the cutoff; only at a fixed
+    number is the energy a smooth function of the cell.
     """
 
     def __init__(
@@ -70,12 +79,16 @@ class System:
         xc: str = "PBE",
         nspin: int = 1,
         integration: Integration | None = None,
+        grid_shape: tuple[int, int, int] | None = None,
     ) -> None:
         _check(atoms, cutoff_ry, xc, nspin)
+        if grid_shape is not None and (len(grid_shape) != 3 or any(n < 1 for n in grid_shape)):
+            raise ValueError(f"grid_shape: expected three positive numbers of points, got {grid_shape}")
         full = load_basis(basis) if isinstance(basis, str) else basis
         self.basis = full.subset(atoms.get_chemical_symbols())
         self.cutoff_ry, self.kpts, self.xc, self.nspin = float(cutoff_ry), kpts, xc, int(nspin)
         self.integration: Integration = SphereIntegration() if integration is None else integration
+        self._grid_shape = grid_shape
         self.symbols: tuple[str, ...] = tuple(atoms.get_chemical_symbols())
         self.cell: FloatArray = np.array(atoms.cell.array) * ANGSTROM
         self.positions: FloatArray = np.array(atoms.get_positions()) * ANGSTROM
@@ -102,7 +115,8 @@ class System:
     @cached_property
     def discretisation(self) -> Discretisation:
         """The integrals and terms of this geometry."""
-        geometry = Geometry(self.basis, self.structure, self.pattern, self.cell, self.cutoff_ry, self.xc)
+        fixed = self.basis, self.structure, self.pattern, self.cell
+        geometry = Geometry(*fixed, self.cutoff_ry, self.xc, self._grid_shape)
         return self.integration.discretise(geometry)
 
     @property
@@ -194,19 +208,35 @@ class System:
 
         W: energy-weighted density matrix; for a D that is not self-consistent use the projected D H[D] D.
         """
+        return self.forces_and_stress(D, W)[0]
+
+    def stress(self, D: BlockMatrix, W: BlockMatrix) -> Stress:
+        """(1/V) (dE/deps at fixed D - Tr[W dS/deps]), shape (3, 3), Hartree/Bohr^3.
+
+        At a fixed number of grid points and fixed fractional coordinates of atoms and k points.
+        """
+        return self.forces_and_stress(D, W)[1]
+
+    def forces_and_stress(self, D: BlockMatrix, W: BlockMatrix) -> tuple[Forces, Stress]:
+        """Both in one pass over the grid, for what the forces alone cost."""
         fields, grid, d = self._fields(D), self.grid, self.discretisation
         total_D = D.spin_sum().data[0]
-        orbital = sum(grid.orbital_gradient(D.data[s], v) for s, v in enumerate(fields.potential))
-        gradients: dict[str, FloatArray] = {
-            "orbital": np.asarray(orbital),
-            "atomic": atomic_gradient(grid, reduce(add, (s.atomic() for s in fields.states.values()))),
-            "overlap": -d.tables.overlap_gradient(self.structure, self.pattern, W.spin_sum().data[0])[0],
-        }
-        for term in d.matrix_terms:
-            gradients[term.name] = gradients.get(term.name, 0.0) + term.gradient(total_D)
-        for pair in d.pair_terms:
-            gradients[pair.name] = gradients.get(pair.name, 0.0) + pair.gradient
-        return Forces(**{name: -gradient for name, gradient in gradients.items()})
+        parts: list[tuple[str, Derivative]] = [
+            ("orbital", Derivative(*grid.orbital_gradient(D.data[s], v)))
+            for s, v in enumerate(fields.potential)
+        ]
+        atomic = reduce(add, (state.atomic() for state in fields.states.values()))
+        parts.append(("atomic", atomic_gradient(grid, atomic)))
+        parts += [(term.name, term.derivative(total_D)) for term in d.matrix_terms]
+        parts += [(pair.name, pair.derivative) for pair in d.pair_terms]
+        W_gradient, W_strain = d.tables.overlap_gradient(self.structure, self.pattern, W.spin_sum().data[0])
+        parts.append(("overlap", Derivative(-W_gradient, -W_strain)))
+        strains = [(name, part.strain) for name, part in parts]
+        strains += [(name, state.strain()) for name, state in fields.states.items()]
+        return (
+            Forces(**_by_name([(name, -part.atoms) for name, part in parts])),
+            Stress(**_by_name([(name, strain / self.cell_volume) for name, strain in strains])),
+        )
 
     def _fields(self, D: BlockMatrix) -> _Fields:
         if D.nspin != self.nspin:
@@ -241,14 +271,24 @@ def _total(states: list[LocalState], nspin: int) -> list[_core.Potential]:
     ]
 
 
-def atomic_gradient(grid: _core.Grid, c: AtomicCoefficients) -> FloatArray:
-    """dE/dtau through the functions that ride on the atoms."""
+def _by_name(parts: list[tuple[str, FloatArray]]) -> dict[str, FloatArray]:
+    """Sums of the parts of one name."""
+    sums: dict[str, FloatArray] = {}
+    for name, part in parts:
+        sums[name] = sums[name] + part if name in sums else part
+    return sums
+
+
+def atomic_gradient(grid: _core.Grid, c: AtomicCoefficients) -> Derivative:
+    """Through the functions that ride on the atoms."""
     zero, none = np.zeros(grid.shape), np.zeros(grid.n_sphere_points)
-    return grid.spherical_gradient(
-        potential=zero if c.potential is None else c.potential,
-        density=zero if c.density is None else c.density,
-        weight=zero if c.weight is None else c.weight,
-        sphere_potential=none if c.sphere_potential is None else c.sphere_potential,
+    return Derivative(
+        *grid.spherical_gradient(
+            potential=zero if c.potential is None else c.potential,
+            density=zero if c.density is None else c.density,
+            weight=zero if c.weight is None else c.weight,
+            sphere_potential=none if c.sphere_potential is None else c.sphere_potential,
+        )
     )
 
 

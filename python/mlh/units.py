@@ -19,3 +19,5 @@ ANGSTROM: Final = 1.0 / BOHR_ANGSTROM  # 1 Angstrom in Bohr
 EV: Final = 1.0 / HARTREE_EV  # 1 eV in Hartree
 HARTREE_BOHR_EV_ANGSTROM: Final = HARTREE_EV / BOHR_ANGSTROM  # force: 1 Hartree/Bohr in eV/Angstrom
 HARTREE_BOHR3_EV_ANGSTROM3: Final = HARTREE_EV / BOHR_ANGSTROM**3  # stress: 1 Hartree/Bohr^3 in eV/Angstrom^3
+EV_ANGSTROM3_GPA: Final = 160.2176634  # stress: 1 eV/Angstrom^3 in GPa
+HARTREE_BOHR3_GPA: Final = HARTREE_BOHR3_EV_ANGSTROM3 * EV_ANGSTROM3_GPA  # stress: 1 Hartree/Bohr^3 in GPa

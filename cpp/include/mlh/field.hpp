@@ -50,6 +50,8 @@ struct ExchangeCorrelation {
   double energy = 0.0;
   std::vector<Potential> potential;    ///< per spin, weights included
   std::vector<double> energy_density;  ///< e_xc on the uniform grid, without weight
+  Mat3 strain =
+      Mat3::Zero();  ///< dE/deps through grad n = sum_d b_d D_d n alone: the metric of the stencil
 };
 ExchangeCorrelation exchange_correlation(const Grid& grid, const NeutralFields& neutral,
                                          Functional functional,
@@ -68,10 +70,10 @@ void add(Potential& a, const Potential& b);
 /// int n V_na over all points for one density component.
 double neutral_energy(const Grid& grid, const NeutralFields& neutral, const Density& density);
 
-/// Gradient with respect to the atoms of the orbital products at fixed D (Pulay part of one spin):
-/// dE/dtau_K of sum_g v n + sum_p (v n + g . grad n) through the orbitals and the riding spheres.
-void add_orbital_gradient(const Grid& grid, std::span<const double> D, const Potential& potential,
-                          std::vector<Vec3>& gradient);
+/// Gradient of sum_g v n + sum_p (v n + g . grad n) through the orbitals at fixed D (Pulay part of
+/// one spin): they move with the atoms, the grid strains with the cell, the spheres ride with their
+/// atoms and do not strain.
+Gradient orbital_gradient(const Grid& grid, std::span<const double> D, const Potential& potential);
 
 /// Gradient through the spherical functions of the atoms, sum over all points of
 /// a V_na + b n_a + c w  (uniform) and  sphere V_na (spheres, riding with their atom).
@@ -79,7 +81,6 @@ struct SphericalCoefficients {
   std::span<const double> potential, density, weight;  ///< uniform grid: a, b, c
   std::span<const double> sphere_potential;
 };
-void add_spherical_gradient(const Grid& grid, const SphericalCoefficients& coefficients,
-                            std::vector<Vec3>& gradient);
+Gradient spherical_gradient(const Grid& grid, const SphericalCoefficients& coefficients);
 
 }  // namespace mlh

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "mlh/basis.hpp"
+#include "mlh/gradient.hpp"
 #include "mlh/orbital_values.hpp"
 #include "mlh/pattern.hpp"
 #include "mlh/quadrature.hpp"
@@ -27,13 +28,14 @@ struct ActiveAtom {
   Cell cell;
 };
 
-/// Up to kBatch points. Uniform-grid batches are boxes; sphere batches are consecutive sphere points.
+/// Up to kBatch points. Uniform-grid batches are boxes; sphere batches are consecutive sphere
+/// points.
 struct Batch {
-  int owner = -1;                 ///< -1: uniform grid; else the atom whose sphere it belongs to
+  int owner = -1;  ///< -1: uniform grid; else the atom whose sphere it belongs to
   int n_points = 0;
-  std::array<int, 3> first{};     ///< uniform grid: lowest index of the box
-  std::array<int, 3> extent{};    ///< uniform grid: points per axis
-  std::int64_t first_point = 0;   ///< sphere: global index of the first sphere point
+  std::array<int, 3> first{};                   ///< uniform grid: lowest index of the box
+  std::array<int, 3> extent{};                  ///< uniform grid: points per axis
+  std::int64_t first_point = 0;                 ///< sphere: global index of the first sphere point
   std::int64_t atoms_begin = 0, atoms_end = 0;  ///< range in Grid::active
   int n_orbitals = 0;
 };
@@ -67,9 +69,11 @@ class Grid {
   void indices(const Batch& b, std::array<std::int64_t, kBatch>& out) const;
   /// omega_p w(r_p) of the points of a sphere batch.
   double sphere_weight(const Batch& b, int p) const;
-  /// Sums one gradient per (batch, active atom), `part` with n_active() entries, in the order of the batches:
-  /// independent of the threads. The points of a sphere ride with its atom, which gets the opposite.
-  void add_parts(const std::vector<Vec3>& part, std::vector<Vec3>& gradient) const;
+  /// Sums one dE/dtau per (batch, active atom), `part` with n_active() entries, and one dE/deps per
+  /// batch of the uniform grid, in the order of the batches: independent of the threads. The points
+  /// of a sphere ride with its atom, which gets the opposite; they do not strain, so their dE/deps
+  /// is that of the centres.
+  Gradient add_parts(const std::vector<Vec3>& part, const std::vector<Mat3>& strain) const;
 
  private:
   void add_uniform_batches();
@@ -80,11 +84,11 @@ class Grid {
   std::shared_ptr<const BasisData> basis_;
   std::shared_ptr<const Pattern> pattern_;
   UniformGrid uniform_;
-  std::vector<OrbitalTables> tables_;                ///< per species
-  std::vector<double> reach_;                        ///< per species: range of all its functions
-  std::vector<std::vector<WeightedPoint>> meshes_;   ///< per species, empty without sphere
+  std::vector<OrbitalTables> tables_;               ///< per species
+  std::vector<double> reach_;                       ///< per species: range of all its functions
+  std::vector<std::vector<WeightedPoint>> meshes_;  ///< per species, empty without sphere
   std::vector<std::vector<int>> mesh_groups_;
-  std::vector<std::int64_t> first_sphere_point_;     ///< per atom
+  std::vector<std::int64_t> first_sphere_point_;  ///< per atom
   std::int64_t n_sphere_points_ = 0;
   std::vector<Batch> batches_;
   std::vector<ActiveAtom> active_;

@@ -1,24 +1,20 @@
 #pragma once
 // Two-centre integrals: overlap, kinetic energy, projector overlaps, and what they share.
-//
-// Gradients are dE/dtau (a force is minus that), strain is dE/deps for tau -> (1 + eps) tau,
-// R -> (1 + eps) R at fixed matrix W, made symmetric; Hartree/Bohr and Hartree.
 
 #include <array>
 #include <span>
 #include <vector>
 
 #include "mlh/basis.hpp"
+#include "mlh/gradient.hpp"
 #include "mlh/pair_table.hpp"
 #include "mlh/pattern.hpp"
 #include "mlh/structure.hpp"
 
 namespace mlh {
 
-struct PairGradient {
-  std::vector<Vec3> atoms;     ///< dE/dtau_I, Hartree/Bohr
-  Mat3 strain = Mat3::Zero();  ///< dE/deps, Hartree, symmetric
-};
+/// Of a sum over pairs.
+using PairGradient = Gradient;
 
 /// Adds the pair forces f = dE/dr, r = tau_j + R - tau_i, to a gradient; always in the caller's
 /// order, so that results do not depend on the number of threads.

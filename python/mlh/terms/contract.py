@@ -4,7 +4,8 @@
     H[D] = sum_matrix M + <phi| sum_local v |phi>
 
 A new term is one class of one of the three kinds below and one line in the list of a `Discretisation`.
-Terms of the same name add up to one contribution of `Energies`. Atomic units; gradients are dE/dtau.
+Terms of the same name add up to one contribution of `Energies`. Atomic units. Every term knows its derivative
+with respect to the geometry: dE/dtau, and dE/deps for r -> (1 + eps) r of atoms, cell and grid points.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,20 @@ class Geometry:
     """(3, 3), rows are the cell vectors, Bohr."""
     cutoff_ry: float
     xc: str
+    grid_shape: tuple[int, int, int] | None = None
+    """Points of the uniform grid along the cell vectors; None: those of the cutoff."""
+
+    @property
+    def grid_points(self) -> Sequence[int]:
+        """Points along each cell vector."""
+        return self.grid_shape or _core.grid_size(self.cell, self.cutoff_ry)
+
+
+class Derivative(NamedTuple):
+    """dE/dtau (natoms, 3), Hartree/Bohr, and dE/deps (3, 3), symmetric, Hartree."""
+
+    atoms: FloatArray
+    strain: FloatArray
 
 
 class MatrixTerm(Protocol):
@@ -48,8 +63,8 @@ class MatrixTerm(Protocol):
     def matrix(self) -> BlockMatrix:
         """M, one spin component, Hartree."""
 
-    def gradient(self, D: FloatArray) -> FloatArray:
-        """dE/dtau (natoms, 3) at fixed D (nnz,)."""
+    def derivative(self, D: FloatArray) -> Derivative:
+        """At fixed D (nnz,)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +102,9 @@ class LocalState(Protocol):
     def atomic(self) -> AtomicCoefficients:
         """How the energy depends on the functions that ride on the atoms."""
 
+    def strain(self) -> FloatArray:
+        """dE/deps (3, 3) at fixed density and functions on the points: volume element and metric."""
+
 
 class LocalTerm(Protocol):
     """E[n] through the density on the points."""
@@ -106,8 +124,8 @@ class PairTerm(Protocol):
     def energy(self) -> float: ...
 
     @property
-    def gradient(self) -> FloatArray:
-        """dE/dtau (natoms, 3)."""
+    def derivative(self) -> Derivative:
+        """dE/dtau and dE/deps."""
 
 
 class Discretisation(ABC):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlh import _core
-from mlh.grid_function import hartree_potential
+from mlh.grid_function import hartree_potential, hartree_strain
 from mlh.terms.contract import AtomicCoefficients
 
 FloatArray = NDArray[np.float64]
@@ -60,6 +60,13 @@ class NeutralAtomState:
             sphere_potential=grid.sphere_weight * n_sphere,
         )
 
+    def strain(self) -> FloatArray:
+        """Of the volume element; the weights of the spheres are constants."""
+        grid = self._grid
+        n = uniform_density(grid, self._density)
+        energy = grid.volume_element * float(np.vdot(grid.weight * n, grid.neutral_potential))
+        return np.eye(3) * energy
+
 
 class Hartree:
     """1/2 int dn V_H[dn], dn = n - n_a, on the uniform grid: dn is smooth."""
@@ -75,7 +82,7 @@ class Hartree:
         dn = uniform_density(grid, density) - grid.neutral_density
         v = hartree_potential(dn, self._cell)
         energy = 0.5 * grid.volume_element * float(np.vdot(dn, v))
-        return HartreeState(energy, (grid.uniform_potential(v),), -grid.volume_element * v)
+        return HartreeState(energy, (grid.uniform_potential(v),), -grid.volume_element * v, dn, self._cell)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,10 +92,16 @@ class HartreeState:
     energy: float
     potential: Sequence[_core.Potential]
     _density_slope: FloatArray
+    _deformation: FloatArray
+    _cell: FloatArray
 
     def atomic(self) -> AtomicCoefficients:
         """Through n_a."""
         return AtomicCoefficients(density=self._density_slope)
+
+    def strain(self) -> FloatArray:
+        """Of the volume and of the Poisson equation."""
+        return hartree_strain(self._deformation, self._cell)
 
 
 class ExchangeCorrelation:
@@ -118,3 +131,9 @@ class ExchangeCorrelationState:
         """Through the weights of the spheres."""
         e = np.reshape(self._result.energy_density, self._grid.shape)
         return AtomicCoefficients(weight=-self._grid.volume_element * e)
+
+    def strain(self) -> FloatArray:
+        """Of the volume element and of the stencil of the gradient."""
+        e = np.reshape(self._result.energy_density, self._grid.shape)
+        energy = self._grid.volume_element * float(np.vdot(self._grid.weight, e))
+        return self._result.strain + np.eye(3) * energy

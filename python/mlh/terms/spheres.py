@@ -32,8 +32,7 @@ class SphereDiscretisation(Discretisation):
 
     def _make_grid(self) -> _core.Grid:
         g = self.geometry
-        n = _core.grid_size(g.cell, g.cutoff_ry)
-        return _core.Grid(g.structure, g.basis.to_core(), g.pattern, n)
+        return _core.Grid(g.structure, g.basis.to_core(), g.pattern, g.grid_points)
 
     @cached_property
     def matrix_terms(self) -> Sequence[MatrixTerm]:

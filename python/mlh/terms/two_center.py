@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mlh import _core
 from mlh.pattern import BlockMatrix
-from mlh.terms.contract import Geometry
+from mlh.terms.contract import Derivative, Geometry
 
 FloatArray = NDArray[np.float64]
 
@@ -28,10 +28,10 @@ class Kinetic:
         g = self._geometry
         return BlockMatrix(g.pattern, self._tables.kinetic(g.structure, g.pattern))
 
-    def gradient(self, D: FloatArray) -> FloatArray:
-        """dE/dtau at fixed D."""
+    def derivative(self, D: FloatArray) -> Derivative:
+        """At fixed D."""
         g = self._geometry
-        return self._tables.kinetic_gradient(g.structure, g.pattern, D)[0]
+        return Derivative(*self._tables.kinetic_gradient(g.structure, g.pattern, D))
 
 
 class Nonlocal:
@@ -48,10 +48,10 @@ class Nonlocal:
         g = self._geometry
         return BlockMatrix(g.pattern, self._tables.nonlocal_potential(g.structure, g.pattern))
 
-    def gradient(self, D: FloatArray) -> FloatArray:
-        """dE/dtau at fixed D."""
+    def derivative(self, D: FloatArray) -> Derivative:
+        """At fixed D."""
         g = self._geometry
-        return self._tables.nonlocal_gradient(g.structure, g.pattern, D)[0]
+        return Derivative(*self._tables.nonlocal_gradient(g.structure, g.pattern, D))
 
 
 class CoreRepulsion:
@@ -72,6 +72,6 @@ class CoreRepulsion:
         return self._result[0]
 
     @property
-    def gradient(self) -> FloatArray:
-        """dE/dtau (natoms, 3)."""
-        return self._result[1]
+    def derivative(self) -> Derivative:
+        """dE/dtau and dE/deps."""
+        return Derivative(*self._result[1:])

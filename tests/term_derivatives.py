@@ -1,0 +1,61 @@
+"""dE/dtau and dE/deps of every term of the energy alone, from the functions of the core that make the sum.
+
+Shared by the tests of forces and stress; the list of terms and the systems they are tested on are here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from mlh.pattern import BlockMatrix
+from mlh.system import System, atomic_gradient
+from mlh.terms.contract import Derivative
+from toy_system import toy_atoms, toy_basis
+
+FloatArray = NDArray[np.float64]
+
+TERMS = ("kinetic", "nonlocal", "neutral_atom", "hartree", "xc", "core_repulsion")
+
+
+def central_difference(function: Callable[[float], FloatArray], step: float) -> FloatArray:
+    """Fourth-order central difference."""
+    near = function(step) - function(-step)
+    far = function(2.0 * step) - function(-2.0 * step)
+    return (8.0 * near - far) / (12.0 * step)
+
+
+def water(shift: float = 0.0) -> Atoms:
+    """H2O off equilibrium in a small skewed box (Angstrom)."""
+    positions = np.array([[2.1, 2.4, 2.2], [2.9, 2.9, 2.1], [1.4, 3.0, 2.6]]) + shift
+    return Atoms(
+        "OHH", positions=positions, cell=[[4.6, 0.2, 0.0], [0.0, 4.8, 0.3], [0.1, 0.0, 4.4]], pbc=True
+    )
+
+
+CASES: dict[str, Callable[[], System]] = {
+    "triclinic": lambda: System(toy_atoms(), toy_basis(), cutoff_ry=60.0),
+    "spin": lambda: System(toy_atoms(), toy_basis(), cutoff_ry=60.0, nspin=2),
+    "local density": lambda: System(toy_atoms(), toy_basis(), cutoff_ry=60.0, nspin=2, xc="PW92"),
+    "water": lambda: System(water(), "gth-pbe", cutoff_ry=50.0),
+}
+
+
+def term_derivative(system: System, D: BlockMatrix, name: str) -> Derivative:
+    """dE_term/dtau and dE_term/deps at fixed D, of the terms of this name alone."""
+    d, density = system.discretisation, [system.grid.density(component) for component in D.data]
+    parts = [t.derivative(D.spin_sum().data[0]) for t in d.matrix_terms if t.name == name]
+    parts += [t.derivative for t in d.pair_terms if t.name == name]
+    for term in d.local_terms:
+        if term.name != name:
+            continue
+        state = term.at(density)
+        for s, component in enumerate(D.data):
+            potential = state.potential[min(s, len(state.potential) - 1)]
+            parts.append(Derivative(*system.grid.orbital_gradient(component, potential)))
+        parts.append(atomic_gradient(system.grid, state.atomic()))
+        parts.append(Derivative(np.zeros_like(system.positions), state.strain()))
+    return Derivative(np.sum([p.atoms for p in parts], axis=0), np.sum([p.strain for p in parts], axis=0))
