@@ -18,10 +18,10 @@ class PulayMixer:
 
         min_gamma | R_n - sum_j gamma_j (R_n - R_j) |^2,    x = x_opt + damping * P R_opt,
 
-    with x_opt, R_opt the same combination of inputs and residuals and P a preconditioner. The normal equations are scaled to a
-    unit diagonal and regularised, so that nearly dependent steps cannot produce large coefficients. A step
-    whose residual is `restart_factor` times the best one drops the history and goes on from the best input
-    with half the damping.
+    with x_opt, R_opt the same combination of inputs and residuals and P a preconditioner. The normal
+    equations are scaled to a unit diagonal and regularised, so that nearly dependent steps cannot produce
+    large coefficients. A step whose residual is `restart_factor` times the best one drops the history and
+    goes on from the best input with half the damping.
     """
 
     def __init__(

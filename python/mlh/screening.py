@@ -1,16 +1,16 @@
 """Preconditioning of self-consistency: the charge response of a metal, on the atoms.
 
-A long-wave error v of the input Hamiltonian comes back from one step as (1 - g chi) v with g ~ 4 pi / G^2: in a
-long metallic cell 100 v and more, and plain mixing diverges ("charge sloshing"). Kerker's remedy (PRB 23, 3082
-(1981)) divides by 1 + k^2 / G^2. The same is done here with Gaussian charges q_I on the atoms in place of plane
-waves and with the local density of states N_I at the Fermi level in place of a chosen k:
+A long-wave error v of the input Hamiltonian comes back from one step as (1 - g chi) v with g ~ 4 pi / G^2:
+in a long metallic cell 100 v and more, and plain mixing diverges ("charge sloshing"). Kerker's remedy (PRB
+23, 3082 (1981)) divides by 1 + k^2 / G^2. The same is done here with Gaussian charges q_I on the atoms in
+place of plane waves and with the local density of states N_I at the Fermi level in place of a chosen k:
 
     chi_IJ = -N_I delta_IJ + N_I N_J / sum N,    g_IJ = int int rho_I rho_J / |r - r'|
     v_I = sum_a D_aa R_aa / sum_a D_aa (a on I, both spins),    (1 - g chi) u = v,    q = chi u
     P R = R + <phi| V_H[q] |phi>
 
-so that the metallic part of a slab is screened and its vacuum left alone, and where no states lie at the Fermi
-level P = 1. The cost is one matrix of a smooth potential per step.
+so that the metallic part of a slab is screened and its vacuum left alone, and where no states lie at the
+Fermi level P = 1. The cost is one matrix of a smooth potential per step.
 """
 
 from __future__ import annotations
