@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import mlh
+from mlh import _core
 from mlh.io.openmx import OpenMXFormatError, OpenMXSpecies, ScfOut
 from mlh.io.openmx.basis import parse_orbitals
 from mlh.io.openmx.radial import catmull_rom, hermite
@@ -96,6 +97,44 @@ def test_geometry_and_band_energy(run: str, runs: dict[str, ScfOut], reference: 
     np.testing.assert_allclose(system.positions, expected["positions_bohr"], atol=1e-12)
     assert out.chemical_potential == pytest.approx(expected["chemical_potential"], abs=1e-12)
     assert out.D.dot(out.H) == pytest.approx(expected["energies"]["Uele"], abs=1e-8)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_overlap_is_that_of_openmx(run: str, runs: dict[str, ScfOut]) -> None:
+    out = runs[run]
+    assert (mlh.System(out.atoms, out.basis).overlap() - out.S).max_abs() < 1e-9
+
+
+@pytest.mark.parametrize("run", ("h2o", "si2", "qtz9"))
+def test_two_centre_energies_are_those_of_openmx(
+    run: str, runs: dict[str, ScfOut], reference: dict[str, Any]
+) -> None:
+    out, expected = runs[run], reference["systems"][run]["energies"]
+    system = mlh.System(out.atoms, out.basis)
+    assert out.D.dot(system.kinetic()) == pytest.approx(expected["Ukin"], abs=1e-10)
+    assert out.D.dot(system.nonlocal_potential()) == pytest.approx(expected["Unl"], abs=1e-9)
+
+
+@pytest.mark.parametrize("symbol", SPECIES)
+def test_tables_follow_the_interpolants(symbol: str, basis: Basis) -> None:
+    """On the grid: the spline of the tables against the functions of the files, value and end included."""
+    species = basis[symbol]
+    assert isinstance(species, OpenMXSpecies)
+    r = np.random.default_rng(0).uniform(0.01, species.cutoff, 20000)
+    r = np.append(r, species.cutoff - 1e-9)
+    _, counts = parse_orbitals(species.definition[0])
+    rows = [species.pao.orbitals[l][m] for l, count in enumerate(counts) for m in range(count)]
+    for orbital, row in zip(species.orbitals, rows, strict=True):
+        error = orbital(r) - hermite(species.pao.r, row)(r)
+        assert np.sqrt(np.mean(error**2)) < 3e-8 and np.abs(error).max() < 5e-7
+        assert orbital(species.cutoff) == 0.0
+
+
+def test_other_species_cannot_be_mixed_in(basis: Basis) -> None:
+    """Their transforms are on another mesh of wave numbers."""
+    mixed = Basis([basis["H"], mlh.load_basis("gth-pbe", elements=["Si"])["Si"]])
+    with pytest.raises(ValueError, match="wave tables on one mesh"):
+        _core.TwoCenterTables(mixed.to_core())
 
 
 def test_orbital_definitions() -> None:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numbers>
 #include <stdexcept>
 #include <string>
@@ -59,27 +60,34 @@ namespace {
 
 /// Nodes of the radial mesh; integrands[q, f] = h r^(2 l_f + 2) g_f(r).
 ///
-/// The integrand r^(2l+2) g(r) u_l(kr) is an even function that vanishes smoothly at the cutoff, so the
-/// trapezoid rule on the mesh itself converges faster than any power of h and sees only the tabulated
-/// values: the error of the spline between them (3e-8 for the projector of GTH oxygen) does not enter.
+/// The integrand r^(2l+2) g(r) u_l(kr) is an even function that vanishes smoothly at the cutoff, so
+/// the trapezoid rule on the mesh itself converges faster than any power of h and sees only the
+/// tabulated values: the error of the spline between them (3e-8 for the projector of GTH oxygen)
+/// does not enter.
 struct RadialQuadrature {
   Eigen::VectorXd nodes;
   Eigen::MatrixXd integrands;
 };
 
-RadialQuadrature radial_quadrature(const std::vector<const RadialTable*>& functions) {
+RadialQuadrature radial_quadrature(const std::vector<const RadialTable*>& functions, double step) {
   std::size_t intervals = 0;
-  for (const RadialTable* f : functions) intervals = std::max(intervals, f->intervals());
+  bool truncated = false;
+  for (const RadialTable* f : functions) {
+    intervals = std::max(intervals, f->intervals());
+    truncated = truncated || f->end_value() != 0.0;
+  }
   RadialQuadrature q;
-  q.nodes.resize(static_cast<Eigen::Index>(intervals));
+  q.nodes.resize(static_cast<Eigen::Index>(intervals + (truncated ? 1 : 0)));
   q.integrands.setZero(q.nodes.size(), static_cast<Eigen::Index>(functions.size()));
-  for (std::size_t i = 0; i < intervals; ++i) {
-    const auto row = static_cast<Eigen::Index>(i);
-    const double r = static_cast<double>(i) * kRadialStep;
+  for (Eigen::Index row = 0; row < q.nodes.size(); ++row) {
+    const auto i = static_cast<std::size_t>(row);
+    const double r = static_cast<double>(i) * step;
     q.nodes[row] = r;
     for (std::size_t f = 0; f < functions.size(); ++f) {
-      if (i >= functions[f]->intervals()) continue;
-      double value = kRadialStep * r * r * functions[f]->coefficients(i)[0];
+      if (i > functions[f]->intervals()) continue;
+      const double g = i < functions[f]->intervals() ? functions[f]->coefficients(i)[0]
+                                                     : 0.5 * functions[f]->end_value();
+      double value = step * r * r * g;
       for (int l = 0; l < functions[f]->l(); ++l) value *= r * r;
       q.integrands(row, static_cast<Eigen::Index>(f)) = value;
     }
@@ -87,22 +95,14 @@ RadialQuadrature radial_quadrature(const std::vector<const RadialTable*>& functi
   return q;
 }
 
-}  // namespace
-
-Eigen::MatrixXd bessel_transforms(const std::vector<const RadialTable*>& functions,
-                                  const WaveMesh& mesh) {
+/// Functions that share one mesh step.
+Eigen::MatrixXd transforms_of_step(const std::vector<const RadialTable*>& functions, double step,
+                                   const WaveMesh& mesh) {
   const auto n_functions = static_cast<Eigen::Index>(functions.size());
   Eigen::MatrixXd result = Eigen::MatrixXd::Zero(mesh.size, n_functions);
   int lmax = 0;
-  for (const RadialTable* f : functions) {
-    if (std::abs(f->step() - kRadialStep) > 1e-12) {
-      throw std::invalid_argument("bessel_transforms: radial step must be " +
-                                  std::to_string(kRadialStep) + ", got " +
-                                  std::to_string(f->step()));
-    }
-    lmax = std::max(lmax, f->l());
-  }
-  const RadialQuadrature q = radial_quadrature(functions);
+  for (const RadialTable* f : functions) lmax = std::max(lmax, f->l());
+  const RadialQuadrature q = radial_quadrature(functions, step);
 #pragma omp parallel
   {
     Eigen::MatrixXd u(lmax + 1, q.nodes.size());
@@ -121,7 +121,46 @@ Eigen::MatrixXd bessel_transforms(const std::vector<const RadialTable*>& functio
   return result;
 }
 
+}  // namespace
+
+Eigen::MatrixXd bessel_transforms(const std::vector<const RadialTable*>& functions,
+                                  const WaveMesh& mesh) {
+  Eigen::MatrixXd result(mesh.size, static_cast<Eigen::Index>(functions.size()));
+  std::map<double, std::vector<Eigen::Index>> columns;
+  for (std::size_t f = 0; f < functions.size(); ++f) {
+    columns[functions[f]->step()].push_back(static_cast<Eigen::Index>(f));
+  }
+  for (const auto& [step, selected] : columns) {
+    std::vector<const RadialTable*> group;
+    for (const Eigen::Index f : selected) group.push_back(functions[static_cast<std::size_t>(f)]);
+    result(Eigen::all, selected) = transforms_of_step(group, step, mesh);
+  }
+  return result;
+}
+
+namespace {
+
+/// The transforms that the species bring along; empty when none has any.
+BasisTransforms own_transforms(const BasisData& basis) {
+  BasisTransforms result;
+  for (const auto& s : basis.species) {
+    if (!s.wave_table) continue;
+    result.mesh = s.wave_table->mesh;
+    result.species.push_back(s.wave_table->transforms);
+  }
+  for (const auto& s : basis.species) {
+    if (result.species.empty() || (s.wave_table && s.wave_table->mesh == result.mesh)) continue;
+    throw std::invalid_argument(
+        "basis: expected wave tables on one mesh for all species or for none, but " + s.symbol +
+        (s.wave_table ? " has another mesh" : " has none"));
+  }
+  return result;
+}
+
+}  // namespace
+
 BasisTransforms make_transforms(const BasisData& basis, double cutoff) {
+  if (BasisTransforms own = own_transforms(basis); !own.species.empty()) return own;
   double longest = 0.0;
   std::vector<const RadialTable*> functions;
   for (const auto& s : basis.species) {

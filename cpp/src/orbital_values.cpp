@@ -135,9 +135,9 @@ OrbitalTables::OrbitalTables(const SpeciesData& species) {
   }
   // One interval of zeros at the end serves every point beyond the cutoff.
   table_.assign((intervals_ + 1) * 4 * static_cast<std::size_t>(padded_), 0.0);
+  step_ = species.orbitals.front().step();  // one for all: validate() of the species
   for (int s = 0; s < n_shells_; ++s) {
     const RadialTable& orbital = species.orbitals[s];
-    if (orbital.step() != step_) throw std::invalid_argument("OrbitalTables: unexpected mesh step");
     for (std::size_t k = 0; k < orbital.intervals(); ++k) {
       for (int c = 0; c < 4; ++c) table_[(k * 4 + c) * padded_ + s] = orbital.coefficients(k)[c];
     }
@@ -149,7 +149,8 @@ void OrbitalTables::radial(const BatchPoints& d, int order, Radial& out) const {
     const double r2 = d.x[0][p] * d.x[0][p] + d.x[1][p] * d.x[1][p] + d.x[2][p] * d.x[2][p];
     const double r = std::sqrt(r2);
     const bool inside = r < cutoff_;
-    const std::size_t k = inside ? std::min(intervals_, static_cast<std::size_t>(r / step_)) : intervals_;
+    const std::size_t k =
+        inside ? std::min(intervals_, static_cast<std::size_t>(r / step_)) : intervals_;
     const double t = inside ? r - static_cast<double>(k) * step_ : 0.0;
     const double* c = &table_[k * 4 * padded_];
     const double inverse = r > 1e-10 ? 1.0 / r : 0.0;
@@ -212,7 +213,8 @@ void OrbitalTables::gradients(const BatchPoints& points, const Vec3& center, dou
 
 void OrbitalTables::hessian_dot(const BatchPoints& points, const Vec3& center, const BatchPoints& q,
                                 const std::array<double*, 3>& h) const {
-  // d_i d_j (g Y) = [curve x_i x_j + slope delta_ij] Y + slope (x_i d_j Y + x_j d_i Y) + g d_i d_j Y
+  // d_i d_j (g Y) = [curve x_i x_j + slope delta_ij] Y + slope (x_i d_j Y + x_j d_i Y) + g d_i d_j
+  // Y
   const BatchPoints d = relative(points, center);
   Radial radial_part;
   radial(d, 2, radial_part);

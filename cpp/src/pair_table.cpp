@@ -104,7 +104,7 @@ DistanceTable tabulate(const BesselMatrices& bessel, const std::vector<Combinati
   const Eigen::Index nodes = u[0].rows();
   const Eigen::VectorXd R = Eigen::VectorXd::LinSpaced(nodes, 0.0, range);
   const Eigen::VectorXd k2 =
-      Eigen::VectorXd::LinSpaced(mesh.size, 0.0, mesh.k(mesh.size - 1)).array().square();
+      Eigen::VectorXd::LinSpaced(mesh.size, mesh.start, mesh.k(mesh.size - 1)).array().square();
   const auto n_functions = static_cast<Eigen::Index>(list.size());
   Eigen::MatrixXd value(nodes, n_functions), first(nodes, n_functions), second(nodes, n_functions);
   for (int L = 0; L <= kMaxHarmonicL; ++L) {

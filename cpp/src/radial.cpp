@@ -8,11 +8,12 @@ namespace mlh {
 namespace {
 
 /// Slopes of the clamped cubic spline at the nodes (tridiagonal system, Thomas algorithm).
-std::vector<double> clamped_slopes(std::span<const double> g, double step) {
+std::vector<double> clamped_slopes(std::span<const double> g, double step, double end_slope) {
   const std::size_t n = g.size();
   std::vector<double> slope(n, 0.0);
+  slope[n - 1] = end_slope;
   if (n < 3) return slope;
-  // slope[k-1] + 4 slope[k] + slope[k+1] = 3 (g[k+1] - g[k-1]) / step, ends fixed to zero.
+  // slope[k-1] + 4 slope[k] + slope[k+1] = 3 (g[k+1] - g[k-1]) / step, ends fixed.
   std::vector<double> upper(n, 0.0);
   for (std::size_t k = 1; k + 1 < n; ++k) {
     const double rhs = 3.0 * (g[k + 1] - g[k - 1]) / step;
@@ -26,14 +27,17 @@ std::vector<double> clamped_slopes(std::span<const double> g, double step) {
 
 }  // namespace
 
-RadialTable::RadialTable(int l, std::span<const double> g, double step) : l_(l), step_(step) {
+RadialTable::RadialTable(int l, std::span<const double> g, double step, double end_slope)
+    : l_(l), step_(step) {
   if (l < 0) throw std::invalid_argument("RadialTable: l must be >= 0");
   if (g.size() < 4) throw std::invalid_argument("RadialTable: at least 4 mesh points expected");
   if (!(step > 0.0)) throw std::invalid_argument("RadialTable: step must be positive");
+  if (!std::isfinite(end_slope)) throw std::invalid_argument("RadialTable: slope not finite");
   for (const double value : g) {
     if (!std::isfinite(value)) throw std::invalid_argument("RadialTable: value not finite");
   }
-  const std::vector<double> slope = clamped_slopes(g, step);
+  const std::vector<double> slope = clamped_slopes(g, step, end_slope);
+  end_value_ = g.back();
   coefficients_.resize(g.size() - 1);
   for (std::size_t k = 0; k + 1 < g.size(); ++k) {
     const double mean = (g[k + 1] - g[k]) / step;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "mlh/bessel.hpp"
 #include "mlh/core_repulsion.hpp"
 #include "mlh/harmonics.hpp"
 #include "mlh/nonlocal.hpp"
@@ -17,13 +18,14 @@ using namespace mlh;
 namespace {
 
 /// g = scale exp(-a r^2) on the uniform mesh.
-RadialTable gaussian(int l, double a, double cutoff, double scale = 1.0) {
-  std::vector<double> g(static_cast<std::size_t>(std::lround(cutoff / kRadialStep)) + 1);
+RadialTable gaussian(int l, double a, double cutoff, double scale = 1.0,
+                     double step = kRadialStep) {
+  std::vector<double> g(static_cast<std::size_t>(std::lround(cutoff / step)) + 1);
   for (std::size_t k = 0; k < g.size(); ++k) {
-    const double r = static_cast<double>(k) * kRadialStep;
+    const double r = static_cast<double>(k) * step;
     g[k] = scale * std::exp(-a * r * r);
   }
-  return RadialTable(l, g);
+  return RadialTable(l, g, step, -2.0 * a * cutoff * g.back());
 }
 
 double charge_scale(double charge, double a) {
@@ -64,6 +66,45 @@ TEST_CASE("Bessel transform of a Gaussian", "[bessel]") {
       CHECK(t(i, 0) == Approx(expected).margin(2e-9));
     }
   }
+}
+
+TEST_CASE("Bessel transforms of tables with their own steps", "[bessel]") {
+  const WaveMesh mesh = make_wave_mesh(8.5, 20.0);
+  const RadialTable a = gaussian(1, 0.6, 8.5), b = gaussian(1, 0.6, 8.5, 1.0, 0.0025);
+  const Eigen::MatrixXd t = bessel_transforms({&b, &a, &b}, mesh);
+  CHECK((t.col(0) - t.col(1)).cwiseAbs().maxCoeff() < 1e-12);
+  CHECK(t.col(0) == t.col(2));
+}
+
+TEST_CASE("a truncated table keeps its value up to the cutoff", "[radial]") {
+  const double a = 0.3, cutoff = 2.0, step = 0.0025;
+  const RadialTable f = gaussian(0, a, cutoff, 1.0, step);
+  CHECK(f.value(cutoff - 1e-9) == Approx(std::exp(-a * cutoff * cutoff)).margin(1e-8));
+  CHECK(f.derivatives(cutoff - 1e-9)[1] ==
+        Approx(-2.0 * a * cutoff * std::exp(-a * cutoff * cutoff)).margin(1e-6));
+  CHECK(f.value(cutoff) == 0.0);
+  // int_0^rc exp(-a r^2) r^2 dr, the last node with half its weight.
+  WaveMesh mesh;
+  mesh.step = 0.1;
+  mesh.size = 2;
+  const double root = std::sqrt(a), x = root * cutoff;
+  const double exact =
+      (0.25 * std::sqrt(std::numbers::pi) * std::erf(x) - 0.5 * x * std::exp(-x * x)) / (a * root);
+  CHECK(bessel_transforms({&f}, mesh)(0, 0) == Approx(exact).margin(1e-6));
+}
+
+TEST_CASE("species may bring their own transforms", "[two_center]") {
+  BasisData basis = two_species();
+  const BasisTransforms made = make_transforms(basis);
+  for (std::size_t s = 0; s < 2; ++s) basis.species[s].wave_table = {made.mesh, made.species[s]};
+  const Vec3 r(0.7, -1.1, 2.0);
+  const Pattern pattern = make_pattern(dimer(r), basis);
+  CHECK(overlap_matrix(TwoCenterTables(basis), dimer(r), pattern) ==
+        overlap_matrix(TwoCenterTables(two_species()), dimer(r), pattern));
+  basis.species[1].wave_table->mesh.start = 1e-6;
+  CHECK_THROWS_AS(TwoCenterTables(basis), std::invalid_argument);
+  basis.species[1].wave_table.reset();
+  CHECK_THROWS_AS(TwoCenterTables(basis), std::invalid_argument);
 }
 
 TEST_CASE("overlap and kinetic energy of s Gaussians", "[two_center]") {

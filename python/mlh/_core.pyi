@@ -18,17 +18,32 @@ def set_num_threads(count: int) -> None: ...
 def get_num_threads() -> int: ...
 def compile_info() -> dict[str, str | bool | int]: ...
 
+class RadialTable:
+    def __init__(self, l: int, g: _Float, step: float = ..., end_slope: float = 0.0) -> None: ...
+    @property
+    def step(self) -> float: ...
+    @property
+    def cutoff(self) -> float: ...
+
+class WaveTable:
+    def __init__(
+        self, start: float, step: float, orbitals: _Float, projectors: _Float, density: _Float
+    ) -> None: ...
+
+_Table = _Float | RadialTable
+
 class SpeciesData:
     def __init__(
         self,
         symbol: str,
         valence: float,
-        orbitals: Sequence[tuple[int, _Float]],
-        projectors: Sequence[tuple[int, _Float, float]],
-        neutral_potential: _Float,
-        density: _Float,
-        core_density: _Float | None = None,
+        orbitals: Sequence[tuple[int, _Table]],
+        projectors: Sequence[tuple[int, _Table, float]],
+        neutral_potential: _Table,
+        density: _Table,
+        core_density: _Table | None = None,
         sphere: tuple[float, float, float] | None = None,
+        wave_table: WaveTable | None = None,
     ) -> None: ...
     @property
     def symbol(self) -> str: ...

@@ -35,13 +35,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class RadialFunction:
-    """f(r) = r^l g(r) on the mesh r_k = k * RADIAL_STEP; zero at and beyond the cutoff.
+    """f(r) = r^l g(r) on the mesh r_k = k * step; zero at and beyond the cutoff.
 
-    ``g`` has shape (n,), n >= 4, with g[-1] = 0; the cutoff is (n - 1) * RADIAL_STEP.
+    ``g`` has shape (n,), n >= 4, with g[-1] = 0; the cutoff is (n - 1) * step, step in Bohr.
     """
 
     l: int
     g: Array
+    step: float = RADIAL_STEP
 
     def __post_init__(self) -> None:
         if not isinstance(self.l, (int, np.integer)) or self.l < 0:
@@ -51,22 +52,26 @@ class RadialFunction:
             raise ValueError(f"g: expected shape (n,) with n >= 4, got {g.shape}")
         if not np.all(np.isfinite(g)):
             raise ValueError(f"g: expected finite values, got {int(np.sum(~np.isfinite(g)))} that are not")
-        if g[-1] != 0.0:
-            end = RADIAL_STEP * (g.size - 1)
-            raise ValueError(f"g: expected 0 at the cutoff {end:g} Bohr, got {g[-1]:g}")
+        if not 1e-4 <= self.step <= 0.1:
+            raise ValueError(f"step: expected 1e-4 to 0.1 Bohr, got {self.step!r}")
         g.setflags(write=False)
         object.__setattr__(self, "l", int(self.l))
         object.__setattr__(self, "g", g)
+        self._check_end()
+
+    def _check_end(self) -> None:
+        if self.g[-1] != 0.0:
+            raise ValueError(f"g: expected 0 at the cutoff {self.cutoff:g} Bohr, got {self.g[-1]:g}")
 
     @property
     def cutoff(self) -> float:
         """Radius in Bohr at and beyond which f is zero."""
-        return (self.g.size - 1) * RADIAL_STEP
+        return (self.g.size - 1) * self.step
 
     @property
     def mesh(self) -> Array:
         """The mesh points r_k in Bohr, shape (n,)."""
-        return RADIAL_STEP * np.arange(self.g.size, dtype=np.float64)
+        return self.step * np.arange(self.g.size, dtype=np.float64)
 
     @cached_property
     def spline(self) -> CubicSpline:
@@ -82,11 +87,16 @@ class RadialFunction:
 
     def radial_integral(self, power: int = 0, other: RadialFunction | None = None) -> float:
         """int f(r) [other(r)] r^(2 + power) dr of the splines (exact for l + l' + power < 8)."""
-        n = min(self.g.size, self.g.size if other is None else other.g.size)
         nodes, weights = np.polynomial.legendre.leggauss(8)
-        r = RADIAL_STEP * (np.arange(n - 1)[:, None] + 0.5 * (nodes + 1.0))
+        r = self.step * (np.arange(self.g.size - 1)[:, None] + 0.5 * (nodes + 1.0))
         value = self(r) if other is None else self(r) * other(r)
-        return float(np.sum(value * r ** (2 + power) * (0.5 * RADIAL_STEP * weights)))
+        return float(np.sum(value * r ** (2 + power) * (0.5 * self.step * weights)))
+
+    def to_core(self) -> Array | _core.RadialTable:
+        """What the compiled core takes: g alone where everything else is standard."""
+        from mlh import _core
+
+        return self.g if self.step == RADIAL_STEP else _core.RadialTable(self.l, self.g, self.step)
 
     @classmethod
     def from_values(
@@ -124,6 +134,46 @@ class RadialFunction:
             )
         g[-1] = 0.0
         return cls(l, g)
+
+
+@dataclass(frozen=True, eq=False)
+class TruncatedFunction(RadialFunction):
+    """A function that another code cuts off at the cutoff where it has not quite vanished.
+
+    g[-1] and ``end_slope`` are the limits of g and g' from below; f is zero at the cutoff and beyond.
+    """
+
+    end_slope: float = 0.0
+
+    def _check_end(self) -> None:
+        if not np.isfinite(self.end_slope):
+            raise ValueError(f"end_slope: expected a finite number, got {self.end_slope!r}")
+
+    @cached_property
+    def spline(self) -> CubicSpline:
+        """The cubic spline of g with slope zero at r = 0 and ``end_slope`` at the cutoff."""
+        return CubicSpline(self.mesh, self.g, bc_type=((1, np.array(0.0)), (1, np.array(self.end_slope))))
+
+    def to_core(self) -> _core.RadialTable:
+        """The table with its step and end."""
+        from mlh import _core
+
+        return _core.RadialTable(self.l, self.g, self.step, self.end_slope)
+
+
+@dataclass(frozen=True, eq=False)
+class WaveTable:
+    """Bessel transforms int j_l(kr) f(r) r^2 dr on the mesh k_i = start + i * step (1/Bohr), i < n.
+
+    orbitals (n, shells), projectors (n, projectors), density (n,). Species that follow another code's
+    quadrature bring them along; otherwise the core makes them of the radial tables.
+    """
+
+    start: float
+    step: float
+    orbitals: Array
+    projectors: Array
+    density: Array
 
 
 def _divide_by_power(l: int, r: Array, values: Array) -> Callable[[Array], Array]:
@@ -220,6 +270,10 @@ class Species:
         """Largest orbital cutoff in Bohr."""
         return max(orbital.cutoff for orbital in self.orbitals)
 
+    def wave_table(self) -> WaveTable | None:
+        """Bessel transforms to use instead of those of the tables; None for all but foreign species."""
+        return None
+
     @property
     def orbital_label(self) -> str:
         """Number of radial functions per l, as in "s2p2d1"."""
@@ -238,6 +292,8 @@ class Species:
         for name, function, energy in _labelled_functions(self):
             digest.update(f"|{name}:{function.l}:{function.g.size}:{energy!r}|".encode())
             digest.update(np.ascontiguousarray(function.g, dtype="<f8").tobytes())
+            if function.step != RADIAL_STEP or isinstance(function, TruncatedFunction):
+                digest.update(f"|{function.step!r}:{getattr(function, 'end_slope', 0.0)!r}".encode())
         digest.update(f"|{self.sphere!r}".encode())
         return digest.hexdigest()
 
@@ -371,14 +427,17 @@ class Basis:
 def _species_to_core(species: Species) -> _core.SpeciesData:
     from mlh import _core
 
-    core, sphere = species.core_density, species.sphere
+    core, sphere, wave = species.core_density, species.sphere, species.wave_table()
     return _core.SpeciesData(
         species.symbol,
         species.valence,
-        [(orbital.l, orbital.g) for orbital in species.orbitals],
-        [(p.radial.l, p.radial.g, float(p.energy)) for p in species.projectors],
-        species.neutral_potential.g,
-        species.density.g,
-        None if core is None else core.g,
+        [(orbital.l, orbital.to_core()) for orbital in species.orbitals],
+        [(p.radial.l, p.radial.to_core(), float(p.energy)) for p in species.projectors],
+        species.neutral_potential.to_core(),
+        species.density.to_core(),
+        None if core is None else core.to_core(),
         None if sphere is None else (sphere.center, sphere.sigma, sphere.radius),
+        None
+        if wave is None
+        else _core.WaveTable(wave.start, wave.step, wave.orbitals, wave.projectors, wave.density),
     )

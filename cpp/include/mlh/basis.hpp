@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "mlh/radial.hpp"
+#include "mlh/wave_table.hpp"
 
 namespace mlh {
 
@@ -31,6 +32,7 @@ struct SpeciesData {
   RadialTable density;            ///< n_I(r), integral 4 pi r^2 n dr = valence
   std::optional<RadialTable> core_density;
   std::optional<SphereData> sphere;
+  std::optional<WaveTable> wave_table;
 
   int n_orbitals() const;
   double orbital_cutoff() const;    ///< largest orbital cutoff

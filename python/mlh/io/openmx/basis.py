@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,15 +18,17 @@ from mlh.io.openmx.neutral import NeutralAtom, neutral_atom
 from mlh.io.openmx.pao import PAO, read_pao
 from mlh.io.openmx.radial import catmull_rom, hermite
 from mlh.io.openmx.text import Array, OpenMXFormatError
+from mlh.io.openmx.transforms import wave_table
 from mlh.io.openmx.vps import VPS, read_vps
 from mlh.species import (
     MAX_ANGULAR_MOMENTUM,
-    RADIAL_STEP,
     SHELL_LETTERS,
     Basis,
     Projector,
     RadialFunction,
     Species,
+    TruncatedFunction,
+    WaveTable,
 )
 
 DATA_VARIABLE = "MLH_OPENMX_DATA"
@@ -37,7 +39,9 @@ DATABASES = ("DFT_DATA19", "DFT_DATA13")
 TABLES_VERSION = 1
 """Version of how files become tables; part of the fingerprint."""
 
-_PROJECTOR_TAIL = 1e-10
+TABLE_STEP = 0.0025
+"""Mesh step in Bohr. OpenMX's interpolants have kinks in the second derivative at their nodes, so that a
+spline through samples converges as the square of the step: 1e-8 here, 3e-7 at the usual 0.01."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -53,6 +57,15 @@ class OpenMXSpecies(Species):
     neutral: NeutralAtom
     definition: tuple[str, str]
     """Names as in OpenMX's Definition.of.Atomic.Species, such as ("Si7.0-s2p2d1", "Si_PBE19")."""
+
+    def wave_table(self) -> WaveTable:
+        """Bessel transforms by OpenMX's quadratures."""
+        return self._wave_table
+
+    @cached_property
+    def _wave_table(self) -> WaveTable:
+        _, counts = parse_orbitals(self.definition[0])
+        return wave_table(self.pao, self.vps, self.neutral, counts)
 
     norm_tolerance: ClassVar[float] = 1e-2
     """The files' functions are normalised on a mesh that ends beyond the cutoff (s4 of Si7.0: 4e-4)."""
@@ -147,11 +160,10 @@ def _check_pair(symbol: str, counts: tuple[int, ...], pao: PAO, vps: VPS) -> Non
 def _species(
     symbol: str, counts: tuple[int, ...], pao: PAO, vps: VPS, definition: tuple[str, str]
 ) -> OpenMXSpecies:
-    neutral = neutral_atom(pao, vps)
-    rc = pao.cutoff
+    neutral = _neutral(pao, vps)
 
-    def table(l: int, function: Callable[[ArrayLike], Array], cutoff: float = rc) -> RadialFunction:
-        return _tabulate(l, function, cutoff)
+    def table(l: int, function: Callable[[ArrayLike], Array]) -> RadialFunction:
+        return _tabulate(l, function, pao.cutoff)
 
     core = vps.core_density
     return OpenMXSpecies(
@@ -161,7 +173,9 @@ def _species(
             table(l, hermite(pao.r, pao.orbitals[l][n])) for l, m in enumerate(counts) for n in range(m)
         ],
         projectors=[
-            Projector(table(p.l, hermite(vps.r, p.beta), min(rc, _extent(vps.r, p.beta))), p.energy)
+            # To r_c although most vanish before: OpenMX's centres are the atoms within r_c,i + r_c,k, and its
+            # transforms end at k = 60, so that <phi|beta> does not (1e-8 Hartree in the energy of H2O).
+            Projector(table(p.l, hermite(vps.r, p.beta)), p.energy)
             for p in vps.projectors
         ],
         neutral_potential=table(0, hermite(vps.r, neutral.potential)),
@@ -176,21 +190,19 @@ def _species(
     )
 
 
-def _extent(r: Array, beta: Array) -> float:
-    """Radius beyond which a projector is below 1e-10: some files have tails of that size to 20 Bohr."""
-    return float(r[min(len(r) - 1, int(np.flatnonzero(np.abs(beta) > _PROJECTOR_TAIL)[-1]) + 1)])
-
-
 def _tabulate(l: int, function: Callable[[ArrayLike], Array], cutoff: float) -> RadialFunction:
     """g = f / r^l on the uniform mesh, up to the first mesh point at or beyond the cutoff."""
-    n = int(np.ceil(cutoff / RADIAL_STEP - 1e-9)) + 1
-    r = RADIAL_STEP * np.arange(n)
+    n = int(np.ceil(cutoff / TABLE_STEP - 1e-9)) + 1
+    r = TABLE_STEP * np.arange(n)
     g = np.empty(n)
     g[1:] = function(r[1:]) / r[1:] ** l
     # g is even: the parabola in r^2 through its next two points.
     g[0] = (4.0 * g[1] - g[2]) / 3.0
-    g[-1] = 0.0
-    return RadialFunction(l, g)
+    inside = r[-1] - 1e-4 * np.arange(3)
+    values = np.asarray(function(inside)) / inside**l
+    return TruncatedFunction(
+        l, g, TABLE_STEP, end_slope=(3.0 * values[0] - 4.0 * values[1] + values[2]) / 2e-4
+    )
 
 
 def _stamp(path: Path) -> tuple[Path, int, int]:
@@ -209,3 +221,8 @@ def _pao(stamp: tuple[Path, int, int]) -> PAO:
 @lru_cache(maxsize=64)
 def _vps(stamp: tuple[Path, int, int]) -> VPS:
     return read_vps(stamp[0])
+
+
+@lru_cache(maxsize=64)
+def _neutral(pao: PAO, vps: VPS) -> NeutralAtom:
+    return neutral_atom(pao, vps)
