@@ -173,3 +173,16 @@ def test_basis_must_be_that_of_the_run(basis: Basis) -> None:
     other = mlh.load_openmx_basis(DATA, {"O": ("O6.0-s2p2", "O_PBE19"), "H": SPECIES["H"]})
     with pytest.raises(ValueError, match=r"expected \('O6\.0-s2p2d1', 'O_PBE19'\) for O"):
         mlh.read_scfout(scfout("h2o"), other)
+
+
+def test_every_file_of_the_folder_gives_a_species() -> None:
+    """Other elements: partial cores, semi-core shells, f projectors, meshes of 1000 points."""
+    definitions = {
+        "C": ("C6.0-s2p2d1", "C_PBE19"),
+        "Ga": ("Ga7.0-s2p2d2f1", "Ga_PBE19"),
+        "Hf": ("Hf9.0-s3p3d2f1", "Hf_PBE19"),
+        "N": ("N6.0-s3p2d1", "N_PBE19"),
+    }
+    basis = mlh.load_openmx_basis(DATA / "DFT_DATA19", definitions)
+    assert [s.valence for s in basis] == [4.0, 13.0, 12.0, 5.0]
+    assert [s.orbital_label for s in basis] == ["s2p2d1", "s2p2d2f1", "s3p3d2f1", "s3p2d1"]

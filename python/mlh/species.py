@@ -28,7 +28,6 @@ FORMAT_VERSION = 1
 
 MAX_ANGULAR_MOMENTUM = 3
 SHELL_LETTERS = "spdf"
-_CHARGE_TOLERANCE = 1e-6
 
 Array = NDArray[np.float64]
 
@@ -253,6 +252,8 @@ class Species:
 
     norm_tolerance: ClassVar[float] = 1e-6
     """Largest deviation of an orbital's norm from 1."""
+    charge_tolerance: ClassVar[float] = 1e-6
+    """Largest relative deviation of the density's integral from the valence."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "orbitals", tuple(self.orbitals))
@@ -331,7 +332,7 @@ def _validate(species: Species) -> None:
         if abs(norm - 1.0) > species.norm_tolerance:
             raise ValueError(f"{where}, orbital {k} (l={orbital.l}): expected norm 1, got {norm:.8f}")
     charge = 4.0 * np.pi * species.density.radial_integral()
-    if abs(charge - species.valence) > _CHARGE_TOLERANCE * species.valence:
+    if abs(charge - species.valence) > species.charge_tolerance * species.valence:
         raise ValueError(f"{where}, density: expected the integral {species.valence:g}, got {charge:.8f}")
 
 

@@ -69,6 +69,8 @@ class OpenMXSpecies(Species):
 
     norm_tolerance: ClassVar[float] = 1e-2
     """The files' functions are normalised on a mesh that ends beyond the cutoff (s4 of Si7.0: 4e-4)."""
+    charge_tolerance: ClassVar[float] = 1e-4
+    """OpenMX normalises the sum over the nodes of the file, not the integral of its interpolant (1e-6)."""
 
 
 def load_openmx_basis(

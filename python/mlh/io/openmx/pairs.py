@@ -29,6 +29,32 @@ class Pairs:
     start: IntArray
 
 
+def check_distances(
+    pairs: Pairs,
+    cell: NDArray[np.float64],
+    positions: NDArray[np.float64],
+    cutoff: NDArray[np.float64],
+) -> None:
+    """Raise ValueError unless the pairs can be all those with |tau_j + R - tau_i| <= r_c,i + r_c,j.
+
+    Comes before the Pattern is built: damaged positions or cells would make one of any size.
+    """
+    reach = cutoff[pairs.i] + cutoff[pairs.j]
+    distance = np.linalg.norm(positions[pairs.j] + pairs.R @ cell - positions[pairs.i], axis=1)
+    far = np.flatnonzero(distance > reach + _MARGIN)
+    if far.size:
+        k = far[0]
+        raise ValueError(
+            f"expected neighbours within {reach[k]:g} Bohr, got atoms {pairs.i[k] + 1} and {pairs.j[k] + 1} "
+            f"in cell {pairs.R[k].tolist()} at {distance[k]:g}"
+        )
+    radii, atoms = np.unique(cutoff, return_counts=True)
+    volume = 4.0 / 3.0 * np.pi * float(atoms @ (radii[:, None] + radii) ** 3 @ atoms)
+    spheres = volume / abs(np.linalg.det(cell))
+    if len(pairs.i) < 0.1 * spheres - len(cutoff):
+        raise ValueError(f"expected about {spheres:.0f} pairs in a cell of this volume, got {len(pairs.i)}")
+
+
 def pair_positions(
     pairs: Pairs,
     pattern: Pattern,

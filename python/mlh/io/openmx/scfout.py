@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mlh import _core
 from mlh.io.openmx.basis import OpenMXSpecies, parse_orbitals
 from mlh.io.openmx.inputfile import Definitions, read_definitions
-from mlh.io.openmx.pairs import Pairs, pair_positions
+from mlh.io.openmx.pairs import Pairs, check_distances, pair_positions
 from mlh.io.openmx.records import Records
 from mlh.io.openmx.text import OpenMXFormatError
 from mlh.pattern import BlockMatrix, Pattern
@@ -30,6 +30,9 @@ FORMAT = 3
 """The version that OpenMX 3.9 writes."""
 
 SOLVERS = {1: "Recursion", 2: "Cluster", 3: "Band", 4: "NEGF", 5: "DC", 6: "GDC", 7: "Cluster-DIIS"}
+
+_ASYMMETRY = 1e-6
+"""Relative; OpenMX leaves 1e-9."""
 
 Array = NDArray[np.float64]
 
@@ -94,28 +97,35 @@ def read_scfout(path: str | os.PathLike[str], basis: Basis) -> ScfOut:
             f"got {len(definitions.symbols)}"
         )
     used = _check_basis(source, basis, definitions, geometry.n_orbitals)
+    cutoff = np.array([used[s].cutoff for s in definitions.symbols])
     atoms = Atoms(
         list(definitions.symbols),
         geometry.positions * BOHR_ANGSTROM,
         cell=geometry.cell * BOHR_ANGSTROM,
         pbc=True,
     )
-    pattern = _pattern(atoms, used)
-    cutoff = np.array([used[s].cutoff for s in definitions.symbols])
     try:
+        check_distances(geometry.pairs, geometry.cell, geometry.positions, cutoff)
+        pattern = _pattern(atoms, used)
         place = pair_positions(geometry.pairs, pattern, geometry.cell, geometry.positions, cutoff)
     except ValueError as error:
         raise OpenMXFormatError(f"{source}, neighbour lists: {error}") from None
 
-    def matrix(values: Array) -> BlockMatrix:
-        return BlockMatrix(pattern, np.where(place >= 0, values[:, place], 0.0))
+    def matrix(name: str, values: Array) -> BlockMatrix:
+        result = BlockMatrix(pattern, np.where(place >= 0, values[:, place], 0.0))
+        error = result.symmetry_error()
+        if error > _ASYMMETRY * max(1.0, result.max_abs()):
+            raise OpenMXFormatError(
+                f"{source}, {name}: expected M_ij(R) = M_ji(-R)^T, got {error:.1e} between"
+            )
+        return result
 
     return ScfOut(
         atoms=atoms,
         basis=used,
-        S=matrix(S),
-        H=matrix(H),
-        D=matrix(D if header.nspin == 2 else 2.0 * D),
+        S=matrix("overlap", S),
+        H=matrix("Hamiltonian", H),
+        D=matrix("density matrix", D if header.nspin == 2 else 2.0 * D),
         chemical_potential=float(scalars[0]),
         temperature=float(scalars[1]),
         dipole_core=(float(scalars[2]), float(scalars[3]), float(scalars[4])),
@@ -166,7 +176,7 @@ def _read_header(records: Records) -> _Header:
 
 def _read_geometry(records: Records, header: _Header) -> _Geometry:
     n = header.n_atoms
-    records.skip(32 * header.n_cells, "cell translations")
+    translations = records.doubles(4 * header.n_cells, "cell translations").reshape(-1, 4)[:, 1:]
     ijk = records.ints(4 * header.n_cells, "cell indices").reshape(-1, 4)[:, 1:]
     if np.any(ijk[0] != 0) or np.max(np.abs(ijk)) > header.n_cells:
         raise records.error("cell indices: expected (0, 0, 0) first and small numbers")
@@ -184,6 +194,8 @@ def _read_geometry(records: Records, header: _Header) -> _Geometry:
     positions = records.doubles(4 * n, "positions").reshape(n, 4)[:, 1:].copy()
     if not np.abs(np.linalg.det(cell)) > 1.0 or max(np.abs(cell).max(), np.abs(positions).max()) > 1e6:
         raise records.error(f"cell: expected three vectors of less than 1e6 Bohr, got {cell.tolist()}")
+    if np.max(np.abs(ijk @ cell - translations)) > 1e-6:
+        raise records.error("cell: expected the vectors that the cell translations are made of, got others")
     start = np.concatenate([[0], np.cumsum(n_orbitals[i] * n_orbitals[j])])
     return _Geometry(cell, positions, n_orbitals, Pairs(i, j, R, start))
 
@@ -218,7 +230,11 @@ def _check_basis(
     for species in used:
         expected = definitions.species[species.symbol]
         got = species.definition if isinstance(species, OpenMXSpecies) else None
-        if got is None or (parse_orbitals(got[0]), got[1]) != (parse_orbitals(expected[0]), expected[1]):
+        try:
+            wanted = (parse_orbitals(expected[0]), expected[1])
+        except ValueError as error:
+            raise OpenMXFormatError(f"{source}, input file at its end: {error}") from None
+        if got is None or (parse_orbitals(got[0]), got[1]) != wanted:
             raise ValueError(f"basis: expected {expected} for {species.symbol} as in {source}, got {got}")
     for k, symbol in enumerate(definitions.symbols):
         if used[symbol].n_orbitals != n_orbitals[k]:

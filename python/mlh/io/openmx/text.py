@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-_LARGEST_FILE = 1 << 28
+_LARGEST_FILE = 1 << 26
 """Bytes; the largest file of the 2013 and 2019 databases has 3 MB."""
 
 
