@@ -103,9 +103,22 @@ def test_default_path_is_for_primitive_cells():
     assert len(band_path(silicon((2, 1, 1)), "GX", 7).kpts) == 7
 
 
+def test_a_short_segment_of_a_coarse_path_is_not_a_jump():
+    path = band_path(silicon(), "GXWKGLUWLK,UX", 20)
+    x, ticks, labels = path.get_linear_kpoint_axis()
+    assert labels == list("GXWKGLUWLKUX")
+    steps = np.diff(ticks)
+    assert np.flatnonzero(steps < 1e-9).tolist() == [9]  # only K,U
+    assert len(x) == len(path.kpts)
+    ends = [path.special_points[name] for name in "GXWK"]
+    for end in ends:
+        assert np.abs(path.kpts - end).sum(axis=1).min() < 1e-12
+
+
 def test_paths_in_words():
-    with pytest.raises(ValueError, match=r"path: expected the points G, K, L, U, W, X"):
-        band_path(silicon(), "GQ")
+    for wrong in ("GQ", "G", "", "G,X", "gx", "G;X"):
+        with pytest.raises(ValueError, match=r"two of the points G, K, L, U, W, X"):
+            band_path(silicon(), wrong)
     with pytest.raises(ValueError, match="n_points"):
         band_path(silicon(), "GX", 1)
     own = band_path(silicon(), "GQ", 3, {"Q": [0.5, 0.0, 0.0]})

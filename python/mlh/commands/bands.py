@@ -36,7 +36,7 @@ def bands_command(
     point: Annotated[
         list[str] | None, typer.Option(help="A further point, NAME=0.5,0,0 in fractions; may be repeated.")
     ] = None,
-    points: Annotated[int, typer.Option(help="k points along the whole path.")] = 100,
+    points: Annotated[int, typer.Option(help="k points along the whole path, about.")] = 100,
     window: Annotated[tuple[float, float], typer.Option(help="Energies of the picture, eV.")] = (-13.0, 8.0),
     refine: options.Refine = 0,
     basis: options.BasisName = "gth-pbe",
