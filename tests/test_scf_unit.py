@@ -10,6 +10,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from conftest import self_identity, toy_pattern
 from mlh.energies import Energies, Forces, Stress
+from mlh.extrapolation import HamiltonianExtrapolation
 from mlh.mixing import PulayMixer
 from mlh.pattern import BlockMatrix, Pattern, pattern_index
 from mlh.scf import SCFStep, scf
@@ -154,7 +155,7 @@ def test_fixed_moment_and_initial_moment_break_the_symmetry():
     triplet = scf(model, total_spin=2)
     assert triplet.converged
     assert triplet.solution.magnetic_moment == pytest.approx(2.0)
-    free = scf(model, initial_spin=2)
+    free = scf(model, initial_moments=[2.0])
     assert free.energies.total == pytest.approx(triplet.energies.total, abs=1e-9)
     singlet = scf(model, smearing="fermi-dirac", width=1e-3)
     assert abs(singlet.solution.magnetic_moment) < 1e-8
@@ -215,3 +216,53 @@ def test_stress_is_a_named_sum_with_the_conventions_of_ase():
     assert "nonlocal" in str(stress) and "GPa" in str(stress)
     with pytest.raises(ValueError, match=r"common shape \(3, 3\)"):
         Stress(kinetic=np.ones((2, 3)))
+
+
+def test_initial_moments_break_the_symmetry_of_an_antiferromagnet():
+    """Two equal sites: moments that add up to zero still reach the state below the unpolarised one."""
+    pattern = toy_pattern(20.0, np.array([[0.0, 0, 0], [10.0, 0, 0]]), [0, 0])
+    unit = self_identity(pattern)
+    on_site = BlockMatrix(pattern, unit.data * np.where(np.arange(16 * 2) % 16 == 0, -1.0, 0.0))
+    model = MeanField(pattern, on_site, unit, 2.0, U=0.1, J=0.2, nspin=2)
+    smeared = {"smearing": "fermi-dirac", "width": 1e-2}
+    plain = scf(model, **smeared)
+    split = scf(model, initial_moments=[1.0, -1.0], **smeared)
+    assert split.converged
+    assert split.solution.magnetic_moment == pytest.approx(0.0, abs=1e-6)
+    assert split.energies.total < plain.energies.total - 0.01
+    for wrong in ([1.0], [1.0, np.nan]):
+        with pytest.raises(ValueError, match="initial_moments: expected 2 finite numbers"):
+            scf(model, initial_moments=wrong)
+    with pytest.raises(ValueError, match="initial_moments: expected None"):
+        scf(replace(model, nspin=1), initial_moments=[1.0, -1.0])
+
+
+def test_advice_is_words_and_only_where_it_is_needed(model):
+    fine = scf(model)
+    assert fine.converged and fine.advice == ""
+    short = scf(model, max_steps=2, energy_tol=1e-14, residual_tol=1e-12)
+    assert "more steps" in short.advice and "--max-steps" in short.advice
+    smeared = scf(model, max_steps=2, smearing="fermi-dirac", width=0.05, residual_tol=1e-12)
+    assert "wider smearing" in smeared.advice
+    open_shell = replace(model, h=0.0 * model.h, nspin=1, n_electrons=6.0)
+    degenerate = scf(open_shell, max_steps=2, residual_tol=1e-12, energy_tol=1e-14)
+    assert degenerate.solution.gap < 0.02
+    assert "--smearing 0.1" in degenerate.advice
+
+
+def test_extrapolation_is_exact_for_what_is_linear_in_the_positions(pattern, random_matrix):
+    n = int(pattern.n_atoms)
+    rng = np.random.default_rng(0)
+    x0, u, v = (rng.normal(size=(n, 3)) * 0.1 for _ in range(3))
+    base, du, dv = (random_matrix(pattern, seed, 0.1) for seed in (30, 31, 32))
+    past = HamiltonianExtrapolation(regularisation=1e-12)
+    assert past.predict(x0, pattern, 1) is None
+    for a, b in [(0.0, 0.0), (1.0, 0.2), (1.5, 1.0)]:
+        past.add(x0 + a * u + b * v, base + a * du + b * dv)
+    predicted = past.predict(x0 + 2.0 * u + 1.7 * v, pattern, 1)
+    np.testing.assert_allclose(predicted.data, (base + 2.0 * du + 1.7 * dv).data, atol=1e-8)
+    assert past.predict(x0 + 5.0, pattern, 1) is None, "an atom that was wrapped has no history"
+    assert past.predict(x0, pattern, 2) is None
+    past.clear()
+    past.add(x0, base)
+    np.testing.assert_array_equal(past.predict(x0 + 0.1, pattern, 1).data, base.data)

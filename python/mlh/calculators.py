@@ -10,6 +10,7 @@ ASE: (1/V) dE/deps in Voigt order, positive when the cell wants to shrink.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
@@ -24,8 +25,9 @@ from ase.calculators.calculator import (
 )
 from numpy.typing import NDArray
 
+from mlh.extrapolation import HamiltonianExtrapolation
 from mlh.model.committee import Committee, load_committee
-from mlh.pattern import BlockMatrix, transfer
+from mlh.pattern import BlockMatrix
 from mlh.pseudo.library import load_basis
 from mlh.scf import SCFResult, SCFStep, scf
 from mlh.solver import KPointsSpec, Smearing
@@ -36,6 +38,8 @@ from mlh.vacuum import PeriodicBox
 
 GridShape = tuple[int, int, int]
 """Points of the uniform grid along the cell vectors."""
+
+_log = logging.getLogger("mlh.dft")
 
 
 class HamiltonianModel(Protocol):
@@ -134,7 +138,8 @@ class DFTCalculator(_Engine):
     grid_shape: points of the grid along the cell vectors, instead of those of the cutoff for every new cell.
     The stress is the derivative of the energy at a fixed number; where the cell varies much, hold it fixed.
 
-    Every step of a trajectory starts from the dH = H - H0 of the step before.
+    Every step of a trajectory starts from dH = H - H0 extrapolated from the steps before; restart=False: from
+    the Harris Hamiltonian.
     """
 
     def __init__(
@@ -169,7 +174,8 @@ class DFTCalculator(_Engine):
         self.max_scf_steps = max_scf_steps
         self.restart = restart
         self.on_scf_step = on_scf_step
-        self._last_dh: tuple[NDArray[np.int64], BlockMatrix] | None = None
+        self._numbers: NDArray[np.int64] | None = None
+        self._past = HamiltonianExtrapolation()
 
     def calculate(
         self,
@@ -183,7 +189,7 @@ class DFTCalculator(_Engine):
             return
         system = self._system(self.atoms, self.basis, 2 if self.spin else 1)
         start = self._start(system)
-        initial = self.atoms.get_initial_magnetic_moments().sum()
+        moments = self.atoms.get_initial_magnetic_moments()
         result = scf(
             system,
             H0=start,
@@ -193,27 +199,29 @@ class DFTCalculator(_Engine):
             smearing=self.smearing,
             width=self.width,
             total_spin=self.total_moment,
-            initial_spin=float(initial) if self.spin and initial and start is None else None,
+            initial_moments=moments if self.spin and moments.any() and start is None else None,
             callback=self.on_scf_step,
         )
         if not result.converged:
-            self._last_dh = None
+            self._past.clear()
             raise SCFError(
                 f"SCF not converged in {result.n_steps} steps: residual {result.residual * HARTREE_EV:.2e} "
-                f"eV (expected below {self.residual_tol * HARTREE_EV:.1e}), gap "
-                f"{result.solution.gap * HARTREE_EV:.3f} eV; try smearing_ev, spin=True or more max_scf_steps"
+                f"eV (expected below {self.residual_tol * HARTREE_EV:.1e}); {result.advice}"
             )
-        self._last_dh = (self.atoms.numbers.copy(), result.H - system.harris_hamiltonian())
+        if result.advice:
+            _log.warning("%s", result.advice)
+        self._numbers = self.atoms.numbers.copy()
+        self._past.add(system.positions, result.H - system.harris_hamiltonian())
         self._store(result, properties)
 
     def _start(self, system: System) -> BlockMatrix | None:
-        """H0 of this geometry plus the dH of the last one, or None (Harris) when there is none to use."""
-        if not self.restart or self._last_dh is None:
+        """H0 of this geometry plus the dH of the last ones, or None (Harris) when there is none to use."""
+        same = self._numbers is not None and np.array_equal(self._numbers, self.atoms.numbers)
+        if not self.restart or not same:
+            self._past.clear()
             return None
-        numbers, dh = self._last_dh
-        if not np.array_equal(numbers, self.atoms.numbers) or dh.nspin != system.nspin:
-            return None
-        return system.harris_hamiltonian() + transfer(dh, system.pattern)
+        dh = self._past.predict(system.positions, system.pattern, system.nspin)
+        return None if dh is None else system.harris_hamiltonian() + dh
 
 
 class MLHCalculator(_Engine):

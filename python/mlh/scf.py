@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -17,6 +17,15 @@ from mlh.pattern import BlockMatrix
 from mlh.screening import ChargeSpace, Screening
 from mlh.solver import KPointsSpec, OverlapFactor, Smearing, Solution, as_kpoints, projected_w, solve
 from mlh.solver.dense import residual_energy
+from mlh.units import HARTREE_EV
+
+SPLITTING = 0.05
+"""Ha per unit of moment: half the exchange splitting that an initial moment puts on its atom."""
+
+_SMEAR = "smearing_ev=0.1, --smearing 0.1"
+
+SMALL_GAP = 0.02
+"""Ha. Below this gap integer occupations may keep changing places."""
 
 
 class EvaluationLike(Protocol):
@@ -113,6 +122,24 @@ class SCFResult:
         """Second-order estimate of E[D] - E_ground, Hartree."""
         return self.history[-1].energy_error
 
+    @property
+    def advice(self) -> str:
+        """What to do about a state that is not the ground state, in words; empty when all is well."""
+        s = self.solution
+        integer = np.isin(s.occupations, (0.0, float(s.degeneracy))).all()
+        gap = f"{s.gap * HARTREE_EV:.3f} eV"
+        if integer and s.gap < 0.0:
+            return f"occupied and empty levels overlap by {gap[1:]}, as in a metal: smear them ({_SMEAR})"
+        if self.converged:
+            return ""
+        if integer and s.gap < SMALL_GAP:
+            spin = "" if s.nspin == 2 else ", or let the spins differ (spin=True, --spin)"
+            return (
+                f"the gap is only {gap}, so that levels change places: smear the occupations ({_SMEAR}){spin}"
+            )
+        wider = "" if integer else "a wider smearing or "
+        return f"the gap is {gap}; try {wider}more steps (max_scf_steps, --max-steps)"
+
     def forces(self) -> Forces:
         """Forces -dE/dtau, Hartree/Bohr."""
         return self.forces_and_stress()[0]
@@ -138,7 +165,7 @@ def scf(
     smearing: Smearing = "none",
     width: float = 0.0,
     total_spin: float | None = None,
-    initial_spin: float | None = None,
+    initial_moments: Sequence[float] | NDArray[np.float64] | None = None,
     mixer: PulayMixer | None = None,
     callback: Callable[[SCFStep], Any] | None = None,
 ) -> SCFResult:
@@ -147,7 +174,8 @@ def scf(
     Start: H0 (any Hamiltonian: a prediction, the last geometry's), or H[D0], or the Harris Hamiltonian.
     Converged when |energy change| < energy_tol (Ha) and max |H[D] - H_in| < residual_tol (Ha); otherwise the
     last state is returned with converged=False. max_steps=1 evaluates the given start without iterating.
-    total_spin: N_up - N_down held fixed; initial_spin: imposed on the first step only. width: Ha.
+    total_spin: N_up - N_down held fixed. initial_moments: N_up - N_down of every atom, which splits the
+    spins of the start and is imposed in sum on the first step only. width: Ha.
     """
     if D0 is not None and H0 is not None:
         raise ValueError("D0, H0: expected at most one of them, got both")
@@ -155,6 +183,11 @@ def scf(
         raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
     overlap = factor if factor is not None else OverlapFactor.of(system.overlap(), as_kpoints(system.kpts))
     H_in = _start(system, D0, H0)
+    initial_spin = None
+    if initial_moments is not None:
+        moments = _checked_moments(system, initial_moments)
+        initial_spin = float(moments.sum())
+        H_in = _split(H_in, system.overlap(), moments)
     mixer = mixer if mixer is not None else PulayMixer()
     # Without smearing there is a gap, and no long-wave divergence to remove.
     screening = Screening(system, overlap, width) if smearing != "none" else None
@@ -187,6 +220,28 @@ def scf(
             return SCFResult(system, solution, evaluation.H, R, energies, converged, tuple(history))
         precondition = None if screening is None else partial(_screened, screening, solution)
         H_in = BlockMatrix(system.pattern, mixer.next(H_in.data, R.data, precondition))
+
+
+def _checked_moments(
+    system: SystemLike, moments: Sequence[float] | NDArray[np.float64]
+) -> NDArray[np.float64]:
+    values = np.asarray(moments, dtype=np.float64)
+    if system.nspin != 2:
+        raise ValueError("initial_moments: expected None for an unpolarised system, got moments")
+    if values.shape != (len(system.positions),) or not np.isfinite(values).all():
+        raise ValueError(
+            f"initial_moments: expected {len(system.positions)} finite numbers, one per atom, got {moments}"
+        )
+    return values
+
+
+def _split(H: BlockMatrix, S: BlockMatrix, moments: NDArray[np.float64]) -> BlockMatrix:
+    """Spin up lowered and spin down raised by S_ij (b_i + b_j) / 2, b = SPLITTING * moment."""
+    pattern = H.pattern
+    b = 0.5 * SPLITTING * moments
+    pair = b[np.asarray(pattern.atom_i)] + b[np.asarray(pattern.atom_j)]
+    shift = S.data[0] * np.repeat(pair, np.diff(pattern.offset))
+    return BlockMatrix(pattern, H.data + np.stack([-shift, shift]))
 
 
 def _screened(screening: Screening, solution: Solution, data: NDArray[np.float64]) -> NDArray[np.float64]:
