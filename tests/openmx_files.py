@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 import mlh
+from mlh.io.openmx.outfile import ENERGY_NAMES
 from mlh.pattern import BlockMatrix
 from mlh.species import Basis
 
@@ -44,8 +46,8 @@ def write_pao(path: Path, valence: float = 1.0) -> None:
     path.write_text(head + "".join(f"<{tag}\n{_rows(r, *f)}\n{tag}>\n" for tag, f in blocks))
 
 
-def write_vps(path: Path, j_dependent: bool = True, valence: float = 1.0) -> None:
-    """One s and one p projector with a partial core."""
+def write_vps(path: Path, j_dependent: bool = True, valence: float = 1.0, core: bool = True) -> None:
+    """One s and one p projector, with or without a partial core."""
     r = _mesh(12.0)
     local = -valence / r * np.tanh(r**2)
     beta_s, beta_p = np.exp(-3.0 * r**2), r * np.exp(-3.0 * r**2)
@@ -54,24 +56,30 @@ def write_vps(path: Path, j_dependent: bool = True, valence: float = 1.0) -> Non
     switch = "on" if j_dependent else "off"
     path.write_text(
         f"AtomSpecies 1\ntotal.electron 1.0\nvalence.electron {valence}\ngrid.num.output {NODES}\n"
-        f"charge.pcc.calc on\nj.dependent.pseudo.potentials {switch}\n"
+        f"charge.pcc.calc {'on' if core else 'off'}\nj.dependent.pseudo.potentials {switch}\n"
         f"<project.energies\n{energies}project.energies>\n"
         f"<Pseudo.Potentials\n{_rows(r, *columns)}\nPseudo.Potentials>\n"
         f"<density.PCC\n{_rows(r, 0.1 * np.exp(-2.0 * r**2))}\ndensity.PCC>\n"
     )
 
 
-def write_database(folder: Path) -> Path:
+def write_database(folder: Path, core: bool = True) -> Path:
     """A folder with PAO/H4.0.pao and VPS/H_TEST.vps."""
     for name in ("PAO", "VPS"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     write_pao(folder / "PAO" / "H4.0.pao")
-    write_vps(folder / "VPS" / "H_TEST.vps")
+    write_vps(folder / "VPS" / "H_TEST.vps", core=core)
     return folder
 
 
 def write_scfout(
-    path: Path, system: mlh.System, H: BlockMatrix, D: BlockMatrix, order: int = 1, version: int = 3
+    path: Path,
+    system: mlh.System,
+    H: BlockMatrix,
+    D: BlockMatrix,
+    order: int = 1,
+    version: int = 3,
+    extra_lines: Sequence[str] = (),
 ) -> None:
     """A .scfout (format 3) of hydrogen atoms; D as mlh has it, pairs in the order of the Pattern.
 
@@ -104,6 +112,7 @@ def write_scfout(
         "<Atoms.SpeciesAndCoordinates",
         *(f" {k + 1} H1 0.0 0.0 0.0 0.5 0.5" for k in range(n)),
         "Atoms.SpeciesAndCoordinates>",
+        *extra_lines,
     ]
     factor = 1.0 if nspin == 2 else 0.5
     spins = range(nspin)
@@ -129,6 +138,23 @@ def write_scfout(
         + np.array([-0.1, 300.0, 0, 0, 0, 0, 0, 0, float(n), 0.0]).tobytes()
         + ints([len(lines)])
         + b"".join(line.encode().ljust(256, b"\0") for line in lines)
+    )
+
+
+def write_out(path: Path, positions: np.ndarray, forces: np.ndarray, residual: float = 1e-11) -> None:
+    """A .out file with the lines that are read; positions in Angstrom."""
+    values = dict.fromkeys(ENERGY_NAMES, 0.0) | {"Ukin": 1.5, "UH0": -0.7, "Una": -2.25, "Ucore": 0.5}
+    rows = [
+        f" {k + 1} H1 " + " ".join(f"{x:.5f}" for x in p) + " " + " ".join(f"{x:.12f}" for x in f)
+        for k, (p, f) in enumerate(zip(positions, forces, strict=True))
+    ]
+    path.write_text(
+        f"   SCF=   1  NormRD=  1.0  Uele= -1.0\n   SCF=   2  NormRD=  {residual:.12f}  Uele= -1.0\n"
+        + "".join(f"  {name}. {value:.12f}\n" for name, value in values.items())
+        + f"  Utot. {sum(values.values()):.12f}\n"
+        + f"<coordinates.forces\n {len(rows)}\n"
+        + "\n".join(rows)
+        + "\ncoordinates.forces>\n"
     )
 
 

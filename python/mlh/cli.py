@@ -20,6 +20,7 @@ from mlh.commands import (
     dos,
     evaluate,
     info,
+    openmx,
     orbitals,
     relax,
     report,
@@ -38,7 +39,7 @@ app = typer.Typer(
 
 for command in (
     *(scf, relax, vacancies, defect, dataset, train, evaluate, compare, demo, info),
-    *(bands, dos, charges, density, orbitals, report),
+    *(bands, dos, charges, density, orbitals, report, openmx),
 ):
     command.register(app)
 

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from mlh.commands.openmx import IMPORT_EXAMPLE, import_command
 from mlh.report.tables import dataset_table
 from mlh.workflow.dataset_build import BuildProgress, build_dataset
 from mlh.workflow.dataset_config import load_config
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Build data sets of DFT Hamiltonians and look into them.", no_args_is_help=True)
     group.command("build", epilog=_BUILD_EXAMPLE)(build_command)
     group.command("info", epilog=_INFO_EXAMPLE)(info_command)
+    group.command("import-openmx", epilog=IMPORT_EXAMPLE)(import_command)
     app.add_typer(group, name="dataset")
 
 

@@ -135,10 +135,10 @@ def system_of_sample(
     from ase import Atoms
 
     from mlh.model.dataset import DatasetError
-    from mlh.pseudo.library import load_basis
+    from mlh.pseudo.recorded import load_recorded_basis
     from mlh.system import System
 
-    basis = load_basis(record.name, orbitals=dict(record.orbitals) or None).subset(record.species)
+    basis = load_recorded_basis(record.name, record.orbitals).subset(record.species)
     other = [s.symbol for s in basis.species if record.species[s.symbol].digest != s.digest]
     if other:
         raise DatasetError(

@@ -61,10 +61,10 @@ class Model:
     @cached_property
     def basis(self) -> Basis:
         """The Basis of the labels, loaded by name; refused when its radial functions are others."""
-        from mlh.pseudo.library import load_basis
+        from mlh.pseudo.recorded import load_recorded_basis
 
         record = self.card.basis
-        basis = load_basis(record.name, orbitals=dict(record.orbitals) or None).subset(record.species)
+        basis = load_recorded_basis(record.name, record.orbitals).subset(record.species)
         self.check_basis(basis)
         return basis
 

@@ -74,17 +74,20 @@ class OpenMXSpecies(Species):
 
 
 def load_openmx_basis(
-    data_dir: str | os.PathLike[str] | None, species: Mapping[str, tuple[str, str]]
+    data_dir: str | os.PathLike[str] | None,
+    species: Mapping[str, tuple[str, str]],
+    database: str | None = None,
 ) -> Basis:
     """Species from OpenMX files, as {"Si": ("Si7.0-s2p2d1", "Si_PBE19"), ...}.
 
     data_dir: an OpenMX database (the folder with PAO/ and VPS/), or a folder that holds DFT_DATA19 or
     DFT_DATA13; None: the folder named by the environment variable MLH_OPENMX_DATA. species: for each
     chemical symbol the orbitals (file and number of radial functions per l) and the pseudopotential.
+    database: name of the database's folder; default: the first that is found.
     """
     if not species:
         raise ValueError("species: expected at least one, got none")
-    root = _data_folder(data_dir)
+    root = data_folder(data_dir, database)
     loaded = [_load(root, symbol, *definition) for symbol, definition in species.items()]
     return Basis(loaded, f"openmx {root.name}")
 
@@ -111,17 +114,20 @@ def parse_orbitals(definition: str) -> tuple[str, tuple[int, ...]]:
     return name, tuple(counts.get(l, 0) for l in range(max(counts) + 1))
 
 
-def _data_folder(data_dir: str | os.PathLike[str] | None) -> Path:
+def data_folder(data_dir: str | os.PathLike[str] | None = None, database: str | None = None) -> Path:
+    """The folder of a database with PAO/ and VPS/: `data_dir` (default: MLH_OPENMX_DATA) or one in it."""
     given = os.environ.get(DATA_VARIABLE) if data_dir is None else data_dir
     if not given:
         raise ValueError(
             f"data_dir: expected an OpenMX database folder, got none (set {DATA_VARIABLE} or name it)"
         )
     root = Path(given)
-    for folder in (root, *(root / name for name in DATABASES)):
-        if (folder / "PAO").is_dir() and (folder / "VPS").is_dir():
+    for folder in (root, *(root / name for name in ((database,) if database else DATABASES))):
+        named = database is None or folder.name == database
+        if named and (folder / "PAO").is_dir() and (folder / "VPS").is_dir():
             return folder
-    raise FileNotFoundError(f"data_dir: expected a folder with PAO and VPS, got {root}")
+    wanted = f"the database {database}" if database else "a folder with PAO and VPS"
+    raise FileNotFoundError(f"data_dir: expected {wanted}, got {root}")
 
 
 def _load(root: Path, symbol: str, orbitals: str, potential: str) -> OpenMXSpecies:

@@ -138,6 +138,19 @@ def read_scfout(path: str | os.PathLike[str], basis: Basis) -> ScfOut:
     )
 
 
+def read_scfout_input(path: str | os.PathLike[str]) -> tuple[Definitions, tuple[str, ...]]:
+    """Species and lines of the input file that a ``.scfout`` ends with; the matrices are passed over."""
+    source = Path(path)
+    with open(source, "rb") as file:
+        records = Records(file, source)
+        header = _read_header(records)
+        nnz = int(_read_geometry(records, header).pairs.start[-1])
+        blocks = header.nspin + 1 + 3 * (header.position_orders + 1) + header.nspin + 2
+        records.skip(8 * nnz * blocks + 4 + 80, "matrices and scalars")
+        lines = _read_lines(records)
+    return read_definitions(lines, f"{source}, input file at its end"), lines
+
+
 @dataclass(frozen=True)
 class _Header:
     n_atoms: int
