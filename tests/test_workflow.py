@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import ase
@@ -19,6 +21,7 @@ from ase.calculators.emt import EMT
 
 from fake_labeller import DieOnce, SpringLabeller, store_list
 from mlh.structures import crystal, rattle, read_frames
+from mlh.workflow.dask_pool import DaskExecutor
 from mlh.workflow.dataset_build import BuildProgress, build_dataset
 from mlh.workflow.dataset_config import DatasetConfig, load_config
 from mlh.workflow.dataset_jobs import sample_indices
@@ -360,6 +363,78 @@ def test_a_killed_build_resumes_without_repeating_work(tmp_path: Path, number: s
     assert clean.n_samples == report.n_samples == 9
     assert (tmp_path / "set.h5").read_text() == (tmp_path / "clean.h5").read_text()
     assert not list((tmp_path / "set.h5.jobs").rglob("*.tmp"))
+
+
+def has_gone_on(process: subprocess.Popen[bytes], log: Path, before: int) -> bool:
+    """The build has started one more calculation, or has ended."""
+    return process.poll() is not None or (log.exists() and len(log_lines(log)) > before)
+
+
+def test_ten_kills_leave_a_complete_data_set_without_duplicates(tmp_path: Path) -> None:
+    config = small_config(tmp_path)
+    (tmp_path / "run.py").write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
+    command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path), "0.3"]
+    rng = np.random.default_rng(0)
+    log = tmp_path / "log"
+    kills = 0
+    while kills < 10 and not (tmp_path / "set.h5").exists():
+        process = subprocess.Popen(
+            command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL
+        )
+        # somewhere after the first new calculation: in a calculation, between two, or while files are written
+        wait_for(partial(has_gone_on, process, log, len(log_lines(log)) if log.exists() else 0))
+        time.sleep(float(rng.uniform(0.0, 0.3)))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)  # the parent only: its workers must end by themselves
+        kills += process.wait(120.0) == -signal.SIGKILL
+    assert kills >= 5  # a calculation or two end between two kills, of 18
+    (tmp_path / "set.h5").unlink(missing_ok=True)
+    report = build_dataset(config, tmp_path / "set.h5", labeller=SpringLabeller(str(log)), store=store_list)
+    clean = build_dataset(
+        config, tmp_path / "clean.h5", labeller=SpringLabeller(str(tmp_path / "other")), store=store_list
+    )
+    assert report.failed == {} and report.n_samples == clean.n_samples == 9
+    assert (tmp_path / "set.h5").read_text() == (tmp_path / "clean.h5").read_text()
+
+
+def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+    small_config(tmp_path)
+    (tmp_path / "run.py").write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
+    command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path), "60"]  # longer than this test waits
+    process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+    wait_for(lambda: (tmp_path / "log").exists() and len(log_lines(tmp_path / "log")) >= 2)
+    group = process.pid
+    process.kill()
+    process.wait(60.0)
+
+    def gone() -> bool:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    wait_for(gone, 20.0)
+
+
+def test_jobs_run_on_a_dask_cluster(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    config, log = small_config(tmp_path), tmp_path / "log"
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        report = build_dataset(
+            config,
+            tmp_path / "set.h5",
+            labeller=SpringLabeller(str(log), fail_atoms=17),
+            store=store_list,
+            executor=DaskExecutor(cluster.scheduler_address),
+        )
+    assert report.n_samples == 3
+    reasons = set(report.failed.values())
+    assert len(report.failed) == 3 and reasons == {"UnconvergedError: SCF not converged in 3 steps"}
 
 
 def test_two_builds_of_one_data_set_are_refused(tmp_path: Path) -> None:

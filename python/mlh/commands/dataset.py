@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -14,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from mlh.commands.openmx import IMPORT_EXAMPLE, import_command
 from mlh.report.tables import dataset_table
+from mlh.workflow.dask_pool import DaskExecutor
 from mlh.workflow.dataset_build import BuildProgress, build_dataset
 from mlh.workflow.dataset_config import load_config
 from mlh.workflow.dataset_plan import plan
@@ -26,6 +29,7 @@ def register(app: typer.Typer) -> None:
     """Add the command group to an application."""
     group = typer.Typer(help="Build data sets of DFT Hamiltonians and look into them.", no_args_is_help=True)
     group.command("build", epilog=_BUILD_EXAMPLE)(build_command)
+    group.command("check", epilog="Example: mlh dataset check sio2.h5")(check_command)
     group.command("info", epilog=_INFO_EXAMPLE)(info_command)
     group.command("import-openmx", epilog=IMPORT_EXAMPLE)(import_command)
     app.add_typer(group, name="dataset")
@@ -36,6 +40,9 @@ def build_command(
     out: Annotated[Path | None, typer.Option(help="HDF5 file; default: NAME.h5 here.")] = None,
     processes: Annotated[int, typer.Option(help="Calculations at the same time.")] = 2,
     threads: Annotated[int, typer.Option(help="Threads of each calculation.")] = 1,
+    dask: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler that runs the calculations instead.")
+    ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what was set aside.")
     ] = False,
@@ -56,6 +63,7 @@ def build_command(
             typer.echo(f"{job.id}  {job.atoms.get_chemical_formula()}  up to {job.n_calculations} SCF")
         return
     start = time.perf_counter()
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         with _progress(console) as progress:
             report = build_dataset(
@@ -63,6 +71,7 @@ def build_command(
                 target,
                 processes=processes,
                 threads=threads,
+                executor=DaskExecutor(dask) if dask is not None else None,
                 overwrite=overwrite,
                 retry_failed=retry_failed,
                 on_progress=_Shower(progress),
@@ -80,6 +89,24 @@ def build_command(
     )
     if as_json:
         typer.echo(json.dumps({**asdict(report), "path": str(report.path)}, indent=2))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """A polite kill ends a build as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def check_command(path: Annotated[Path, typer.Argument(help="HDF5 data set.")]) -> None:
+    """Read every sample and verify its checksum; status 1 when something is damaged or incomplete."""
+    from mlh.model.dataset import Dataset  # late: it loads torch
+
+    with Dataset(path) as data:
+        problems, count = data.verify(), len(data)
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo(f"{path}: {count} samples, all complete and undamaged")
 
 
 def info_command(

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mlh.workflow.dataset_config import DatasetConfig
 from mlh.workflow.dataset_jobs import JobFolder, JobRunner, clear_leftovers
 from mlh.workflow.dataset_plan import DatasetJob, plan
 from mlh.workflow.labels import DFTLabeller, Label, Labeller, load_labels
-from mlh.workflow.pool import Event, run_jobs
+from mlh.workflow.pool import Event, Executor, run_jobs
 
 Store = Callable[[Path, DatasetConfig, Iterable[tuple[Label, dict[str, Any]]]], int]
 
@@ -56,11 +57,15 @@ def build_dataset(
     store: Store | None = None,
     processes: int = 2,
     threads: int = 1,
+    executor: Executor | None = None,
     overwrite: bool = False,
     retry_failed: bool = False,
     on_progress: Callable[[BuildProgress], None] | None = None,
 ) -> BuildReport:
     """Calculate all labels of `config` and write the data set `path` (a new file, or `overwrite`).
+
+    executor: runs the jobs; default: `processes` worker processes of this machine with `threads` each.
+    `mlh.workflow.dask_pool.DaskExecutor` hands them to a cluster that shares the file system.
 
     Only converged calculations are stored. Raises RuntimeError when no job succeeded.
     """
@@ -75,7 +80,8 @@ def build_dataset(
         clear_leftovers(folder.path)
         _save_config(folder, config)
         tracker = _Tracker(jobs, folder, on_progress)
-        _run(jobs, folder, labeller or DFTLabeller(), processes, threads, retry_failed, tracker)
+        run = executor or partial(run_jobs, processes=processes, threads=threads)
+        _run(jobs, folder, labeller or DFTLabeller(), run, retry_failed, tracker)
         tracker.report("writing the data set")
         n_samples = (store or _default_store())(target, config, finished_labels(jobs, folder))
     failed = {job.id: folder.reason(job) for job in jobs if not folder.finished(job).exists()}
@@ -98,8 +104,7 @@ def _run(
     jobs: Sequence[DatasetJob],
     folder: JobFolder,
     labeller: Labeller,
-    processes: int,
-    threads: int,
+    executor: Executor,
     retry_failed: bool,
     tracker: _Tracker,
 ) -> None:
@@ -110,7 +115,7 @@ def _run(
     # Long jobs first, so that the end of the build does not wait for one relaxation.
     todo.sort(key=lambda job: -job.cost)
     tracker.report(f"{len(jobs) - len(todo)} of {len(jobs)} calculations are there already")
-    for event in run_jobs(JobRunner(labeller, folder), todo, processes, threads):
+    for event in executor(JobRunner(labeller, folder), todo):
         if event.kind == "failed":
             folder.set_aside(event.job, str(event.value), event.details)
         tracker.update(event)
