@@ -62,6 +62,42 @@ def test_scf_writes_numbers_and_files(tmp_path, hydrogen):
     assert isinstance(again.exception, FileExistsError), "results must not be overwritten silently"
 
 
+def test_scf_reports_time_and_memory(hydrogen):
+    result = CliRunner().invoke(app, ["scf", hydrogen, "--cutoff", "40", "--json"])
+    report = json.loads(result.stdout)
+    phases = {k: v for k, v in report["seconds"].items() if k != "all"}
+    assert {"overlap", "first Hamiltonian", "eigenstates", "density, energy, H", "forces"} < set(phases)
+    assert sum(phases.values()) == pytest.approx(report["seconds"]["all"])
+    assert 20.0 < report["peak_memory_mb"] < 1e5
+    assert "residual" in result.stderr, "progress goes to standard error"
+    human = CliRunner().invoke(app, ["scf", hydrogen, "--cutoff", "40"])
+    assert "wall time" in human.stdout and "peak memory" in human.stdout and "converged in" in human.stdout
+
+
+def test_scf_that_does_not_converge_never_poses_as_converged(tmp_path, hydrogen):
+    out = tmp_path / "out.xyz"
+    arguments = ["scf", hydrogen, "--cutoff", "40", "--max-steps", "2", "--extxyz", str(out)]
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert set(report) == {"structure", "converged", "error"} and report["converged"] is False
+    assert "not converged in 2 steps" in result.stderr and "--max-steps" in result.stderr
+    human = CliRunner().invoke(app, arguments)
+    assert human.exit_code == 1 and human.stdout == ""
+    assert not out.exists()
+
+
+def test_smearing_types_of_the_command_line(hydrogen):
+    def run(kind: str):
+        return CliRunner().invoke(
+            app, ["scf", hydrogen, "--cutoff", "40", "--smearing", "3", "--smearing-type", kind, "--json"]
+        )
+
+    entropy = [json.loads(run(k).stdout)["contributions_ev"]["entropy"] for k in ("fermi-dirac", "gaussian")]
+    assert entropy[0] < entropy[1] < 0.0
+    assert "fermi-dirac" in str(run("marzari").exception)
+
+
 def test_info_lists_the_build():
     content = json.loads(CliRunner().invoke(app, ["info", "--json"]).stdout)
     assert content["core"]["compiler"]

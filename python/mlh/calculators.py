@@ -162,8 +162,10 @@ class DFTCalculator(_Engine):
         super().__init__(cutoff_ry, kpts, xc, grid_shape, "mlh-dft")
         if total_moment is not None and not spin:
             raise ValueError(f"total_moment: expected None without spin=True, got {total_moment}")
-        if smearing_ev is not None and smearing_ev <= 0.0:
+        if smearing_ev is not None and not smearing_ev > 0.0:
             raise ValueError(f"smearing_ev: expected None or a positive width in eV, got {smearing_ev}")
+        if smearing not in ("fermi-dirac", "gaussian"):
+            raise ValueError(f"smearing: expected 'fermi-dirac' or 'gaussian', got {smearing!r}")
         self.basis = load_basis(basis) if isinstance(basis, str) else basis
         self.spin = spin
         self.total_moment = total_moment

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from mlh.pattern import BlockMatrix
 from mlh.screening import ChargeSpace, Screening
 from mlh.solver import KPointsSpec, OverlapFactor, Smearing, Solution, as_kpoints, projected_w, solve
 from mlh.solver.dense import residual_energy
+from mlh.timing import Stopwatch
 from mlh.units import HARTREE_EV
 
 SPLITTING = 0.05
@@ -81,6 +82,8 @@ class SCFResult:
     energies: Energies
     converged: bool
     history: tuple[SCFStep, ...]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall time by phase."""
 
     @property
     def D(self) -> BlockMatrix:
@@ -181,13 +184,17 @@ def scf(
         raise ValueError("D0, H0: expected at most one of them, got both")
     if max_steps < 1:
         raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
-    overlap = factor if factor is not None else OverlapFactor.of(system.overlap(), as_kpoints(system.kpts))
-    H_in = _start(system, D0, H0)
+    watch = Stopwatch()
+    with watch("overlap"):
+        S = system.overlap()
+        overlap = factor if factor is not None else OverlapFactor.of(S, as_kpoints(system.kpts))
+    with watch("first Hamiltonian"):
+        H_in = _start(system, D0, H0)
     initial_spin = None
     if initial_moments is not None:
         moments = _checked_moments(system, initial_moments)
         initial_spin = float(moments.sum())
-        H_in = _split(H_in, system.overlap(), moments)
+        H_in = _split(H_in, S, moments)
     mixer = mixer if mixer is not None else PulayMixer()
     # Without smearing there is a gap, and no long-wave divergence to remove.
     screening = Screening(system, overlap, width) if smearing != "none" else None
@@ -195,10 +202,12 @@ def scf(
     while True:
         began = time.perf_counter()
         moment = total_spin if total_spin is not None or history else initial_spin
-        solution = solve(
-            H_in, overlap, system.n_electrons, smearing=smearing, width=width, spin_moment=moment
-        )
-        evaluation = system.evaluate(solution.D)
+        with watch("eigenstates"):
+            solution = solve(
+                H_in, overlap, system.n_electrons, smearing=smearing, width=width, spin_moment=moment
+            )
+        with watch("density, energy, H"):
+            evaluation = system.evaluate(solution.D)
         energies = evaluation.energies.with_entropy(solution.entropy_energy)
         R = evaluation.H - H_in
         error = residual_energy(solution, R)
@@ -217,9 +226,12 @@ def scf(
             callback(step)
         converged = abs(step.energy_change) < energy_tol and step.residual < residual_tol
         if converged or len(history) == max_steps:
-            return SCFResult(system, solution, evaluation.H, R, energies, converged, tuple(history))
-        precondition = None if screening is None else partial(_screened, screening, solution)
-        H_in = BlockMatrix(system.pattern, mixer.next(H_in.data, R.data, precondition))
+            return SCFResult(
+                system, solution, evaluation.H, R, energies, converged, tuple(history), watch.seconds
+            )
+        with watch("mixing"):
+            precondition = None if screening is None else partial(_screened, screening, solution)
+            H_in = BlockMatrix(system.pattern, mixer.next(H_in.data, R.data, precondition))
 
 
 def _checked_moments(

@@ -28,8 +28,9 @@ def scf_command(
     spin: Annotated[bool, typer.Option("--spin", help="Collinear spin.")] = False,
     total_moment: Annotated[float | None, typer.Option(help="Fixed N_up - N_down (with --spin).")] = None,
     smearing: Annotated[
-        float | None, typer.Option(help="Fermi-Dirac width, eV; default: integer occupations.")
+        float | None, typer.Option(help="Width of the occupations, eV; default: integer occupations.")
     ] = None,
+    smearing_type: Annotated[str, typer.Option(help="fermi-dirac or gaussian.")] = "fermi-dirac",
     energy_tol: Annotated[float, typer.Option(help="Largest energy change, eV.")] = 2.7e-6,
     residual_tol: Annotated[float, typer.Option(help="Largest element of H[D] - H, eV.")] = 2.7e-4,
     max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 80,
@@ -41,11 +42,17 @@ def scf_command(
 ) -> None:
     """Self-consistent DFT of STRUCTURE: energy contributions, gap, forces, and matrices on request.
 
-    Exit status 0 only when the calculation converged.
+    Progress goes to standard error. Exit status: 0 converged, 1 not converged, 2 wrong input.
     """
+    from typing import cast
+
+    from ase.calculators.calculator import SCFError
+
     from mlh.calculators import DFTCalculator
     from mlh.scf import SCFStep
+    from mlh.solver import Smearing
     from mlh.structures import load_structure
+    from mlh.timing import Stopwatch
     from mlh.units import HARTREE_EV
 
     _refuse_existing([matrices, density, extxyz], overwrite)
@@ -68,14 +75,25 @@ def scf_command(
         spin=spin,
         total_moment=total_moment,
         smearing_ev=smearing,
+        smearing=cast(Smearing, smearing_type),
         energy_tol_ev=energy_tol,
         residual_tol_ev=residual_tol,
         max_scf_steps=max_steps,
         on_scf_step=show,
     )
     atoms.calc = calculator
-    atoms.get_forces()
-    report = _report(structure, atoms, calculator)
+    watch = Stopwatch()
+    with watch("all"):
+        try:
+            atoms.get_potential_energy()
+        except SCFError as error:
+            if as_json:
+                typer.echo(json.dumps({"structure": structure, "converged": False, "error": str(error)}))
+            typer.secho(f"mlh: {error}", fg="red", err=True)
+            raise typer.Exit(1) from None
+        with watch("forces"):
+            atoms.get_forces()
+    report = _report(structure, atoms, calculator) | _resources(calculator, watch)
     _write_files(atoms, calculator, matrices, density, extxyz, overwrite)
     if as_json:
         typer.echo(json.dumps(report, indent=2))
@@ -105,12 +123,22 @@ def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:
         "contributions_ev": {k: v * HARTREE_EV for k, v in result.energies.as_dict().items()},
         "gap_ev": result.solution.gap * HARTREE_EV,
         "fermi_level_ev": calculator.results["fermi_level"],
+        "advice": result.advice,
         "magnetic_moment": result.solution.magnetic_moment,
         "residual_ev": calculator.results["residual"],
         "max_force_ev_per_angstrom": float(np.linalg.norm(forces, axis=1).max()),
         "net_force_ev_per_angstrom": np.linalg.norm(forces.sum(axis=0)).item(),
         "forces_ev_per_angstrom": forces.tolist(),
     }
+
+
+def _resources(calculator: Any, watch: Any) -> dict[str, Any]:
+    """Wall time by phase and peak memory; "other" is the basis, the grid and what is not listed."""
+    from mlh.timing import peak_memory_mb
+
+    phases = {**calculator.result.seconds, "forces": watch.seconds["forces"]}
+    phases["other"] = watch.seconds["all"] - sum(phases.values())
+    return {"seconds": {**phases, "all": watch.seconds["all"]}, "peak_memory_mb": peak_memory_mb()}
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -122,6 +150,12 @@ def _print(report: dict[str, Any]) -> None:
     typer.echo(f"{'largest force':>16s} {report['max_force_ev_per_angstrom']:18.6f} eV/A")
     typer.echo(f"{'net force':>16s} {report['net_force_ev_per_angstrom']:18.6f} eV/A")
     typer.echo(f"converged in {report['scf_steps']} steps, residual {report['residual_ev']:.1e} eV")
+    if report["advice"]:
+        typer.secho(f"but {report['advice']}", fg="red")
+    typer.echo("\nwall time")
+    for phase, seconds in report["seconds"].items():
+        typer.echo(f"{phase:>20s} {seconds:10.2f} s")
+    typer.echo(f"peak memory {report['peak_memory_mb']:.0f} MB")
 
 
 def _write_files(
