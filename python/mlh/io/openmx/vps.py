@@ -1,4 +1,4 @@
-"""Pseudopotentials: one ``.vps`` file (formats of the 2013 and 2019 databases, which are the same)."""
+"""Pseudopotentials: one ``.vps`` file as in the 2019 database (that of 2013 has not been tried)."""
 
 from __future__ import annotations
 
