@@ -38,7 +38,7 @@ DENSITIES = {  # g/cm^3 at room pressure, of the minerals
 }
 
 
-@pytest.mark.parametrize("name", sorted(CRYSTALS))
+@pytest.mark.parametrize("name", sorted(DENSITIES))
 def test_crystals_are_perfect_networks_of_the_published_symmetry(name: str) -> None:
     atoms = crystal(name)
     statistics = network_statistics(atoms)

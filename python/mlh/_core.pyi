@@ -167,3 +167,84 @@ class Grid:
 
 def grid_size(cell: _Float, cutoff_ry: float) -> list[int]: ...
 def evaluate_xc(name: str, density: _Float, sigma: _Float | None = None) -> tuple[_Float, _Float, _Float]: ...
+
+class Network:
+    def __init__(self, is_former: NDArray[np.bool_], start: _Int32, neighbors: _Int32) -> None: ...
+    @property
+    def neighbors(self) -> _Int32: ...
+    def small_rings(self) -> tuple[int, int]: ...
+
+class NetworkPotential:
+    def __init__(
+        self,
+        *,
+        form: str,
+        n_species: int,
+        bond_stiffness: _Float,
+        bond_length: _Float,
+        angle_stiffness: _Float,
+        angle_cosine: _Float,
+        repulsion_stiffness: _Float,
+        repulsion_range: _Float,
+    ) -> None: ...
+
+class RelaxationSettings:
+    def __init__(
+        self, *, force_tolerance: float, max_steps: int, max_displacement: float, skin: float
+    ) -> None: ...
+
+class SwitchingSettings:
+    def __init__(
+        self,
+        *,
+        relaxation: RelaxationSettings,
+        give_up_factor: float,
+        local_shells: int,
+        local_steps: int,
+        penalty_three: float,
+        penalty_four: float,
+        volume_interval: int,
+        volume_step: float,
+        pressure: float,
+    ) -> None: ...
+
+def network_energy(
+    structure: Structure, network: Network, potential: NetworkPotential
+) -> tuple[float, _Float]: ...
+def relax_network(
+    structure: Structure, network: Network, potential: NetworkPotential, settings: RelaxationSettings
+) -> tuple[_Float, float, float, int, bool]: ...
+def count_rings(start: _Int32, links: _Int32, max_size: int) -> _Int64: ...
+
+class BondSwitcher:
+    def __init__(
+        self,
+        structure: Structure,
+        network: Network,
+        potential: NetworkPotential,
+        settings: SwitchingSettings,
+        seed: int,
+    ) -> None: ...
+    @staticmethod
+    def restore(
+        structure: Structure,
+        network: Network,
+        potential: NetworkPotential,
+        settings: SwitchingSettings,
+        random: Sequence[int],
+        energy: float,
+        counters: tuple[int, int, int, int, int],
+    ) -> BondSwitcher: ...
+    def run(self, thermal_energies: _Float) -> tuple[_Float, NDArray[np.uint8]]: ...
+    @property
+    def cell(self) -> _Float: ...
+    @property
+    def positions(self) -> _Float: ...
+    @property
+    def neighbors(self) -> _Int32: ...
+    @property
+    def energy(self) -> float: ...
+    @property
+    def random(self) -> list[int]: ...
+    @property
+    def counters(self) -> tuple[int, int, int, int, int]: ...

@@ -10,6 +10,7 @@ import typer
 
 from mlh import __version__
 from mlh.commands import (
+    amorphous,
     bands,
     charges,
     compare,
@@ -38,7 +39,7 @@ app = typer.Typer(
 )
 
 for command in (
-    *(scf, relax, vacancies, defect, dataset, train, evaluate, compare, demo, info),
+    *(scf, relax, amorphous, vacancies, defect, dataset, train, evaluate, compare, demo, info),
     *(bands, dos, charges, density, orbitals, report, openmx),
 ):
     command.register(app)

@@ -18,6 +18,7 @@ FEMTOSECOND: Final = 41.341373335  # 1 fs in atomic units of time
 ANGSTROM: Final = 1.0 / BOHR_ANGSTROM  # 1 Angstrom in Bohr
 EV: Final = 1.0 / HARTREE_EV  # 1 eV in Hartree
 HARTREE_BOHR_EV_ANGSTROM: Final = HARTREE_EV / BOHR_ANGSTROM  # force: 1 Hartree/Bohr in eV/Angstrom
+GIGAPASCAL: Final = 1.0 / 29421.015697  # 1 GPa in Hartree/Bohr^3
 HARTREE_BOHR3_EV_ANGSTROM3: Final = HARTREE_EV / BOHR_ANGSTROM**3  # stress: 1 Hartree/Bohr^3 in eV/Angstrom^3
 EV_ANGSTROM3_GPA: Final = 160.2176634  # stress: 1 eV/Angstrom^3 in GPa
 HARTREE_BOHR3_GPA: Final = HARTREE_BOHR3_EV_ANGSTROM3 * EV_ANGSTROM3_GPA  # stress: 1 Hartree/Bohr^3 in GPa

@@ -8,13 +8,16 @@ from mlh.analysis.coordinates import (
     coordinate_mae,
     displacements,
 )
+from mlh.analysis.glass import GlassReport, glass_report
 from mlh.analysis.quality import NetworkStatistics, network_statistics
 
 __all__ = [
     "DEFAULT_RADII",
+    "GlassReport",
     "NetworkStatistics",
     "configuration_coordinate",
     "coordinate_mae",
     "displacements",
+    "glass_report",
     "network_statistics",
 ]

@@ -1,4 +1,4 @@
-"""`mlh info`: what this installation is, or what a file holds."""
+"""`mlh info`: what this installation is, what a matrix file holds, or what a structure looks like."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-_EXAMPLE = "Example: mlh info; mlh info quartz.h5 --json"
+_EXAMPLE = "Example: mlh info; mlh info quartz.h5 --json; mlh info host.xyz --plot host.png"
 _PACKAGES = ("numpy", "scipy", "ase", "h5py", "torch")
 
 
@@ -20,12 +20,49 @@ def register(app: typer.Typer) -> None:
 
 
 def info_command(
-    path: Annotated[Path | None, typer.Argument(help="Matrix file; default: the installation.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Argument(help="Matrix file, structure file or crystal name; default: the installation."),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Picture of a structure (PNG).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Versions, compiler, threads and elements of this installation, or the contents of a matrix file."""
-    content = installation() if path is None else matrix_file(path)
+    """This installation, the contents of a matrix file, or the quality of a structure.
+
+    Of a structure: coordination, bonds, angles, rings and density, beside measured values.
+    """
+    if source is not None and not _is_hdf5(source):
+        _structure(source, plot, as_json)
+        return
+    if plot is not None:
+        raise typer.BadParameter("expected a structure to plot", param_hint="--plot")
+    content = installation() if source is None else matrix_file(Path(source))
     typer.echo(json.dumps(content, indent=2) if as_json else "\n".join(_lines(content)))
+
+
+def _is_hdf5(source: str) -> bool:
+    import h5py
+
+    return Path(source).suffix in (".h5", ".hdf5") or (Path(source).is_file() and h5py.is_hdf5(source))
+
+
+def _structure(source: str, plot: Path | None, as_json: bool) -> None:
+    """The quality report of a structure."""
+    from rich.console import Console
+
+    from mlh.analysis.glass import glass_report
+    from mlh.report.glass_plots import glass_figure
+    from mlh.report.glass_table import glass_table
+    from mlh.report.plots import save_figure
+    from mlh.structures import load_structure
+
+    report = glass_report(load_structure(source))
+    if plot is not None:
+        save_figure(glass_figure(report), plot)
+    if as_json:
+        typer.echo(json.dumps({"structure": source, **report.to_dict()}, indent=2))
+    else:
+        Console().print(glass_table(report))
 
 
 def installation() -> dict[str, Any]:

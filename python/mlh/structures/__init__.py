@@ -1,19 +1,25 @@
-"""Where structures come from: crystals, files, strains, rattles and point defects."""
+"""Where structures come from: crystals, amorphous networks, files, strains, rattles and point defects."""
 
 from __future__ import annotations
 
+from mlh.structures.amorphous import AmorphousRun, amorphous
 from mlh.structures.crystals import CRYSTALS, CrystalData, crystal, inequivalent_sites
 from mlh.structures.defects import host_to_defect_index, point_defect, select_sites, vacancies
 from mlh.structures.files import load_structure, read_frames, structure_hash, write_structure
 from mlh.structures.rattle import deform, random_strain, rattle, scale_volume, strain
+from mlh.structures.recipe import Recipe, load_recipe
 
 __all__ = [
     "CRYSTALS",
+    "AmorphousRun",
     "CrystalData",
+    "Recipe",
+    "amorphous",
     "crystal",
     "deform",
     "host_to_defect_index",
     "inequivalent_sites",
+    "load_recipe",
     "load_structure",
     "point_defect",
     "random_strain",

@@ -1,4 +1,4 @@
-"""Crystals of silica from published lattice parameters and Wyckoff positions."""
+"""Crystals of silica, and silicon, from published lattice parameters and Wyckoff positions."""
 
 from __future__ import annotations
 
@@ -74,6 +74,14 @@ _TABLE = (
         ),
         48,
         "Levien, Prewitt, American Mineralogist 66, 324 (1981); C2/c",
+    ),
+    CrystalData(
+        "silicon",
+        227,
+        (5.431020511, 5.431020511, 5.431020511, 90.0, 90.0, 90.0),
+        (("Si", (0.0, 0.0, 0.0)),),
+        8,
+        "lattice parameter: CODATA 2018, Rev. Mod. Phys. 93, 025010 (2021); Fd-3m",
     ),
 )
 

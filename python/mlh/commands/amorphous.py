@@ -1,0 +1,164 @@
+"""`mlh amorphous`: a disordered network by bond-switching Monte Carlo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+_EXAMPLE = "Example: mlh amorphous SiO2 --atoms 96 --density 2.20 --seed 1 --out host.xyz --report"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an application."""
+    app.command("amorphous", epilog=_EXAMPLE)(amorphous_command)
+
+
+def amorphous_command(
+    recipe: Annotated[str, typer.Argument(help="SiO2, GeO2, Si, or a TOML file of the same form.")] = "SiO2",
+    atoms: Annotated[int, typer.Option(help="Number of atoms (with --start crystal or random).")] = 96,
+    density: Annotated[
+        float | None, typer.Option(help="g/cm^3; default: the recipe's, or that of the start file.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed; same seed, same structure.")] = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Extended-xyz file.")] = Path("host.xyz"),
+    start: Annotated[
+        str, typer.Option(help="crystal, random, a crystal such as alpha-quartz:2x2x2, or a file.")
+    ] = "crystal",
+    shape: Annotated[str, typer.Option(help="cubic, or crystal: the shape of the start.")] = "cubic",
+    melt_moves: Annotated[int | None, typer.Option(help="Default: the recipe's.")] = None,
+    quench_moves: Annotated[int | None, typer.Option(help="Default: the recipe's.")] = None,
+    three_rings: Annotated[float | None, typer.Option(help="Penalty of a 3-ring, eV.")] = None,
+    four_rings: Annotated[float | None, typer.Option(help="Penalty of a 4-ring, eV.")] = None,
+    volume_interval: Annotated[
+        int | None, typer.Option(help="Try another volume every so many moves; 0: fixed cell.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also write NAME.report.json, NAME.report.png, NAME.run.png.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Melt and quench a network of bonds: every former keeps its bonds, every bridge its two.
+
+    Ctrl-C or a kill leaves OUT.checkpoint.npz; --resume goes on from it to exactly the structure that an
+    uninterrupted run gives. The structure is relaxed with the network potential only.
+    """
+    from mlh.structures import write_structure
+    from mlh.structures.amorphous import amorphous
+    from mlh.structures.recipe import load_recipe
+
+    checkpoint = out.with_name(f"{out.name}.checkpoint.npz")
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out}: exists; choose another name or --overwrite")
+    if checkpoint.exists() and not resume and not overwrite:
+        raise FileExistsError(f"{checkpoint}: an interrupted run; --resume goes on, --overwrite starts again")
+    if shape not in ("cubic", "crystal"):
+        raise typer.BadParameter(f"expected cubic or crystal, got {shape!r}", param_hint="--shape")
+    kept_shape: Literal["cubic", "crystal"] = "cubic" if shape == "cubic" else "crystal"
+    material = _changed(
+        load_recipe(recipe),
+        {
+            "schedule": {"melt_moves": melt_moves, "quench_moves": quench_moves},
+            "rings": {"three": three_rings, "four": four_rings},
+            "volume": {"interval": volume_interval},
+        },
+    )
+    console = Console(stderr=True)
+    try:
+        with _Bar(console) as bar:
+            run = amorphous(
+                material,
+                atoms=atoms,
+                density=density,
+                seed=seed,
+                start=start,
+                shape=kept_shape,
+                checkpoint=checkpoint,
+                resume=resume,
+                on_progress=bar,
+            )
+    except KeyboardInterrupt:
+        console.print(f"interrupted; go on with --resume ({checkpoint})")
+        raise typer.Exit(130) from None
+    write_structure(out, run.atoms)
+    checkpoint.unlink(missing_ok=True)
+    summary = _finish(run, out, report, console)
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2))
+
+
+class _Bar:
+    """Progress with energy and acceptance; one line per thousand moves where there is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("start", total=1)
+
+    def __enter__(self) -> _Bar:
+        if self._console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, step: Any) -> None:
+        text = (
+            f"{step.phase:6s} T {step.temperature:6.0f} K  E {step.energy_per_atom:.4f} eV/atom  "
+            f"accepted {100 * step.acceptance:4.1f} %"
+        )
+        if self._console.is_terminal:
+            self._progress.update(self._task, description=text, completed=step.moves, total=step.total_moves)
+        elif step.moves % 1000 == 0 or step.moves == step.total_moves:
+            self._console.print(
+                f"{step.moves:6d}/{step.total_moves} {text} {step.seconds:6.0f} s", highlight=False
+            )
+
+
+def _changed(recipe: Any, changes: dict[str, dict[str, float | int | None]]) -> Any:
+    """The recipe with the options that were given, validated like the file."""
+    content = recipe.model_dump()
+    for section, values in changes.items():
+        content[section].update({name: value for name, value in values.items() if value is not None})
+    return type(recipe).model_validate(content)
+
+
+def _finish(run: Any, out: Path, report: bool, console: Console) -> dict[str, Any]:
+    """Table, files of the report, and the summary for --json."""
+    from mlh.analysis.glass import glass_report
+    from mlh.report.glass_table import glass_table
+
+    quality = glass_report(run.atoms)
+    console.print(glass_table(quality))
+    accepted = run.counters["accepted"]
+    console.print(
+        f"{run.counters['moves']} moves, {accepted} accepted; "
+        f"energy {run.energy / len(run.atoms):.4f} eV/atom: {out}",
+        highlight=False,
+    )
+    summary = {"file": str(out), "energy_ev": run.energy, "counters": run.counters}
+    content = {**summary, **quality.to_dict()}
+    if report:
+        from mlh.report.glass_plots import glass_figure, run_figure
+        from mlh.report.plots import save_figure
+        from mlh.workflow.relax_files import write_json
+
+        write_json(out.with_suffix(".report.json"), content)
+        save_figure(glass_figure(quality), out.with_suffix(".report.png"))
+        figure = run_figure(run.energies, run.accepted, run.temperatures, len(run.atoms), quality.formula)
+        save_figure(figure, out.with_suffix(".run.png"))
+    return {name: value for name, value in content.items() if name != "pair_distributions"}
