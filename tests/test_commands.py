@@ -22,7 +22,7 @@ def test_vacancies_writes_frames_with_provenance_and_never_overwrites(tmp_path: 
     result = runner.invoke(app, command)
     assert result.exit_code == 0
     content = json.loads(result.stdout)
-    assert [row["site"] for row in content["vacancies"]] == [5, 12]
+    assert [row["site"] for row in content["defects"]] == [5, 12]
     frames = read_frames(out)
     assert [frame.info["defect_site"] for frame in frames] == [5, 12]
     assert frames[0].info["host_hash"] == structure_hash(crystal("alpha-quartz", (2, 1, 1)))

@@ -18,6 +18,7 @@ from mlh.structures import (
     inequivalent_sites,
     load_structure,
     point_defect,
+    point_defects,
     random_strain,
     rattle,
     read_frames,
@@ -26,6 +27,7 @@ from mlh.structures import (
     strain,
     structure_hash,
     vacancies,
+    void_positions,
     write_structure,
 )
 
@@ -154,6 +156,52 @@ def test_substitution_and_interstitial() -> None:
         point_defect(host, element="H")
     with pytest.raises(ValueError, match="another element"):
         point_defect(host, site=0, element="Si")
+
+
+def test_point_defects_cover_kinds_and_rattles_with_one_function(tmp_path: Path) -> None:
+    host = load_structure("alpha-quartz:2x2x1")
+    oxygen = select_sites(host, "O", 2, seed=0)
+    rattled = point_defects(host, sites=oxygen, rattle_amplitude=0.05, copies=3, seed=4)
+    assert [int(d.info["defect_site"]) for d in rattled] == [site for site in oxygen for _ in range(3)]
+    kept = host_to_defect_index(rattled[0])
+    moved = rattled[0].positions - host.positions[kept]
+    assert 0.02 < moved.std() < 0.08
+    assert not np.array_equal(rattled[0].positions, rattled[1].positions)
+    fewer = point_defects(host, sites=oxygen[:1], rattle_amplitude=0.05, copies=3, seed=4)
+    np.testing.assert_array_equal(fewer[2].positions, rattled[2].positions)
+    write_structure(tmp_path / "d.extxyz", rattled)
+    again = read_frames(tmp_path / "d.extxyz")[4]
+    assert again.info["rattle"] == 0.05
+    assert str(again.info["rattle_seed"]) == "4.4"
+    np.testing.assert_allclose(again.info["defect_position"], host.positions[oxygen[1]], atol=1e-8)
+    doped = point_defects(host, sites=oxygen, element="S")
+    assert [d.symbols.count("S") for d in doped] == [1, 1]
+    added = point_defects(host, positions=void_positions(host, 2, seed=1), element="H")
+    assert [d.info["defect_kind"] for d in added] == ["interstitial", "interstitial"]
+    with pytest.raises(ValueError, match="either sites or positions"):
+        point_defects(host)
+    with pytest.raises(ValueError, match="rattle above 0"):
+        point_defects(host, sites=oxygen, copies=2)
+
+
+def test_voids_are_far_from_all_atoms_and_follow_the_symmetry() -> None:
+    silicon = crystal("silicon")
+    voids = void_positions(silicon)
+    # Diamond has eight tetrahedral voids per cubic cell, as far from four atoms as a bond is long, and the
+    # sixteen hexagonal saddles between them.
+    bond = 5.431020511 * np.sqrt(3.0) / 4.0
+    probe = silicon + ase.Atoms(f"H{len(voids)}", voids)
+    nearest = [np.delete(probe.get_distances(8 + k, range(8), mic=True), []).min() for k in range(len(voids))]
+    assert np.isclose(nearest, bond).sum() == 8
+    assert nearest == sorted(nearest, reverse=True)
+    orbits = void_positions(silicon, "inequivalent")
+    np.testing.assert_allclose(orbits[0], voids[0])
+    assert len(orbits) < len(voids) / 4
+    assert len(void_positions(crystal("silicon", (2, 1, 1)))) == 2 * len(voids)
+    assert len(void_positions(silicon, 3, seed=5)) == 3
+    np.testing.assert_array_equal(void_positions(silicon, 3, seed=5), void_positions(silicon, 3, seed=5))
+    with pytest.raises(ValueError, match="voids at least 9"):
+        void_positions(silicon, 1, min_distance=9.0)
 
 
 def test_select_sites_checks_its_input() -> None:

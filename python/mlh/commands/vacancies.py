@@ -1,4 +1,4 @@
-"""`mlh vacancies`: structures with one atom removed, with their provenance."""
+"""`mlh vacancies`: structures with one point defect, with their provenance."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mlh.structures import load_structure, select_sites, vacancies, write_structure
+from mlh.structures import (
+    load_structure,
+    point_defects,
+    select_sites,
+    void_positions,
+    write_structure,
+)
 
-_EXAMPLE = "Example: mlh vacancies host.xyz --species O --sites 20 --out vacancies.extxyz"
+_EXAMPLE = "Example: mlh vacancies host.xyz --species O -n 20 --seed 0 --out vacancies.extxyz"
 
 
 def register(app: typer.Typer) -> None:
@@ -35,30 +41,63 @@ def parse_sites(text: str) -> str | int | list[int]:
 
 def vacancies_command(
     structure: Annotated[str, typer.Argument(help="Host: a file, or a crystal such as alpha-quartz:2x2x2.")],
-    species: Annotated[str, typer.Option(help="Element to remove.")] = "O",
+    species: Annotated[str, typer.Option(help="Element to remove or to replace.")] = "O",
     sites: Annotated[
         str, typer.Option(help="all, inequivalent, a number drawn at random, or index:4,17.")
     ] = "all",
-    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
-    out: Annotated[Path, typer.Option(help="Extended-xyz file, one frame per vacancy.")] = Path(
+    number: Annotated[
+        int | None, typer.Option("--number", "-n", help="Draw so many sites; short for --sites NUMBER.")
+    ] = None,
+    substitute: Annotated[
+        str | None, typer.Option(help="Put this element on the sites instead of leaving them empty.")
+    ] = None,
+    add: Annotated[
+        str | None, typer.Option(help="Put this element into the voids of the host (interstitials).")
+    ] = None,
+    min_distance: Annotated[float, typer.Option(help="Of a void to every atom, Angstrom (--add).")] = 1.2,
+    rattle: Annotated[float, typer.Option(help="Random displacements, Angstrom per component.")] = 0.0,
+    copies: Annotated[int, typer.Option(help="Rattled structures of each defect.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the draw and of the displacements.")] = 0,
+    out: Annotated[Path, typer.Option(help="Extended-xyz file, one frame per structure.")] = Path(
         "vacancies.extxyz"
     ),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print sites and positions as JSON.")] = False,
 ) -> None:
-    """Remove one atom of SPECIES at each chosen site of a host.
+    """Point defects of a host: remove one atom of SPECIES at each chosen site, replace it, or add one.
 
-    Every frame says in its comment line which host, which site and where it was.
+    Every frame says in its comment line which host, which site and where it was. "inequivalent" takes one
+    site of each symmetry orbit (spglib).
     """
     if out.exists() and not overwrite:
         raise FileExistsError(f"{out}: exists; choose another name or --overwrite")
+    if add is not None and substitute is not None:
+        raise typer.BadParameter("expected --substitute or --add, got both")
     host = load_structure(structure)
-    chosen = select_sites(host, species, parse_sites(sites), seed)
-    frames = vacancies(host, chosen)
+    selection = number if number is not None else parse_sites(sites)
+    if add is None:
+        chosen = select_sites(host, species, selection, seed)
+        frames = point_defects(
+            host, sites=chosen, element=substitute, rattle_amplitude=rattle, copies=copies, seed=seed
+        )
+        kind = (
+            f"vacancies of {species}" if substitute is None else f"substitutions of {species} by {substitute}"
+        )
+    else:
+        if isinstance(selection, list):
+            raise typer.BadParameter(
+                "expected all, inequivalent or a number with --add", param_hint="--sites"
+            )
+        places = void_positions(host, selection, min_distance, seed)
+        frames = point_defects(
+            host, positions=places, element=add, rattle_amplitude=rattle, copies=copies, seed=seed
+        )
+        kind = f"interstitials of {add}"
     write_structure(out, frames)
-    Console(stderr=True).print(
-        f"{len(frames)} vacancies of {species} in {host.get_chemical_formula()}: {out}"
-    )
+    Console(stderr=True).print(f"{len(frames)} {kind} in {host.get_chemical_formula()}: {out}")
     if as_json:
-        rows = [{"site": site, "position": host.positions[site].tolist()} for site in chosen]
-        typer.echo(json.dumps({"file": str(out), "host": structure, "vacancies": rows}, indent=2))
+        rows = [
+            {"site": frame.info["defect_site"], "position": frame.info["defect_position"].tolist()}
+            for frame in frames
+        ]
+        typer.echo(json.dumps({"file": str(out), "host": structure, "defects": rows}, indent=2))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from mlh.structures.amorphous import AmorphousRun, amorphous
 from mlh.structures.crystals import CRYSTALS, CrystalData, crystal, inequivalent_sites
-from mlh.structures.defects import host_to_defect_index, point_defect, select_sites, vacancies
+from mlh.structures.defects import host_to_defect_index, point_defect, point_defects, select_sites, vacancies
 from mlh.structures.files import load_structure, read_frames, structure_hash, write_structure
 from mlh.structures.rattle import deform, random_strain, rattle, scale_volume, strain
 from mlh.structures.recipe import Recipe, load_recipe
+from mlh.structures.voids import void_positions
 
 __all__ = [
     "CRYSTALS",
@@ -22,6 +23,7 @@ __all__ = [
     "load_recipe",
     "load_structure",
     "point_defect",
+    "point_defects",
     "random_strain",
     "rattle",
     "read_frames",
@@ -30,5 +32,6 @@ __all__ = [
     "strain",
     "structure_hash",
     "vacancies",
+    "void_positions",
     "write_structure",
 ]

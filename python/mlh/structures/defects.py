@@ -2,7 +2,8 @@
 
 A defect structure carries in `atoms.info`: defect_kind, defect_removed, defect_added, defect_site
 (index in the host, -1 for an interstitial), defect_position (Angstrom, of the site in the host),
-host and host_hash; and in the array "host_index" the index in the host of every atom (-1: added).
+host and host_hash; and in the array "host_index" the index in the host of every atom (-1: added). Rattled
+structures also carry rattle (Angstrom) and rattle_seed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mlh.structures.crystals import inequivalent_sites
 from mlh.structures.files import structure_hash
+from mlh.structures.rattle import rattle
 
 _MIN_DISTANCE = 0.5  # Angstrom; closer than any bond, so an interstitial there is an input error
 
@@ -42,9 +44,44 @@ def point_defect(
     return _interstitial(host, np.asarray(position, dtype=float), element)
 
 
+def point_defects(
+    host: ase.Atoms,
+    *,
+    sites: Sequence[int] = (),
+    positions: ArrayLike = (),
+    element: str | None = None,
+    rattle_amplitude: float = 0.0,
+    copies: int = 1,
+    seed: int = 0,
+) -> list[ase.Atoms]:
+    """Point defects of one kind, one after the other: vacancies at `sites`, substitutions there by `element`,
+    or interstitials of `element` at `positions` ((n, 3), Angstrom).
+
+    Each comes `copies` times, rattled by `rattle_amplitude` (Angstrom, standard deviation per component). The
+    random numbers of a copy depend on `seed` and on its place in the list only.
+    """
+    places = np.reshape(np.asarray(positions, dtype=float), (-1, 3))
+    if bool(len(sites)) == bool(len(places)):
+        raise ValueError(
+            f"point_defects: expected either sites or positions, got {len(sites)} and {len(places)}"
+        )
+    if copies < 1 or (copies > 1 and rattle_amplitude == 0.0):
+        raise ValueError(f"copies: expected 1, or more with a rattle above 0, got {copies}")
+    defects = [point_defect(host, site=int(site), element=element) for site in sites]
+    defects += [point_defect(host, position=place, element=element) for place in places]
+    if rattle_amplitude == 0.0:
+        return defects
+    rattled = []
+    for number, defect in enumerate(defect for defect in defects for _ in range(copies)):
+        moved = rattle(defect, rattle_amplitude, np.random.default_rng([seed, number]))
+        moved.info.update({"rattle": rattle_amplitude, "rattle_seed": f"{seed}.{number}"})
+        rattled.append(moved)
+    return rattled
+
+
 def vacancies(host: ase.Atoms, sites: Sequence[int]) -> list[ase.Atoms]:
     """One structure per site, each with the atom of that site removed."""
-    return [point_defect(host, site=int(site)) for site in sites]
+    return point_defects(host, sites=sites) if len(sites) else []
 
 
 def select_sites(
