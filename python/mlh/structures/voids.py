@@ -63,7 +63,7 @@ def _voids(atoms: ase.Atoms, min_distance: float) -> NDArray[np.float64]:
         difference -= np.round(difference)
         if (np.linalg.norm(difference @ atoms.cell[:], axis=1) > _SAME).all():
             kept.append(vertex)
-    return np.reshape(kept, (-1, 3)) @ atoms.cell[:]
+    return np.asarray(np.reshape(kept, (-1, 3)) @ atoms.cell[:], dtype=float)
 
 
 def _first_of_orbits(atoms: ase.Atoms, positions: NDArray[np.float64], symprec: float) -> list[int]:
