@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mlh.pattern import BlockMatrix
 from mlh.system import System, atomic_gradient
 from mlh.terms.contract import Derivative
-from toy_system import toy_atoms, toy_basis
+from toy_system import toy_atoms, toy_basis, with_core
 
 FloatArray = NDArray[np.float64]
 
@@ -40,6 +40,7 @@ CASES: dict[str, Callable[[], System]] = {
     "triclinic": lambda: System(toy_atoms(), toy_basis(), cutoff_ry=60.0),
     "spin": lambda: System(toy_atoms(), toy_basis(), cutoff_ry=60.0, nspin=2),
     "local density": lambda: System(toy_atoms(), toy_basis(), cutoff_ry=60.0, nspin=2, xc="PW92"),
+    "partial core": lambda: System(toy_atoms(), with_core(toy_basis()), cutoff_ry=60.0, nspin=2),
     "water": lambda: System(water(), "gth-pbe", cutoff_ry=50.0),
 }
 

@@ -7,6 +7,8 @@ production one (1.2, 0.3, 2.35) ends with a step of 3e-8 that a central differen
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
@@ -69,6 +71,12 @@ def toy_basis() -> Basis:
         sphere=SphereParameters(1.0, 0.2, 2.35),
     )
     return Basis([silicon, oxygen], "toy")
+
+
+def with_core(basis: Basis) -> Basis:
+    """The same species with partial core densities, one of them inside a sphere."""
+    core = {"Si": density(2.0, 1.2, 2.8), "O": density(1.0, 2.5, 2.2)}
+    return Basis([replace(s, core_density=core[s.symbol]) for s in basis], f"{basis.name} with cores")
 
 
 def toy_atoms(

@@ -73,6 +73,7 @@ void bind_values(py::module_& m) {
   py::class_<ExchangeCorrelation>(m, "ExchangeCorrelation")
       .def_readonly("energy", &ExchangeCorrelation::energy)
       .def_readonly("potential", &ExchangeCorrelation::potential)
+      .def("core_potential", &core_potential, "dE_xc/dn_core: the mean over the spins.")
       .def_property_readonly(
           "strain", [](const ExchangeCorrelation& x) { return to_array(x.strain); },
           "dE/deps through the metric of the gradient stencil, (3, 3) Hartree.")
@@ -97,7 +98,7 @@ py::tuple gradient_of_orbitals(const GridHandle& h, const py::object& D,
 
 py::tuple gradient_of_atoms(const GridHandle& h, const py::object& potential,
                             const py::object& density, const py::object& weight,
-                            const py::object& sphere_potential) {
+                            const py::object& sphere_potential, const Potential* core) {
   py::array keep[4];
   SphericalCoefficients c;
   c.potential = uniform_data(h, potential, "potential", keep[0]);
@@ -106,6 +107,7 @@ py::tuple gradient_of_atoms(const GridHandle& h, const py::object& potential,
   const auto s = require<double>(sphere_potential, "sphere_potential",
                                  {static_cast<py::ssize_t>(h.grid.n_sphere_points())});
   c.sphere_potential = {s.data(), static_cast<std::size_t>(s.size())};
+  c.core = core;
   Gradient gradient;
   {
     const py::gil_scoped_release release;
@@ -196,6 +198,8 @@ void bind_grid(py::module_& m) {
                                             {static_cast<py::ssize_t>(h.grid.n_sphere_points())},
                                             self);
                              })
+      .def_property_readonly("has_core",
+                             [](const GridHandle& h) { return !h.neutral.core.uniform.empty(); })
       .def(
           "neutral", [](const GridHandle& h) { return neutral_density(h.neutral); },
           "Superposed neutral atoms as a Density.")
@@ -244,8 +248,9 @@ void bind_grid(py::module_& m) {
       .def("orbital_gradient", &gradient_of_orbitals, py::arg("D"), py::arg("potential"),
            "(dE/dtau (n_atoms, 3), dE/deps (3, 3)) through the orbitals at fixed potential.")
       .def("spherical_gradient", &gradient_of_atoms, py::arg("potential"), py::arg("density"),
-           py::arg("weight"), py::arg("sphere_potential"),
-           "(dE/dtau (n_atoms, 3), dE/deps (3, 3)) through V_na, n_I and w at fixed coefficients.");
+           py::arg("weight"), py::arg("sphere_potential"), py::arg("core") = py::none(),
+           "(dE/dtau (n_atoms, 3), dE/deps (3, 3)) through V_na, n_I, w and n_core at fixed "
+           "coefficients.");
 }
 
 }  // namespace mlh::bind

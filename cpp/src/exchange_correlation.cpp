@@ -122,6 +122,20 @@ void sphere_part(const NeutralFields& neutral, Functional functional,
   }
 }
 
+/// n + n_core, every spin with its share of the core.
+std::vector<Density> with_core(const NeutralFields& neutral, std::vector<Density> density) {
+  const double share = 1.0 / static_cast<double>(density.size());
+  const Density& core = neutral.core;
+  for (Density& n : density) {
+    for (std::size_t g = 0; g < n.uniform.size(); ++g) n.uniform[g] += share * core.uniform[g];
+    for (std::size_t p = 0; p < n.sphere.size(); ++p) {
+      n.sphere[p] += share * core.sphere[p];
+      n.sphere_gradient[p] += share * core.sphere_gradient[p];
+    }
+  }
+  return density;
+}
+
 }  // namespace
 
 ExchangeCorrelation exchange_correlation(const Grid& grid, const NeutralFields& neutral,
@@ -138,9 +152,26 @@ ExchangeCorrelation exchange_correlation(const Grid& grid, const NeutralFields& 
     v.sphere.assign(neutral.sphere_weight.size(), 0.0);
     v.sphere_vector.assign(neutral.sphere_weight.size(), Vec3::Zero());
   }
-  uniform_part(grid, neutral, functional, density, out);
-  sphere_part(neutral, functional, density, out);
+  const auto add_parts = [&](const std::vector<Density>& n) {
+    uniform_part(grid, neutral, functional, n, out);
+    sphere_part(neutral, functional, n, out);
+  };
+  if (neutral.core.uniform.empty()) {
+    add_parts(density);
+  } else {
+    add_parts(with_core(neutral, density));
+  }
   return out;
+}
+
+Potential core_potential(const ExchangeCorrelation& xc) {
+  Potential mean = xc.potential.front();
+  if (xc.potential.size() == 1) return mean;
+  add(mean, xc.potential.back());
+  for (double& v : mean.uniform) v *= 0.5;
+  for (double& v : mean.sphere) v *= 0.5;
+  for (Vec3& v : mean.sphere_vector) v *= 0.5;
+  return mean;
 }
 
 }  // namespace mlh

@@ -11,6 +11,7 @@ namespace {
 /// Range of everything an atom puts on the points.
 double reach_of(const SpeciesData& s) {
   double reach = std::max({s.orbital_cutoff(), s.neutral_potential.cutoff(), s.density.cutoff()});
+  if (s.core_density) reach = std::max(reach, s.core_density->cutoff());
   if (s.sphere) reach = std::max(reach, s.sphere->radius);
   return reach;
 }
@@ -42,10 +43,6 @@ Grid::Grid(std::shared_ptr<const Structure> structure, std::shared_ptr<const Bas
     if (points < 1) throw std::invalid_argument("Grid: n must be positive in every direction");
   }
   for (const auto& s : basis_->species) {
-    if (s.core_density) {
-      throw std::invalid_argument("Grid: the partial core density of " + s.symbol +
-                                  " is not supported by the grid part");
-    }
     tables_.emplace_back(s);
     reach_.push_back(reach_of(s));
     std::vector<int> groups;

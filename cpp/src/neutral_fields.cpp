@@ -1,5 +1,6 @@
 // Superpositions of the spherical functions of the atoms, and their gradients.
 
+#include <algorithm>
 #include <cmath>
 
 #include "mlh/field.hpp"
@@ -20,6 +21,17 @@ Ray ray(const BatchPoints& x, int p, const Vec3& center) {
   return {r, r > 1e-10 ? Vec3(d / r) : Vec3::Zero()};
 }
 
+/// (q . grad) grad n of a spherical n with slope and curvature at `to`.
+Vec3 hessian_dot(double slope, double curvature, const Ray& to, const Vec3& q) {
+  const double over_r = to.r > 1e-10 ? slope / to.r : curvature;
+  return over_r * q + ((curvature - over_r) * q.dot(to.direction)) * to.direction;
+}
+
+bool has_core(const BasisData& basis) {
+  return std::any_of(basis.species.begin(), basis.species.end(),
+                     [](const SpeciesData& s) { return s.core_density.has_value(); });
+}
+
 }  // namespace
 
 NeutralFields neutral_fields(const Grid& grid) {
@@ -32,6 +44,11 @@ NeutralFields neutral_fields(const Grid& grid) {
   f.sphere_potential.assign(n_sphere, 0.0);
   f.sphere_gradient.assign(n_sphere, Vec3::Zero());
   f.sphere_weight.assign(n_sphere, 0.0);
+  if (has_core(grid.basis())) {
+    f.core.uniform.assign(grid.uniform().size(), 0.0);
+    f.core.sphere.assign(n_sphere, 0.0);
+    f.core.sphere_gradient.assign(n_sphere, Vec3::Zero());
+  }
   const auto& batches = grid.batches();
 #pragma omp parallel for schedule(dynamic, 16)
   for (std::size_t k = 0; k < batches.size(); ++k) {
@@ -46,6 +63,7 @@ NeutralFields neutral_fields(const Grid& grid) {
         const Ray to = ray(x, p, grid.center(atom));
         if (batch.owner < 0) {
           f.density[g] += s.density.value(to.r);
+          if (s.core_density) f.core.uniform[g] += s.core_density->value(to.r);
           f.potential[g] += s.neutral_potential.value(to.r);
           if (s.sphere) f.weight[g] -= partition_weight(*s.sphere, to.r)[0];
         } else {
@@ -53,6 +71,11 @@ NeutralFields neutral_fields(const Grid& grid) {
           f.sphere_density[g] += n[0];
           f.sphere_gradient[g] += n[1] * to.direction;
           f.sphere_potential[g] += s.neutral_potential.value(to.r);
+          if (s.core_density) {
+            const auto core = s.core_density->derivatives(to.r);
+            f.core.sphere[g] += core[0];
+            f.core.sphere_gradient[g] += core[1] * to.direction;
+          }
         }
       }
       if (batch.owner >= 0) f.sphere_weight[g] = grid.sphere_weight(batch, p);
@@ -127,9 +150,17 @@ Gradient spherical_gradient(const Grid& grid, const SphericalCoefficients& c) {
           slope = c.potential[g] * s.neutral_potential.derivatives(to.r)[1] +
                   c.density[g] * s.density.derivatives(to.r)[1];
           if (s.sphere) slope += c.weight[g] * partition_weight(*s.sphere, to.r)[1];
+          if (c.core && s.core_density) {
+            slope += c.core->uniform[g] * s.core_density->derivatives(to.r)[1];
+          }
           strain[k] += (slope * to.r) * to.direction * to.direction.transpose();
         } else {
           slope = c.sphere_potential[g] * s.neutral_potential.derivatives(to.r)[1];
+          if (c.core && s.core_density) {
+            const auto core = s.core_density->derivatives(to.r);
+            slope += c.core->sphere[g] * core[1];
+            sum -= hessian_dot(core[1], core[2], to, c.core->sphere_vector[g]);
+          }
         }
         sum -= slope * to.direction;  // d|r - tau|/dtau = -direction
       }

@@ -288,6 +288,7 @@ def atomic_gradient(grid: _core.Grid, c: AtomicCoefficients) -> Derivative:
             density=zero if c.density is None else c.density,
             weight=zero if c.weight is None else c.weight,
             sphere_potential=none if c.sphere_potential is None else c.sphere_potential,
+            core=c.core,
         )
     )
 

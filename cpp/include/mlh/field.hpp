@@ -14,6 +14,13 @@
 
 namespace mlh {
 
+/// One spin component of a density on all points.
+struct Density {
+  std::vector<double> uniform;
+  std::vector<double> sphere;
+  std::vector<Vec3> sphere_gradient;
+};
+
 /// Superposed neutral atoms.
 struct NeutralFields {
   std::vector<double> density;                           ///< n_a on the uniform grid
@@ -22,15 +29,10 @@ struct NeutralFields {
   std::vector<double> sphere_density, sphere_potential;  ///< on the sphere points
   std::vector<Vec3> sphere_gradient;                     ///< grad n_a on the sphere points
   std::vector<double> sphere_weight;                     ///< omega_p w(r_p)
+  Density core;  ///< partial core n_core on all points; empty where no species has one
 };
 NeutralFields neutral_fields(const Grid& grid);
 
-/// One spin component of a density on all points.
-struct Density {
-  std::vector<double> uniform;
-  std::vector<double> sphere;
-  std::vector<Vec3> sphere_gradient;
-};
 /// n(r) = sum_p sum_ab D_p[a,b] phi_ia(r) phi_jb(r - R); `D` has pattern.nnz() entries.
 Density density(const Grid& grid, std::span<const double> D);
 
@@ -45,7 +47,7 @@ struct Potential {
 /// entries.
 std::vector<double> potential_matrix(const Grid& grid, const Potential& potential);
 
-/// Exchange and correlation of a density (1 or 2 spin components) on all points.
+/// Exchange and correlation of n + n_core (1 or 2 spin components, which share the core equally).
 struct ExchangeCorrelation {
   double energy = 0.0;
   std::vector<Potential> potential;    ///< per spin, weights included
@@ -56,6 +58,9 @@ struct ExchangeCorrelation {
 ExchangeCorrelation exchange_correlation(const Grid& grid, const NeutralFields& neutral,
                                          Functional functional,
                                          const std::vector<Density>& density);
+
+/// dE_xc/dn_core on the points: the mean of the potentials of the spins.
+Potential core_potential(const ExchangeCorrelation& xc);
 
 /// Superposed neutral atoms as a density: the input of the Harris Hamiltonian.
 Density neutral_density(const NeutralFields& neutral);
@@ -76,10 +81,12 @@ double neutral_energy(const Grid& grid, const NeutralFields& neutral, const Dens
 Gradient orbital_gradient(const Grid& grid, std::span<const double> D, const Potential& potential);
 
 /// Gradient through the spherical functions of the atoms, sum over all points of
-/// a V_na + b n_a + c w  (uniform) and  sphere V_na (spheres, riding with their atom).
+/// a V_na + b n_a + c w  (uniform) and  sphere V_na (spheres, riding with their atom), and, where
+/// given, of `core` over n_core on all points.
 struct SphericalCoefficients {
   std::span<const double> potential, density, weight;  ///< uniform grid: a, b, c
   std::span<const double> sphere_potential;
+  const Potential* core = nullptr;
 };
 Gradient spherical_gradient(const Grid& grid, const SphericalCoefficients& coefficients);
 

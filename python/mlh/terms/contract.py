@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,17 +71,18 @@ class MatrixTerm(Protocol):
 class AtomicCoefficients:
     """dE/df_g for the functions f that ride on the atoms, at fixed density; None: no dependence.
 
-    On the uniform grid (n1, n2, n3): V_na, n_a, the partial core density and the weights of the spheres; on
-    the points of the spheres: V_na.
+    On the uniform grid (n1, n2, n3): V_na, n_a and the weights of the spheres; on the points of the spheres:
+    V_na; on all points, with their quadrature weights: the partial core density.
     """
 
     potential: FloatArray | None = None
     density: FloatArray | None = None
     weight: FloatArray | None = None
     sphere_potential: FloatArray | None = None
+    core: _core.Potential | None = None
 
     def __add__(self, other: AtomicCoefficients) -> AtomicCoefficients:
-        def total(a: FloatArray | None, b: FloatArray | None) -> FloatArray | None:
+        def total(a: Any, b: Any) -> Any:
             return b if a is None else a if b is None else a + b
 
         return AtomicCoefficients(

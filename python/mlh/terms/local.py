@@ -105,7 +105,7 @@ class HartreeState:
 
 
 class ExchangeCorrelation:
-    """E_xc over grid and spheres; its potential is the exact derivative of the discretised energy."""
+    """E_xc[n + n_core] over grid and spheres; its potential is the exact derivative of that sum."""
 
     name = "xc"
 
@@ -128,9 +128,10 @@ class ExchangeCorrelationState:
     _result: _core.ExchangeCorrelation
 
     def atomic(self) -> AtomicCoefficients:
-        """Through the weights of the spheres."""
+        """Through the weights of the spheres and the partial core densities."""
         e = np.reshape(self._result.energy_density, self._grid.shape)
-        return AtomicCoefficients(weight=-self._grid.volume_element * e)
+        core = self._result.core_potential() if self._grid.has_core else None
+        return AtomicCoefficients(weight=-self._grid.volume_element * e, core=core)
 
     def strain(self) -> FloatArray:
         """Of the volume element and of the stencil of the gradient."""
