@@ -6,7 +6,6 @@ Term by term at frozen D (dE/dR), in a random direction of D (dE/dD = H), and fo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +14,11 @@ from numpy.typing import NDArray
 
 import mlh
 from mlh.pattern import BlockMatrix, transfer
-from mlh.scf import SCFResult
 from mlh.species import Basis, RadialFunction, Species
 from mlh.structures.crystals import crystal
 from mlh.system import System
-from mlh.units import BOHR_ANGSTROM, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
+from mlh.units import BOHR_ANGSTROM, HARTREE_EV
+from relaxed_case import RelaxedCase, insulator_scf, toy_scf, triplet_scf
 from term_derivatives import CASES, TERMS, central_difference, term_derivative, water
 from toy_system import (
     POSITIONS,
@@ -204,64 +203,6 @@ def test_spin_polarised_and_unpolarised_agree_for_equal_spins() -> None:
 
 # --- self-consistent forces --------------------------------------------------------------------------
 
-TIGHT: dict[str, Any] = {"energy_tol": 1e-9, "residual_tol": 1e-6, "max_steps": 120}
-
-
-def toy_scf(system: System, H0: BlockMatrix | None = None) -> SCFResult:
-    """The toy species have no gap; smeared occupations keep the free energy smooth."""
-    result = mlh.scf(system, H0=H0, smearing="fermi-dirac", width=0.05, **TIGHT)
-    assert result.converged
-    return result
-
-
-def insulator_scf(system: System, H0: BlockMatrix | None = None) -> SCFResult:
-    result = mlh.scf(system, H0=H0, **TIGHT)
-    assert result.converged
-    return result
-
-
-def triplet_scf(system: System, H0: BlockMatrix | None = None) -> SCFResult:
-    """Smeared, because the two pi* levels are filled through a moment of 2."""
-    result = mlh.scf(system, H0=H0, smearing="fermi-dirac", width=0.01, total_spin=2.0, **TIGHT)
-    assert result.converged
-    return result
-
-
-class RelaxedCase:
-    """Converged energy and forces, and the slope of the converged energy along one direction."""
-
-    def __init__(
-        self, atoms: Atoms, solve: Callable[..., SCFResult], step: float = 0.01, **settings: Any
-    ) -> None:
-        self.system = System(atoms, **settings)
-        self.result = solve(self.system)
-        self.forces = self.result.forces().total
-        direction = np.random.default_rng(8).normal(size=self.forces.shape)
-        direction /= np.linalg.norm(direction)
-
-        def total(x: float) -> FloatArray:
-            moved = System(shifted(atoms, x * direction), **settings)
-            return np.array(solve(moved, transfer(self.result.H, moved.pattern)).energies.total)
-
-        self.numeric = -float(central_difference(total, step))
-        self.analytic = float(np.vdot(self.forces, direction))
-
-    @property
-    def error(self) -> float:
-        """Hartree/Bohr."""
-        return abs(self.numeric - self.analytic)
-
-    def __str__(self) -> str:
-        return (
-            f"|error| {self.error:.1e} Ha/Bohr of a slope of {self.numeric:.4f}, "
-            f"net force {self.net_force * 1e3:.2f} meV/A"
-        )
-
-    @property
-    def net_force(self) -> float:
-        """Largest component of the summed force, eV/Angstrom."""
-        return float(np.abs(self.forces.sum(axis=0)).max()) * HARTREE_BOHR_EV_ANGSTROM
-
 
 def test_forces_of_a_cell_smaller_than_the_orbital_range() -> None:
     case = RelaxedCase(toy_atoms(), toy_scf, basis=toy_basis(), cutoff_ry=40.0)
@@ -360,56 +301,3 @@ def test_rotating_methane() -> None:
     h = 1.09 / np.sqrt(3.0)
     corners = [[0.0, 0, 0], [h, h, h], [h, -h, -h], [-h, h, -h], [-h, -h, h]]
     assert rotation_error("CH4", corners, 8.6) < 2e-5
-
-
-# --- input that must be refused ----------------------------------------------------------------------
-
-
-def broken(**change: object) -> Atoms:
-    atoms = toy_atoms()
-    for name, value in change.items():
-        getattr(atoms, f"set_{name}")(value)
-    return atoms
-
-
-def test_bad_structures_are_refused() -> None:
-    basis = toy_basis()
-    with pytest.raises(ValueError, match="atoms: expected at least one atom"):
-        System(Atoms(cell=np.eye(3)), basis)
-    with pytest.raises(ValueError, match="three independent vectors"):
-        System(broken(cell=[[5, 0, 0], [0, 5, 0], [5, 5, 0]]), basis)
-    with pytest.raises(ValueError, match="three independent vectors"):
-        System(broken(cell=[[5, 0, 0], [0, 5, 0], [0, 0, 0]]), basis)
-    with pytest.raises(ValueError, match="cell"):
-        System(broken(cell=[[5, 0, 0], [0, np.nan, 0], [0, 0, 5]]), basis)
-    positions = POSITIONS.copy()
-    positions[2, 1] = np.nan
-    with pytest.raises(ValueError, match=r"non-finite ones at atoms \[2\]"):
-        System(broken(positions=positions), basis)
-    with pytest.raises(KeyError, match=r"expected one of Si, O, got 'Ge'"):
-        System(broken(chemical_symbols=["Ge", "O", "O", "O"]), basis)
-
-
-@pytest.mark.parametrize("cutoff_ry", [0.0, -100.0, float("nan"), 1e5])
-def test_bad_cutoffs_are_refused(cutoff_ry: float) -> None:
-    with pytest.raises(ValueError, match="cutoff_ry: expected"):
-        System(toy_atoms(), toy_basis(), cutoff_ry=cutoff_ry)
-
-
-def test_other_bad_input_is_refused() -> None:
-    basis = toy_basis()
-    for nspin in (0, 3):
-        with pytest.raises(ValueError, match=f"nspin: expected 1 or 2, got {nspin}"):
-            System(toy_atoms(), basis, nspin=nspin)
-    with pytest.raises(ValueError, match="LYP"):
-        System(toy_atoms(), basis, xc="LYP")
-    system = System(toy_atoms(), basis, cutoff_ry=30.0)
-    with pytest.raises(ValueError, match="D: expected nspin 1, got 2"):
-        system.energies(BlockMatrix.zeros(system.pattern, 2))
-    other = System(toy_atoms(POSITIONS * 0.9, TRICLINIC * 1.5), basis, cutoff_ry=30.0)
-    with pytest.raises(ValueError, match="D: expected a matrix on the pattern of the system"):
-        system.energies(BlockMatrix.zeros(other.pattern))
-    bad = np.zeros(system.pattern.nnz)
-    bad[7] = np.nan
-    with pytest.raises(ValueError, match="D: expected finite"):
-        system.energies(BlockMatrix(system.pattern, bad))

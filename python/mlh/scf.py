@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlh.energies import Energies, Forces, Stress
 from mlh.mixing import PulayMixer
-from mlh.pattern import BlockMatrix
+from mlh.pattern import BlockMatrix, same_pattern
 from mlh.screening import ChargeSpace, Screening
 from mlh.solver import KPointsSpec, OverlapFactor, Smearing, Solution, as_kpoints, projected_w, solve
 from mlh.solver.dense import residual_energy
@@ -136,10 +136,8 @@ class SCFResult:
         if self.converged:
             return ""
         if integer and s.gap < SMALL_GAP:
-            spin = "" if s.nspin == 2 else ", or let the spins differ (spin=True, --spin)"
-            return (
-                f"the gap is only {gap}, so that levels change places: smear the occupations ({_SMEAR}){spin}"
-            )
+            spin = "" if s.nspin == 2 else "; an open shell also needs its spins apart (spin=True, --spin)"
+            return f"the gap is only {gap} and levels change places: smear the occupations ({_SMEAR}){spin}"
         wider = "" if integer else "a wider smearing or "
         return f"the gap is {gap}; try {wider}more steps (max_scf_steps, --max-steps)"
 
@@ -184,6 +182,9 @@ def scf(
         raise ValueError("D0, H0: expected at most one of them, got both")
     if max_steps < 1:
         raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
+    for name, tolerance in (("energy_tol", energy_tol), ("residual_tol", residual_tol)):
+        if not tolerance > 0.0:
+            raise ValueError(f"{name}: expected a positive number, got {tolerance}")
     watch = Stopwatch()
     with watch("overlap"):
         S = system.overlap()
@@ -264,6 +265,13 @@ def _screened(screening: Screening, solution: Solution, data: NDArray[np.float64
 def _start(system: SystemLike, D0: BlockMatrix | None, H0: BlockMatrix | None) -> BlockMatrix:
     """The first input Hamiltonian, with the system's number of spin components."""
     if H0 is not None:
+        if not same_pattern(H0.pattern, system.pattern):
+            raise ValueError(
+                "H0: expected a matrix on the pattern of the system, got one on another pattern; see transfer"
+            )
+        bad = int(np.count_nonzero(~np.isfinite(H0.data)))
+        if bad:
+            raise ValueError(f"H0: expected finite elements, got {bad} that are not")
         H = H0
     elif D0 is not None:
         H = system.evaluate(D0).H

@@ -23,6 +23,7 @@ from mlh.energies import Energies, Forces, Stress
 from mlh.grid_function import GridFunction
 from mlh.pattern import BlockMatrix, Pattern, same_pattern
 from mlh.pseudo.library import load_basis
+from mlh.resolution import check_cutoff
 from mlh.solver import KPointsSpec
 from mlh.species import Basis
 from mlh.terms.contract import (
@@ -95,6 +96,8 @@ class System:
         index = np.array([self.basis.index(s) for s in self.symbols], dtype=np.int32)
         self.structure = _core.Structure(self.cell, self.positions, index)
         self.pattern: Pattern = _core.Pattern(self.structure, self.basis.to_core())
+        if grid_shape is None:
+            check_cutoff(self.basis, self.cutoff_ry)
         self._last: tuple[FloatArray, _Fields] | None = None
 
     @property
