@@ -338,7 +338,7 @@ def test_a_killed_build_resumes_without_repeating_work(tmp_path: Path, number: s
     expected_calls = 5 + 13
     (tmp_path / "run.py").write_text(SCRIPT)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
-    command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path), "0.05"]
+    command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path), "0.3"]
     process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
     finished = tmp_path / "set.h5.jobs" / "finished"
     partial = tmp_path / "set.h5.jobs" / "partial"

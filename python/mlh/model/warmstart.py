@@ -25,4 +25,4 @@ def start_from(network: HamiltonianNetwork, name: str | os.PathLike[str], basis:
     for symbol, record in card.basis.species.items():
         if symbol in basis.species and basis.species[symbol].digest != record.digest:
             raise ModelError(f"init: {name} was trained with other radial functions of {symbol}")
-    network.load_state_dict({k: v.to(network.state_dict()[k].dtype) for k, v in source.state_dict().items()})
+    network.double().load_state_dict(source.state_dict())  # so that no digit is lost before the run's precision
