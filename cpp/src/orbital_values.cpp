@@ -2,130 +2,145 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <stdexcept>
+#include <type_traits>
+#include <utility>
+
+#include "simd.hpp"
 
 namespace mlh {
 
 namespace {
 
-struct Monomial {
-  double coefficient;
-  std::array<int, 3> power;
-};
-using Polynomial = std::vector<Monomial>;
+using detail::kLanes;
+using detail::load;
+using detail::store;
+using detail::Vec;
+
 constexpr int kMaxL = 3;
 constexpr int kHarmonics = (kMaxL + 1) * (kMaxL + 1);
+constexpr int kMaxShells = 16;
 
-Polynomial differentiate(const Polynomial& f, int axis) {
+struct Monomial {
+  double coefficient = 0.0;
+  std::array<int, 3> power{};
+};
+struct Polynomial {
+  std::array<Monomial, 3> term{};
+  int size = 0;
+};
+
+constexpr Polynomial polynomial(std::initializer_list<Monomial> terms) {
+  Polynomial f;
+  for (const Monomial& m : terms) f.term[static_cast<std::size_t>(f.size++)] = m;
+  return f;
+}
+
+constexpr Polynomial differentiate(const Polynomial& f, std::size_t axis) {
   Polynomial out;
-  for (const auto& m : f) {
+  for (int k = 0; k < f.size; ++k) {
+    Monomial m = f.term[static_cast<std::size_t>(k)];
     if (m.power[axis] == 0) continue;
-    Monomial d{m.coefficient * m.power[axis], m.power};
-    --d.power[axis];
-    out.push_back(d);
+    m.coefficient *= m.power[axis];
+    --m.power[axis];
+    out.term[static_cast<std::size_t>(out.size++)] = m;
   }
   return out;
 }
 
-/// Real solid harmonics of l <= 3 as polynomials, with first and second derivatives.
+/// Real solid harmonics of l <= 3 as polynomials, with first and second derivatives; known to the
+/// compiler, so that their evaluation is straight-line code.
 struct HarmonicTable {
-  std::array<Polynomial, kHarmonics> value;
-  std::array<std::array<Polynomial, 3>, kHarmonics> first;
-  std::array<std::array<std::array<Polynomial, 3>, 3>, kHarmonics> second;
+  std::array<Polynomial, kHarmonics> value{};
+  std::array<std::array<Polynomial, 3>, kHarmonics> first{};
+  std::array<std::array<std::array<Polynomial, 3>, 3>, kHarmonics> second{};
 
-  HarmonicTable() {
+  constexpr HarmonicTable() {
     const double s = 0.28209479177387814, p = 0.4886025119029199, d0 = 0.31539156525252005,
                  d1 = 1.0925484305920792, f0 = 0.3731763325901154, f1 = 0.4570457994644658,
                  f2 = 1.445305721320277, f3 = 0.5900435899266435;
-    value = {{{{s, {0, 0, 0}}},
-              {{p, {1, 0, 0}}},
-              {{p, {0, 1, 0}}},
-              {{p, {0, 0, 1}}},
-              {{2 * d0, {0, 0, 2}}, {-d0, {2, 0, 0}}, {-d0, {0, 2, 0}}},
-              {{d1 / 2, {2, 0, 0}}, {-d1 / 2, {0, 2, 0}}},
-              {{d1, {1, 1, 0}}},
-              {{d1, {1, 0, 1}}},
-              {{d1, {0, 1, 1}}},
-              {{2 * f0, {0, 0, 3}}, {-3 * f0, {2, 0, 1}}, {-3 * f0, {0, 2, 1}}},
-              {{4 * f1, {1, 0, 2}}, {-f1, {3, 0, 0}}, {-f1, {1, 2, 0}}},
-              {{4 * f1, {0, 1, 2}}, {-f1, {2, 1, 0}}, {-f1, {0, 3, 0}}},
-              {{f2, {2, 0, 1}}, {-f2, {0, 2, 1}}},
-              {{2 * f2, {1, 1, 1}}},
-              {{f3, {3, 0, 0}}, {-3 * f3, {1, 2, 0}}},
-              {{3 * f3, {2, 1, 0}}, {-f3, {0, 3, 0}}}}};
-    for (int h = 0; h < kHarmonics; ++h) {
-      for (int a = 0; a < 3; ++a) {
+    value = {polynomial({{s, {0, 0, 0}}}),
+             polynomial({{p, {1, 0, 0}}}),
+             polynomial({{p, {0, 1, 0}}}),
+             polynomial({{p, {0, 0, 1}}}),
+             polynomial({{2 * d0, {0, 0, 2}}, {-d0, {2, 0, 0}}, {-d0, {0, 2, 0}}}),
+             polynomial({{d1 / 2, {2, 0, 0}}, {-d1 / 2, {0, 2, 0}}}),
+             polynomial({{d1, {1, 1, 0}}}),
+             polynomial({{d1, {1, 0, 1}}}),
+             polynomial({{d1, {0, 1, 1}}}),
+             polynomial({{2 * f0, {0, 0, 3}}, {-3 * f0, {2, 0, 1}}, {-3 * f0, {0, 2, 1}}}),
+             polynomial({{4 * f1, {1, 0, 2}}, {-f1, {3, 0, 0}}, {-f1, {1, 2, 0}}}),
+             polynomial({{4 * f1, {0, 1, 2}}, {-f1, {2, 1, 0}}, {-f1, {0, 3, 0}}}),
+             polynomial({{f2, {2, 0, 1}}, {-f2, {0, 2, 1}}}),
+             polynomial({{2 * f2, {1, 1, 1}}}),
+             polynomial({{f3, {3, 0, 0}}, {-3 * f3, {1, 2, 0}}}),
+             polynomial({{3 * f3, {2, 1, 0}}, {-f3, {0, 3, 0}}})};
+    for (std::size_t h = 0; h < kHarmonics; ++h) {
+      for (std::size_t a = 0; a < 3; ++a) {
         first[h][a] = differentiate(value[h], a);
-        for (int b = 0; b < 3; ++b) second[h][a][b] = differentiate(first[h][a], b);
+        for (std::size_t b = 0; b < 3; ++b) second[h][a][b] = differentiate(first[h][a], b);
       }
     }
   }
 };
+constexpr HarmonicTable kTable;
 
-const HarmonicTable& harmonics() {
-  static const HarmonicTable table;
-  return table;
+/// Calls f(std::integral_constant<std::size_t, k>) for k in [0, n).
+template <std::size_t n, class F>
+inline void unroll(F&& f) {
+  [&]<std::size_t... k>(std::index_sequence<k...>) {
+    (f(std::integral_constant<std::size_t, k>{}), ...);
+  }(std::make_index_sequence<n>{});
 }
 
-/// Powers 0..3 of the three coordinates on the batch.
+template <std::size_t h, std::size_t... axes>
+constexpr Polynomial derivative() {
+  constexpr std::array<std::size_t, sizeof...(axes) + 2> axis = {axes..., 0, 0};
+  if constexpr (sizeof...(axes) == 0) return kTable.value[h];
+  if constexpr (sizeof...(axes) == 1) return kTable.first[h][axis[0]];
+  if constexpr (sizeof...(axes) == 2) return kTable.second[h][axis[0]][axis[1]];
+}
+
+/// Powers 1..3 of the coordinates of kLanes points.
 struct Powers {
-  alignas(64) std::array<std::array<PointArray, 4>, 3> x;
+  std::array<std::array<Vec, 3>, 3> x;
 
-  explicit Powers(const BatchPoints& d) {
-    for (int a = 0; a < 3; ++a) {
-      for (int p = 0; p < kBatch; ++p) {
-        const double v = d.x[a][p];
-        x[a][0][p] = 1.0;
-        x[a][1][p] = v;
-        x[a][2][p] = v * v;
-        x[a][3][p] = v * v * v;
-      }
-    }
+  explicit Powers(const std::array<Vec, 3>& d) {
+    for (std::size_t a = 0; a < 3; ++a) x[a] = {d[a], d[a] * d[a], d[a] * d[a] * d[a]};
   }
-
-  void evaluate(const Polynomial& f, PointArray& out) const {
-    out.fill(0.0);
-    add(f, out);
-  }
-  void add(const Polynomial& f, PointArray& out) const {
-    for (const auto& m : f) {
-      const auto &px = x[0][m.power[0]], &py = x[1][m.power[1]], &pz = x[2][m.power[2]];
-      for (int p = 0; p < kBatch; ++p) out[p] += m.coefficient * px[p] * py[p] * pz[p];
-    }
-  }
-  /// out += q * f
-  void add_times(const Polynomial& f, const PointArray& q, PointArray& out) const {
-    for (const auto& m : f) {
-      const auto &px = x[0][m.power[0]], &py = x[1][m.power[1]], &pz = x[2][m.power[2]];
-      for (int p = 0; p < kBatch; ++p) out[p] += q[p] * m.coefficient * px[p] * py[p] * pz[p];
-    }
+  /// Harmonic h, or its derivative along the axes named.
+  template <std::size_t h, std::size_t... axes>
+  Vec harmonic() const {
+    constexpr Polynomial f = derivative<h, axes...>();
+    Vec sum{};
+    unroll<static_cast<std::size_t>(f.size)>([&](auto k) {
+      constexpr Monomial m = f.term[k()];
+      Vec v = Vec{} + m.coefficient;
+      unroll<3>([&](auto a) {
+        if constexpr (m.power[a()] > 0) v *= x[a()][static_cast<std::size_t>(m.power[a()] - 1)];
+      });
+      sum += v;
+    });
+    return sum;
   }
 };
-
-BatchPoints relative(const BatchPoints& points, const Vec3& center) {
-  BatchPoints d;
-  for (int a = 0; a < 3; ++a) {
-    for (int p = 0; p < kBatch; ++p) d.x[a][p] = points.x[a][p] - center[a];
-  }
-  return d;
-}
 
 }  // namespace
 
-/// [shell][point]; only the first `order`+1 members are filled.
+/// g, g'/r, (g'' - g'/r)/r^2 of every shell on kLanes points; only the first order + 1 are filled.
 struct OrbitalTables::Radial {
-  static constexpr int kMaxShells = 16;
-  alignas(64) std::array<PointArray, kMaxShells> g, slope, curve;
+  std::array<Vec, kMaxShells> g, slope, curve;
 };
 
 OrbitalTables::OrbitalTables(const SpeciesData& species) {
   n_shells_ = static_cast<int>(species.orbitals.size());
-  if (n_shells_ > Radial::kMaxShells) {
+  if (n_shells_ > kMaxShells) {
     throw std::invalid_argument("OrbitalTables(" + species.symbol + "): at most " +
-                                std::to_string(Radial::kMaxShells) + " shells, got " +
+                                std::to_string(kMaxShells) + " shells, got " +
                                 std::to_string(n_shells_));
   }
-  padded_ = (n_shells_ + kLanes - 1) / kLanes * kLanes;
+  padded_ = (n_shells_ + kPadding - 1) / kPadding * kPadding;
   cutoff_ = species.orbital_cutoff();
   for (const auto& orbital : species.orbitals) {
     intervals_ = std::max(intervals_, orbital.intervals());
@@ -144,108 +159,162 @@ OrbitalTables::OrbitalTables(const SpeciesData& species) {
   }
 }
 
-void OrbitalTables::radial(const BatchPoints& d, int order, Radial& out) const {
-  for (int p = 0; p < kBatch; ++p) {
-    const double r2 = d.x[0][p] * d.x[0][p] + d.x[1][p] * d.x[1][p] + d.x[2][p] * d.x[2][p];
-    const double r = std::sqrt(r2);
+template <int order>
+void OrbitalTables::radial(const double* r2, Radial& out) const {
+  // One point: the shells of a species side by side in a vector. Then lanes become points.
+  alignas(64) std::array<std::array<std::array<double, kLanes>, kMaxShells>, 3> lane;
+  for (int p = 0; p < kLanes; ++p) {
+    const double r = std::sqrt(r2[p]);
     const bool inside = r < cutoff_;
     const std::size_t k =
         inside ? std::min(intervals_, static_cast<std::size_t>(r / step_)) : intervals_;
     const double t = inside ? r - static_cast<double>(k) * step_ : 0.0;
-    const double* c = &table_[k * 4 * padded_];
     const double inverse = r > 1e-10 ? 1.0 / r : 0.0;
-    for (int s = 0; s < n_shells_; ++s) {
-      const double c0 = c[s], c1 = c[padded_ + s], c2 = c[2 * padded_ + s], c3 = c[3 * padded_ + s];
-      out.g[s][p] = c0 + t * (c1 + t * (c2 + t * c3));
-      if (order < 1) continue;
-      const double slope = (c1 + t * (2.0 * c2 + 3.0 * t * c3)) * inverse;
-      out.slope[s][p] = slope;
-      if (order < 2) continue;
-      out.curve[s][p] = (2.0 * c2 + 6.0 * t * c3 - slope) * inverse * inverse;
+    const double* c = &table_[k * 4 * static_cast<std::size_t>(padded_)];
+    for (int s = 0; s < n_shells_; s += kLanes) {
+      const Vec c0 = load(c + s), c1 = load(c + padded_ + s), c2 = load(c + 2 * padded_ + s),
+                c3 = load(c + 3 * padded_ + s);
+      const auto put = [&](std::size_t member, const Vec& v) {
+        for (int i = 0; i < kLanes; ++i) lane[member][s + i][p] = v[i];
+      };
+      put(0, c0 + t * (c1 + t * (c2 + t * c3)));
+      if constexpr (order >= 1) {
+        const Vec slope = (c1 + t * (2.0 * c2 + 3.0 * t * c3)) * inverse;
+        put(1, slope);
+        if constexpr (order >= 2) put(2, (2.0 * c2 + 6.0 * t * c3 - slope) * (inverse * inverse));
+      }
     }
+  }
+  for (int s = 0; s < n_shells_; ++s) {
+    out.g[s] = load(lane[0][s].data());
+    if constexpr (order >= 1) out.slope[s] = load(lane[1][s].data());
+    if constexpr (order >= 2) out.curve[s] = load(lane[2][s].data());
   }
 }
 
-void OrbitalTables::values(const BatchPoints& points, const Vec3& center, double* phi) const {
-  const BatchPoints d = relative(points, center);
-  Radial radial_part;
-  radial(d, 0, radial_part);
-  const Powers powers(d);
-  alignas(64) std::array<PointArray, kHarmonics> y;
-  for (int h = 0; h < (lmax_ + 1) * (lmax_ + 1); ++h) powers.evaluate(harmonics().value[h], y[h]);
-  for (int s = 0; s < n_shells_; ++s) {
-    const int l = shell_l_[s];
-    for (int m = 0; m < 2 * l + 1; ++m, phi += kBatch) {
-      const auto &g = radial_part.g[s], &angular = y[l * l + m];
-      for (int p = 0; p < kBatch; ++p) phi[p] = g[p] * angular[p];
-    }
+template <int order, class Emit>
+void OrbitalTables::for_lanes(const BatchPoints& points, int octet, const Vec3& center,
+                              Emit&& emit) const {
+  for (int p = octet * kOctet; p < (octet + 1) * kOctet; p += kLanes) {
+    std::array<Vec, 3> d;
+    for (std::size_t a = 0; a < 3; ++a) d[a] = load(points.x[a].data() + p) - center[a];
+    alignas(64) std::array<double, kLanes> r2;
+    store(r2.data(), d[0] * d[0] + d[1] * d[1] + d[2] * d[2]);
+    Radial radial_part;
+    radial<order>(r2.data(), radial_part);
+    emit(p - octet * kOctet, d, radial_part, Powers(d));
   }
+}
+
+template <int lmax>
+void OrbitalTables::octet_values(const BatchPoints& points, int octet, const Vec3& center, double* phi,
+                                 std::ptrdiff_t stride) const {
+  for_lanes<0>(points, octet, center, [&](int lane, const auto&, const Radial& f, const Powers& x) {
+    std::array<Vec, (lmax + 1) * (lmax + 1)> y;
+    unroll<y.size()>([&](auto h) { y[h()] = x.template harmonic<h()>(); });
+    double* out = phi + lane;
+    for (int s = 0; s < n_shells_; ++s) {
+      const int l = shell_l_[s];
+      for (int h = l * l; h < (l + 1) * (l + 1); ++h, out += stride) store(out, f.g[s] * y[h]);
+    }
+  });
+}
+
+template <int lmax>
+void OrbitalTables::octet_gradients(const BatchPoints& points, int octet, const Vec3& center,
+                                    double* phi, const std::array<double*, 3>& dphi,
+                                    std::ptrdiff_t stride) const {
+  for_lanes<1>(points, octet, center, [&](int lane, const auto& d, const Radial& f, const Powers& x) {
+    constexpr std::size_t n = (lmax + 1) * (lmax + 1);
+    std::array<Vec, n> y;
+    std::array<std::array<Vec, 3>, n> dy;
+    unroll<n>([&](auto h) {
+      y[h()] = x.template harmonic<h()>();
+      unroll<3>([&](auto a) { dy[h()][a()] = x.template harmonic<h(), a()>(); });
+    });
+    std::ptrdiff_t at = lane;
+    for (int s = 0; s < n_shells_; ++s) {
+      const int l = shell_l_[s];
+      for (int h = l * l; h < (l + 1) * (l + 1); ++h, at += stride) {
+        store(phi + at, f.g[s] * y[h]);
+        for (std::size_t a = 0; a < 3; ++a) {
+          store(dphi[a] + at, f.slope[s] * d[a] * y[h] + f.g[s] * dy[h][a]);
+        }
+      }
+    }
+  });
+}
+
+template <class Call>
+void OrbitalTables::with_lmax(Call&& call) const {
+  switch (lmax_) {
+    case 0: return call(std::integral_constant<int, 0>{});
+    case 1: return call(std::integral_constant<int, 1>{});
+    case 2: return call(std::integral_constant<int, 2>{});
+    default: return call(std::integral_constant<int, 3>{});
+  }
+}
+
+void OrbitalTables::values(const BatchPoints& points, int octet, const Vec3& center, double* phi,
+                           std::ptrdiff_t stride) const {
+  with_lmax([&](auto lmax) { octet_values<lmax()>(points, octet, center, phi, stride); });
+}
+
+void OrbitalTables::gradients(const BatchPoints& points, int octet, const Vec3& center, double* phi,
+                              const std::array<double*, 3>& dphi, std::ptrdiff_t stride) const {
+  with_lmax([&](auto lmax) { octet_gradients<lmax()>(points, octet, center, phi, dphi, stride); });
+}
+
+void OrbitalTables::values(const BatchPoints& points, const Vec3& center, double* phi) const {
+  for (int o = 0; o < kBatch / kOctet; ++o) values(points, o, center, phi + o * kOctet, kBatch);
 }
 
 void OrbitalTables::gradients(const BatchPoints& points, const Vec3& center, double* phi,
                               const std::array<double*, 3>& dphi) const {
-  const BatchPoints d = relative(points, center);
-  Radial radial_part;
-  radial(d, 1, radial_part);
-  const Powers powers(d);
-  alignas(64) std::array<PointArray, kHarmonics> y;
-  alignas(64) std::array<std::array<PointArray, 3>, kHarmonics> dy;
-  for (int h = 0; h < (lmax_ + 1) * (lmax_ + 1); ++h) {
-    powers.evaluate(harmonics().value[h], y[h]);
-    for (int a = 0; a < 3; ++a) powers.evaluate(harmonics().first[h][a], dy[h][a]);
-  }
-  std::ptrdiff_t column = 0;
-  for (int s = 0; s < n_shells_; ++s) {
-    const int l = shell_l_[s];
-    const auto &g = radial_part.g[s], &slope = radial_part.slope[s];
-    for (int m = 0; m < 2 * l + 1; ++m, column += kBatch) {
-      const int h = l * l + m;
-      for (int p = 0; p < kBatch; ++p) phi[column + p] = g[p] * y[h][p];
-      for (int a = 0; a < 3; ++a) {
-        double* out = dphi[a] + column;
-        for (int p = 0; p < kBatch; ++p) {
-          out[p] = slope[p] * d.x[a][p] * y[h][p] + g[p] * dy[h][a][p];
-        }
-      }
-    }
+  for (int o = 0; o < kBatch / kOctet; ++o) {
+    const int at = o * kOctet;
+    gradients(points, o, center, phi + at, {dphi[0] + at, dphi[1] + at, dphi[2] + at}, kBatch);
   }
 }
 
 void OrbitalTables::hessian_dot(const BatchPoints& points, const Vec3& center, const BatchPoints& q,
                                 const std::array<double*, 3>& h) const {
-  // d_i d_j (g Y) = [curve x_i x_j + slope delta_ij] Y + slope (x_i d_j Y + x_j d_i Y) + g d_i d_j
-  // Y
-  const BatchPoints d = relative(points, center);
-  Radial radial_part;
-  radial(d, 2, radial_part);
-  const Powers powers(d);
-  alignas(64) PointArray y, qdy, qddy, xq;
-  alignas(64) std::array<PointArray, 3> dy;
-  for (int p = 0; p < kBatch; ++p) {
-    xq[p] = d.x[0][p] * q.x[0][p] + d.x[1][p] * q.x[1][p] + d.x[2][p] * q.x[2][p];
-  }
-  std::ptrdiff_t column = 0;
-  for (int s = 0; s < n_shells_; ++s) {
-    const int l = shell_l_[s];
-    const auto &g = radial_part.g[s], &slope = radial_part.slope[s], &curve = radial_part.curve[s];
-    for (int m = 0; m < 2 * l + 1; ++m, column += kBatch) {
-      const int lm = l * l + m;
-      powers.evaluate(harmonics().value[lm], y);
-      for (int a = 0; a < 3; ++a) powers.evaluate(harmonics().first[lm][a], dy[a]);
-      for (int p = 0; p < kBatch; ++p) {
-        qdy[p] = q.x[0][p] * dy[0][p] + q.x[1][p] * dy[1][p] + q.x[2][p] * dy[2][p];
-      }
-      for (int a = 0; a < 3; ++a) {
-        qddy.fill(0.0);
-        for (int b = 0; b < 3; ++b) powers.add_times(harmonics().second[lm][a][b], q.x[b], qddy);
-        double* out = h[a] + column;
-        for (int p = 0; p < kBatch; ++p) {
-          out[p] = (curve[p] * xq[p] * d.x[a][p] + slope[p] * q.x[a][p]) * y[p] +
-                   slope[p] * (d.x[a][p] * qdy[p] + xq[p] * dy[a][p]) + g[p] * qddy[p];
+  // d_i d_j (g Y) = [curve x_i x_j + slope delta_ij] Y + slope (x_i d_j Y + x_j d_i Y) + g d_i d_j Y
+  with_lmax([&](auto lmax) {
+    constexpr std::size_t n = (lmax() + 1) * (lmax() + 1);
+    for (int o = 0; o < kBatch / kOctet; ++o) {
+      for_lanes<2>(points, o, center, [&](int lane, const auto& d, const Radial& f, const Powers& x) {
+        const int p = o * kOctet + lane;
+        std::array<Vec, 3> v;
+        for (std::size_t a = 0; a < 3; ++a) v[a] = load(q.x[a].data() + p);
+        const Vec xq = d[0] * v[0] + d[1] * v[1] + d[2] * v[2];
+        std::array<Vec, n> y, qdy;
+        std::array<std::array<Vec, 3>, n> dy, qddy;
+        unroll<n>([&](auto k) {
+          y[k()] = x.template harmonic<k()>();
+          qdy[k()] = Vec{};
+          unroll<3>([&](auto a) {
+            dy[k()][a()] = x.template harmonic<k(), a()>();
+            qdy[k()] += v[a()] * dy[k()][a()];
+            qddy[k()][a()] = Vec{};
+            unroll<3>([&](auto b) {
+              qddy[k()][a()] += v[b()] * x.template harmonic<k(), a(), b()>();
+            });
+          });
+        });
+        std::ptrdiff_t at = p;
+        for (int s = 0; s < n_shells_; ++s) {
+          const int l = shell_l_[s];
+          for (int k = l * l; k < (l + 1) * (l + 1); ++k, at += kBatch) {
+            for (std::size_t a = 0; a < 3; ++a) {
+              store(h[a] + at, (f.curve[s] * xq * d[a] + f.slope[s] * v[a]) * y[k] +
+                                   f.slope[s] * (d[a] * qdy[k] + xq * dy[k][a]) + f.g[s] * qddy[k][a]);
+            }
+          }
         }
-      }
+      });
     }
-  }
+  });
 }
 
 }  // namespace mlh

@@ -4,6 +4,7 @@
 // four vector loads; angular parts are polynomials evaluated for all points of the batch at once.
 
 #include <array>
+#include <cstddef>
 #include <vector>
 
 #include "mlh/basis.hpp"
@@ -13,6 +14,8 @@ namespace mlh {
 
 /// Points per batch; arrays over points are padded to it with points far away.
 inline constexpr int kBatch = 64;
+/// Points that the kernels take at once: a batch is kBatch / kOctet compact octets.
+inline constexpr int kOctet = 8;
 /// Coordinate of padding points: beyond every cutoff.
 inline constexpr double kFarAway = 1.0e6;
 
@@ -29,6 +32,12 @@ class OrbitalTables {
   int n_orbitals() const { return n_orbitals_; }
   double cutoff() const { return cutoff_; }
 
+  /// phi[orbital * stride + p] on the points [8 octet, 8 octet + 8) of a batch, p counted from the first.
+  void values(const BatchPoints& points, int octet, const Vec3& center, double* phi,
+              std::ptrdiff_t stride) const;
+  /// Also the three Cartesian derivatives with respect to r, each laid out as phi.
+  void gradients(const BatchPoints& points, int octet, const Vec3& center, double* phi,
+                 const std::array<double*, 3>& dphi, std::ptrdiff_t stride) const;
   /// phi[orbital * kBatch + p] for an atom at `center`.
   void values(const BatchPoints& points, const Vec3& center, double* phi) const;
   /// Also the three Cartesian derivatives with respect to r, each laid out as phi.
@@ -39,15 +48,26 @@ class OrbitalTables {
                    const std::array<double*, 3>& h) const;
 
  private:
-  struct Radial;  // g, g'/r, (g'' - g'/r)/r^2 of every shell on the batch
-  void radial(const BatchPoints& d, int order, Radial& out) const;
+  struct Radial;
+  template <int order>
+  void radial(const double* r2, Radial& out) const;
+  template <int order, class Emit>
+  void for_lanes(const BatchPoints& points, int octet, const Vec3& center, Emit&& emit) const;
+  template <int lmax>
+  void octet_values(const BatchPoints& points, int octet, const Vec3& center, double* phi,
+                    std::ptrdiff_t stride) const;
+  template <int lmax>
+  void octet_gradients(const BatchPoints& points, int octet, const Vec3& center, double* phi,
+                       const std::array<double*, 3>& dphi, std::ptrdiff_t stride) const;
+  template <class Call>
+  void with_lmax(Call&& call) const;
 
-  static constexpr int kLanes = 8;
+  static constexpr int kPadding = 8;  ///< shells of one interval, a whole number of vectors
   int n_shells_ = 0, n_orbitals_ = 0, lmax_ = 0, padded_ = 0;
   std::size_t intervals_ = 0;
   double cutoff_ = 0.0, step_ = kRadialStep;
   std::vector<int> shell_l_;
-  std::vector<double> table_;  ///< [interval][coefficient][shell padded to kLanes]
+  std::vector<double> table_;  ///< [interval][coefficient][shell padded to kPadding]
 };
 
 }  // namespace mlh
