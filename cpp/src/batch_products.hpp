@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "mlh/orbital_values.hpp"
+#include "octet_products.hpp"
 #include "simd.hpp"
 
 namespace mlh::detail {
@@ -33,21 +34,6 @@ inline void multiply_tile(const double* phi, int k, const double* P, std::ptrdif
   }
   for (int j = 0; j < kColumns; ++j) {
     for (int i = 0; i < kPointVectors; ++i) store(X + j * kBatch + kLanes * i, acc[j][i]);
-  }
-}
-
-/// Calls tile(std::integral_constant<int, width>, start) for [begin, end) cut into nearly equal
-/// pieces of at most kMax: 13 orbitals become 7 + 6 and not 8 + 5 or 6 + 6 + 1.
-template <int kMax, class Tile>
-inline void for_even_pieces(int begin, int end, Tile&& tile) {
-  int pieces = (end - begin + kMax - 1) / kMax;
-  for (int start = begin; pieces > 0; --pieces) {
-    const int width = (end - start + pieces - 1) / pieces;
-    [&]<int... k>(std::integer_sequence<int, k...>) {
-      ((width == k + 1 ? tile(std::integral_constant<int, k + 1>{}, start) : void()), ...);
-    }
-    (std::make_integer_sequence<int, kMax>{});
-    start += width;
   }
 }
 

@@ -7,6 +7,7 @@
 // (numerics_recipe: smooth functions stay on the grid, hard ones go to the spheres; the sum is the
 // same integral.)
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -26,10 +27,13 @@ namespace mlh {
 struct ActiveAtom {
   int atom;
   Cell cell;
+  /// Bit o: its orbitals reach the points [8 o, 8 o + 8) of the batch; elsewhere they are exactly zero.
+  std::uint8_t octets = 0;
+  std::int16_t place = -1;  ///< index among the atoms of the group, -1 where no orbital reaches
 };
 
-/// Up to kBatch points. Uniform-grid batches are boxes; sphere batches are consecutive sphere
-/// points.
+/// Up to kBatch points. Uniform-grid batches are boxes; sphere batches are consecutive sphere points.
+/// The points are ordered so that each octet of consecutive ones is compact.
 struct Batch {
   int owner = -1;  ///< -1: uniform grid; else the atom whose sphere it belongs to
   int n_points = 0;
@@ -37,6 +41,15 @@ struct Batch {
   std::array<int, 3> extent{};                  ///< uniform grid: points per axis
   std::int64_t first_point = 0;                 ///< sphere: global index of the first sphere point
   std::int64_t atoms_begin = 0, atoms_end = 0;  ///< range in Grid::active
+  int n_orbitals = 0;
+};
+
+/// Neighbouring batches that share one gathered density matrix or one local potential matrix: at most
+/// kGroup of them. The atoms are those whose orbitals reach any octet of the group.
+inline constexpr int kGroup = 8;
+struct Group {
+  std::size_t batches_begin = 0, batches_end = 0;
+  std::int64_t atoms_begin = 0, atoms_end = 0;  ///< range in Grid::atoms
   int n_orbitals = 0;
 };
 
@@ -54,6 +67,13 @@ class Grid {
   const std::vector<Batch>& batches() const { return batches_; }
   std::span<const ActiveAtom> active(const Batch& b) const {
     return {active_.data() + b.atoms_begin, active_.data() + b.atoms_end};
+  }
+  const std::vector<Group>& groups() const { return groups_; }
+  std::span<const Batch> batches(const Group& g) const {
+    return {batches_.data() + g.batches_begin, batches_.data() + g.batches_end};
+  }
+  std::span<const ActiveAtom> atoms(const Group& g) const {
+    return {group_atoms_.data() + g.atoms_begin, group_atoms_.data() + g.atoms_end};
   }
   std::int64_t n_active() const { return static_cast<std::int64_t>(active_.size()); }
   int max_orbitals() const { return max_orbitals_; }
@@ -79,19 +99,24 @@ class Grid {
   void add_uniform_batches();
   void add_sphere_batches();
   void append(Batch batch, std::vector<ActiveAtom>& atoms);
+  void close_group(std::size_t batches_begin);
+  std::uint8_t octets(const BatchPoints& points, int n_points, const ActiveAtom& atom) const;
 
   std::shared_ptr<const Structure> structure_;
   std::shared_ptr<const BasisData> basis_;
   std::shared_ptr<const Pattern> pattern_;
   UniformGrid uniform_;
-  std::vector<OrbitalTables> tables_;               ///< per species
-  std::vector<double> reach_;                       ///< per species: range of all its functions
-  std::vector<std::vector<WeightedPoint>> meshes_;  ///< per species, empty without sphere
-  std::vector<std::vector<int>> mesh_groups_;
-  std::vector<std::int64_t> first_sphere_point_;  ///< per atom
+  std::vector<OrbitalTables> tables_;                ///< per species
+  std::vector<double> reach_;                        ///< per species: range of all its functions
+  std::vector<std::vector<WeightedPoint>> meshes_;   ///< per species, empty without sphere
+  std::vector<std::int64_t> first_sphere_point_;     ///< per atom
   std::int64_t n_sphere_points_ = 0;
   std::vector<Batch> batches_;
   std::vector<ActiveAtom> active_;
+  std::vector<Group> groups_;
+  std::vector<ActiveAtom> group_atoms_;
+  /// Order of the points of a box, by its extent: offsets from its first point.
+  std::array<std::vector<std::array<int, 3>>, 64> box_order_;
   int max_orbitals_ = 0;
 };
 
