@@ -30,8 +30,8 @@ void for_columns(const Scratch& s, bool upper, Add&& add) {
     const OctetAtom& atom = s.atoms[b];
     const auto place = static_cast<std::size_t>(atom.place);
     detail::for_even_pieces<detail::kPanelColumns>(0, atom.orbitals, [&](auto width, int column) {
-      const double* panel =
-          s.P.data.data() + s.P.start[place] + static_cast<std::ptrdiff_t>(column) * s.P.rows[place];
+      const double* panel = s.P.data.data() + s.P.start[place] +
+                            static_cast<std::ptrdiff_t>(column) * s.P.rows[place];
       OctetVec X[width()];
       if (upper) {
         detail::panel_product<width()>(s.atoms.data(), b + 1, column + width(), s.phi.data(), panel,
@@ -46,16 +46,19 @@ void for_columns(const Scratch& s, bool upper, Add&& add) {
 }
 
 void add_product(OctetVec& sum, const OctetVec& x, const double* f) {
-  for (int i = 0; i < detail::kOctetVectors; ++i) sum[i] += x[i] * detail::load(f + i * detail::kLanes);
+  for (int i = 0; i < detail::kOctetVectors; ++i)
+    sum[i] += x[i] * detail::load(f + i * detail::kLanes);
 }
 
 void uniform_octet(const Grid& grid, const BatchPoints& x, int o, Scratch& s, double* n) {
   for (std::size_t k = 0; k < s.atoms.size(); ++k) {
     const ActiveAtom& a = *s.which[k];
-    grid.tables(a.atom).values(x, o, grid.center(a), s.phi.data() + s.atoms[k].first * kOctet, kOctet);
+    grid.tables(a.atom).values(x, o, grid.center(a), s.phi.data() + s.atoms[k].first * kOctet,
+                               kOctet);
   }
   OctetVec sum{};
-  for_columns(s, true, [&](const OctetVec& X, int c) { add_product(sum, X, s.phi.data() + c * kOctet); });
+  for_columns(s, true,
+              [&](const OctetVec& X, int c) { add_product(sum, X, s.phi.data() + c * kOctet); });
   for (int i = 0; i < detail::kOctetVectors; ++i) detail::store(n + i * detail::kLanes, sum[i]);
 }
 
@@ -64,9 +67,9 @@ void sphere_octet(const Grid& grid, const BatchPoints& x, int o, Scratch& s, dou
   for (std::size_t k = 0; k < s.atoms.size(); ++k) {
     const ActiveAtom& a = *s.which[k];
     const int at = s.atoms[k].first * kOctet;
-    grid.tables(a.atom).gradients(x, o, grid.center(a), s.phi.data() + at,
-                                  {s.dphi[0].data() + at, s.dphi[1].data() + at, s.dphi[2].data() + at},
-                                  kOctet);
+    grid.tables(a.atom).gradients(
+        x, o, grid.center(a), s.phi.data() + at,
+        {s.dphi[0].data() + at, s.dphi[1].data() + at, s.dphi[2].data() + at}, kOctet);
   }
   std::array<OctetVec, 4> sum{};
   for_columns(s, false, [&](const OctetVec& X, int c) {
@@ -94,7 +97,8 @@ void batch_density(const Grid& grid, const Batch& batch, Scratch& s, Density& ou
       const auto g = static_cast<std::size_t>(index[static_cast<std::size_t>(o * kOctet + p)]);
       const auto q = static_cast<std::size_t>(p);
       (sphere ? out.sphere : out.uniform)[g] = n[q];
-      if (sphere) out.sphere_gradient[g] = Vec3(n[kOctet + q], n[2 * kOctet + q], n[3 * kOctet + q]);
+      if (sphere)
+        out.sphere_gradient[g] = Vec3(n[kOctet + q], n[2 * kOctet + q], n[3 * kOctet + q]);
     }
   }
 }

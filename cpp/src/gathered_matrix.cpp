@@ -6,7 +6,8 @@ namespace mlh::detail {
 
 namespace {
 
-/// Calls put(panel, width, row, column in the panel, x, y) where element (x, y) of block (a, b) belongs.
+/// Calls put(panel, width, row, column in the panel, x, y) where element (x, y) of block (a, b)
+/// belongs.
 template <class Value>
 void fill(const GatheredMatrix& m, double* data, std::size_t a, std::size_t b, Value&& value) {
   const int n_a = m.first[a + 1] - m.first[a], n_b = m.first[b + 1] - m.first[b];

@@ -1,5 +1,6 @@
 #pragma once
-// Internal: the density matrix of the orbitals of a group of batches, dense, in panels of few columns.
+// Internal: the density matrix of the orbitals of a group of batches, dense, in panels of few
+// columns.
 
 #include <span>
 #include <vector>
@@ -8,9 +9,9 @@
 
 namespace mlh::detail {
 
-/// Columns of atom b in panels of at most kPanelColumns, each panel row-major over the orbitals of the
-/// group. Upper: rows up to the end of atom b, blocks above the diagonal doubled and the diagonal block
-/// folded to its upper triangle, for sum_ab P_ab phi_a phi_b. Full: all rows.
+/// Columns of atom b in panels of at most kPanelColumns, each panel row-major over the orbitals of
+/// the group. Upper: rows up to the end of atom b, blocks above the diagonal doubled and the
+/// diagonal block folded to its upper triangle, for sum_ab P_ab phi_a phi_b. Full: all rows.
 struct GatheredMatrix {
   std::vector<int> first;             ///< first orbital of each atom of the group, and their number
   std::vector<std::ptrdiff_t> start;  ///< where the panels of each atom start

@@ -16,7 +16,8 @@ static_assert(kEdge * kEdge * kEdge == kBatch);
 constexpr double kMargin = 1e-9;
 
 std::size_t box_index(const std::array<int, 3>& extent) {
-  return static_cast<std::size_t>(((extent[0] - 1) * kEdge + extent[1] - 1) * kEdge + extent[2] - 1);
+  return static_cast<std::size_t>(((extent[0] - 1) * kEdge + extent[1] - 1) * kEdge + extent[2] -
+                                  1);
 }
 
 /// Points of a box of the grid with steps h, octet by octet.
@@ -32,7 +33,8 @@ std::vector<std::array<int, 3>> order_of_box(const std::array<int, 3>& extent, c
     }
   }
   std::vector<std::array<int, 3>> out;
-  for (const int p : detail::compact_order(points, {kOctet})) out.push_back(offsets[static_cast<std::size_t>(p)]);
+  for (const int p : detail::compact_order(points, {kOctet}))
+    out.push_back(offsets[static_cast<std::size_t>(p)]);
   return out;
 }
 
@@ -145,8 +147,8 @@ void Grid::close_group(std::size_t batches_begin) {
   for (std::int64_t k = batches_[batches_begin].atoms_begin; k < n_active(); ++k) {
     ActiveAtom& a = active_[static_cast<std::size_t>(k)];
     if (a.octets == 0) continue;
-    a.place = static_cast<std::int16_t>(
-        std::lower_bound(atoms.begin(), atoms.end(), a, before) - atoms.begin());
+    a.place = static_cast<std::int16_t>(std::lower_bound(atoms.begin(), atoms.end(), a, before) -
+                                        atoms.begin());
   }
   group_atoms_.insert(group_atoms_.end(), atoms.begin(), atoms.end());
   group.atoms_end = static_cast<std::int64_t>(group_atoms_.size());

@@ -16,6 +16,7 @@ namespace {
 using detail::kLanes;
 using detail::load;
 using detail::store;
+using detail::transpose;
 using detail::Vec;
 
 constexpr int kMaxL = 3;
@@ -91,7 +92,8 @@ template <std::size_t n, class F>
 inline void unroll(F&& f) {
   [&]<std::size_t... k>(std::index_sequence<k...>) {
     (f(std::integral_constant<std::size_t, k>{}), ...);
-  }(std::make_index_sequence<n>{});
+  }
+  (std::make_index_sequence<n>{});
 }
 
 template <std::size_t h, std::size_t... axes>
@@ -159,36 +161,43 @@ OrbitalTables::OrbitalTables(const SpeciesData& species) {
   }
 }
 
-template <int order>
-void OrbitalTables::radial(const double* r2, Radial& out) const {
-  // One point: the shells of a species side by side in a vector. Then lanes become points.
-  alignas(64) std::array<std::array<std::array<double, kLanes>, kMaxShells>, 3> lane;
+template <int order, class Vector>
+void OrbitalTables::radial(const Vector& r2, Radial& out) const {
+  alignas(64) double radius[kLanes], t[kLanes], inverse[kLanes];
+  std::size_t k[kLanes];
+  store(radius, r2);
+  for (int p = 0; p < kLanes; ++p) radius[p] = std::sqrt(radius[p]);
   for (int p = 0; p < kLanes; ++p) {
-    const double r = std::sqrt(r2[p]);
-    const bool inside = r < cutoff_;
-    const std::size_t k =
-        inside ? std::min(intervals_, static_cast<std::size_t>(r / step_)) : intervals_;
-    const double t = inside ? r - static_cast<double>(k) * step_ : 0.0;
-    const double inverse = r > 1e-10 ? 1.0 / r : 0.0;
-    const double* c = &table_[k * 4 * static_cast<std::size_t>(padded_)];
-    for (int s = 0; s < n_shells_; s += kLanes) {
-      const Vec c0 = load(c + s), c1 = load(c + padded_ + s), c2 = load(c + 2 * padded_ + s),
-                c3 = load(c + 3 * padded_ + s);
-      const auto put = [&](std::size_t member, const Vec& v) {
-        for (int i = 0; i < kLanes; ++i) lane[member][s + i][p] = v[i];
-      };
-      put(0, c0 + t * (c1 + t * (c2 + t * c3)));
+    // Beyond the cutoff: the interval of zeros.
+    const double x = std::min(radius[p], cutoff_);
+    k[p] = x < cutoff_ ? std::min(intervals_, static_cast<std::size_t>(x / step_)) : intervals_;
+    t[p] = x - static_cast<double>(k[p]) * step_;
+    if constexpr (order >= 1) inverse[p] = radius[p] > 1e-10 ? 1.0 / radius[p] : 0.0;
+  }
+  // One point: the shells of a species side by side in a vector. Then lanes become points.
+  for (int s = 0; s < n_shells_; s += kLanes) {
+    Vec g[kLanes], slope[kLanes], curve[kLanes];
+    for (int p = 0; p < kLanes; ++p) {
+      const double* c = &table_[k[p] * 4 * static_cast<std::size_t>(padded_)] + s;
+      const Vec c0 = load(c), c1 = load(c + padded_), c2 = load(c + 2 * padded_),
+                c3 = load(c + 3 * padded_);
+      g[p] = c0 + t[p] * (c1 + t[p] * (c2 + t[p] * c3));
       if constexpr (order >= 1) {
-        const Vec slope = (c1 + t * (2.0 * c2 + 3.0 * t * c3)) * inverse;
-        put(1, slope);
-        if constexpr (order >= 2) put(2, (2.0 * c2 + 6.0 * t * c3 - slope) * (inverse * inverse));
+        slope[p] = (c1 + t[p] * (2.0 * c2 + 3.0 * t[p] * c3)) * inverse[p];
+        if constexpr (order >= 2) {
+          curve[p] = (2.0 * c2 + 6.0 * t[p] * c3 - slope[p]) * (inverse[p] * inverse[p]);
+        }
       }
     }
-  }
-  for (int s = 0; s < n_shells_; ++s) {
-    out.g[s] = load(lane[0][s].data());
-    if constexpr (order >= 1) out.slope[s] = load(lane[1][s].data());
-    if constexpr (order >= 2) out.curve[s] = load(lane[2][s].data());
+    transpose(g);
+    if constexpr (order >= 1) transpose(slope);
+    if constexpr (order >= 2) transpose(curve);
+    for (int i = 0; i < kLanes; ++i) {
+      const auto shell = static_cast<std::size_t>(s + i);
+      out.g[shell] = g[i];
+      if constexpr (order >= 1) out.slope[shell] = slope[i];
+      if constexpr (order >= 2) out.curve[shell] = curve[i];
+    }
   }
 }
 
@@ -198,17 +207,15 @@ void OrbitalTables::for_lanes(const BatchPoints& points, int octet, const Vec3& 
   for (int p = octet * kOctet; p < (octet + 1) * kOctet; p += kLanes) {
     std::array<Vec, 3> d;
     for (std::size_t a = 0; a < 3; ++a) d[a] = load(points.x[a].data() + p) - center[a];
-    alignas(64) std::array<double, kLanes> r2;
-    store(r2.data(), d[0] * d[0] + d[1] * d[1] + d[2] * d[2]);
     Radial radial_part;
-    radial<order>(r2.data(), radial_part);
+    radial<order>(d[0] * d[0] + d[1] * d[1] + d[2] * d[2], radial_part);
     emit(p - octet * kOctet, d, radial_part, Powers(d));
   }
 }
 
 template <int lmax>
-void OrbitalTables::octet_values(const BatchPoints& points, int octet, const Vec3& center, double* phi,
-                                 std::ptrdiff_t stride) const {
+void OrbitalTables::octet_values(const BatchPoints& points, int octet, const Vec3& center,
+                                 double* phi, std::ptrdiff_t stride) const {
   for_lanes<0>(points, octet, center, [&](int lane, const auto&, const Radial& f, const Powers& x) {
     std::array<Vec, (lmax + 1) * (lmax + 1)> y;
     unroll<y.size()>([&](auto h) { y[h()] = x.template harmonic<h()>(); });
@@ -224,34 +231,39 @@ template <int lmax>
 void OrbitalTables::octet_gradients(const BatchPoints& points, int octet, const Vec3& center,
                                     double* phi, const std::array<double*, 3>& dphi,
                                     std::ptrdiff_t stride) const {
-  for_lanes<1>(points, octet, center, [&](int lane, const auto& d, const Radial& f, const Powers& x) {
-    constexpr std::size_t n = (lmax + 1) * (lmax + 1);
-    std::array<Vec, n> y;
-    std::array<std::array<Vec, 3>, n> dy;
-    unroll<n>([&](auto h) {
-      y[h()] = x.template harmonic<h()>();
-      unroll<3>([&](auto a) { dy[h()][a()] = x.template harmonic<h(), a()>(); });
-    });
-    std::ptrdiff_t at = lane;
-    for (int s = 0; s < n_shells_; ++s) {
-      const int l = shell_l_[s];
-      for (int h = l * l; h < (l + 1) * (l + 1); ++h, at += stride) {
-        store(phi + at, f.g[s] * y[h]);
-        for (std::size_t a = 0; a < 3; ++a) {
-          store(dphi[a] + at, f.slope[s] * d[a] * y[h] + f.g[s] * dy[h][a]);
-        }
-      }
-    }
-  });
+  for_lanes<1>(points, octet, center,
+               [&](int lane, const auto& d, const Radial& f, const Powers& x) {
+                 constexpr std::size_t n = (lmax + 1) * (lmax + 1);
+                 std::array<Vec, n> y;
+                 std::array<std::array<Vec, 3>, n> dy;
+                 unroll<n>([&](auto h) {
+                   y[h()] = x.template harmonic<h()>();
+                   unroll<3>([&](auto a) { dy[h()][a()] = x.template harmonic<h(), a()>(); });
+                 });
+                 std::ptrdiff_t at = lane;
+                 for (int s = 0; s < n_shells_; ++s) {
+                   const int l = shell_l_[s];
+                   for (int h = l * l; h < (l + 1) * (l + 1); ++h, at += stride) {
+                     store(phi + at, f.g[s] * y[h]);
+                     for (std::size_t a = 0; a < 3; ++a) {
+                       store(dphi[a] + at, f.slope[s] * d[a] * y[h] + f.g[s] * dy[h][a]);
+                     }
+                   }
+                 }
+               });
 }
 
 template <class Call>
 void OrbitalTables::with_lmax(Call&& call) const {
   switch (lmax_) {
-    case 0: return call(std::integral_constant<int, 0>{});
-    case 1: return call(std::integral_constant<int, 1>{});
-    case 2: return call(std::integral_constant<int, 2>{});
-    default: return call(std::integral_constant<int, 3>{});
+    case 0:
+      return call(std::integral_constant<int, 0>{});
+    case 1:
+      return call(std::integral_constant<int, 1>{});
+    case 2:
+      return call(std::integral_constant<int, 2>{});
+    default:
+      return call(std::integral_constant<int, 3>{});
   }
 }
 
@@ -279,40 +291,43 @@ void OrbitalTables::gradients(const BatchPoints& points, const Vec3& center, dou
 
 void OrbitalTables::hessian_dot(const BatchPoints& points, const Vec3& center, const BatchPoints& q,
                                 const std::array<double*, 3>& h) const {
-  // d_i d_j (g Y) = [curve x_i x_j + slope delta_ij] Y + slope (x_i d_j Y + x_j d_i Y) + g d_i d_j Y
+  // d_i d_j (g Y) = [curve x_i x_j + slope delta_ij] Y + slope (x_i d_j Y + x_j d_i Y) + g d_i d_j
+  // Y
   with_lmax([&](auto lmax) {
     constexpr std::size_t n = (lmax() + 1) * (lmax() + 1);
     for (int o = 0; o < kBatch / kOctet; ++o) {
-      for_lanes<2>(points, o, center, [&](int lane, const auto& d, const Radial& f, const Powers& x) {
-        const int p = o * kOctet + lane;
-        std::array<Vec, 3> v;
-        for (std::size_t a = 0; a < 3; ++a) v[a] = load(q.x[a].data() + p);
-        const Vec xq = d[0] * v[0] + d[1] * v[1] + d[2] * v[2];
-        std::array<Vec, n> y, qdy;
-        std::array<std::array<Vec, 3>, n> dy, qddy;
-        unroll<n>([&](auto k) {
-          y[k()] = x.template harmonic<k()>();
-          qdy[k()] = Vec{};
-          unroll<3>([&](auto a) {
-            dy[k()][a()] = x.template harmonic<k(), a()>();
-            qdy[k()] += v[a()] * dy[k()][a()];
-            qddy[k()][a()] = Vec{};
-            unroll<3>([&](auto b) {
-              qddy[k()][a()] += v[b()] * x.template harmonic<k(), a(), b()>();
-            });
-          });
-        });
-        std::ptrdiff_t at = p;
-        for (int s = 0; s < n_shells_; ++s) {
-          const int l = shell_l_[s];
-          for (int k = l * l; k < (l + 1) * (l + 1); ++k, at += kBatch) {
-            for (std::size_t a = 0; a < 3; ++a) {
-              store(h[a] + at, (f.curve[s] * xq * d[a] + f.slope[s] * v[a]) * y[k] +
-                                   f.slope[s] * (d[a] * qdy[k] + xq * dy[k][a]) + f.g[s] * qddy[k][a]);
-            }
-          }
-        }
-      });
+      for_lanes<2>(points, o, center,
+                   [&](int lane, const auto& d, const Radial& f, const Powers& x) {
+                     const int p = o * kOctet + lane;
+                     std::array<Vec, 3> v;
+                     for (std::size_t a = 0; a < 3; ++a) v[a] = load(q.x[a].data() + p);
+                     const Vec xq = d[0] * v[0] + d[1] * v[1] + d[2] * v[2];
+                     std::array<Vec, n> y, qdy;
+                     std::array<std::array<Vec, 3>, n> dy, qddy;
+                     unroll<n>([&](auto k) {
+                       y[k()] = x.template harmonic<k()>();
+                       qdy[k()] = Vec{};
+                       unroll<3>([&](auto a) {
+                         dy[k()][a()] = x.template harmonic<k(), a()>();
+                         qdy[k()] += v[a()] * dy[k()][a()];
+                         qddy[k()][a()] = Vec{};
+                         unroll<3>([&](auto b) {
+                           qddy[k()][a()] += v[b()] * x.template harmonic<k(), a(), b()>();
+                         });
+                       });
+                     });
+                     std::ptrdiff_t at = p;
+                     for (int s = 0; s < n_shells_; ++s) {
+                       const int l = shell_l_[s];
+                       for (int k = l * l; k < (l + 1) * (l + 1); ++k, at += kBatch) {
+                         for (std::size_t a = 0; a < 3; ++a) {
+                           store(h[a] + at, (f.curve[s] * xq * d[a] + f.slope[s] * v[a]) * y[k] +
+                                                f.slope[s] * (d[a] * qdy[k] + xq * dy[k][a]) +
+                                                f.g[s] * qddy[k][a]);
+                         }
+                       }
+                     }
+                   });
     }
   });
 }

@@ -9,8 +9,8 @@ namespace {
 
 using Iterator = std::vector<int>::iterator;
 
-void halve(const std::vector<Vec3>& points, Iterator begin, Iterator end, const std::vector<int>& units,
-           std::size_t level) {
+void halve(const std::vector<Vec3>& points, Iterator begin, Iterator end,
+           const std::vector<int>& units, std::size_t level) {
   const auto size = end - begin;
   while (level < units.size() && size <= units[level]) ++level;
   if (level == units.size()) return;

@@ -1,115 +1,188 @@
 // H_ab = sum_g v phi_a phi_b + sum_p [v phi_a phi_b + g . grad(phi_a phi_b)].
 //
-// Batches are taken in waves: every batch of a wave makes its small dense matrix, then every row of
-// blocks collects its contributions in the order of the batches. One writer per block, and a fixed
-// order of summation, so that the result does not depend on the number of threads.
+// Every group of batches sums its own blocks; they are added to the matrix in the order of the
+// groups, so that the result does not depend on the number of threads.
 
 #include <algorithm>
 
-#include "batch_products.hpp"
 #include "mlh/field.hpp"
+#include "octet_products.hpp"
 #include "orbital_products.hpp"
 
 namespace mlh {
 
 namespace {
 
-using detail::Matrix;
-using detail::RowMatrix;
+using detail::kLanes;
+using detail::load;
+using detail::OctetAtom;
+using detail::OctetPair;
+using detail::store;
+using detail::Vec;
+
+/// Octets whose orbitals are held at once: the factors of one pair of atoms fit the L1 cache.
+constexpr int kHeld = 16;
 
 struct Scratch {
-  Matrix phi, psi;
-  RowMatrix phi_t, psi_t;
-  std::array<Matrix, 3> dphi;
-  std::vector<int> first;
+  std::vector<double> phi, psi;             ///< octets one after the other; psi = v phi (...)
+  std::array<std::vector<double>, 3> dphi;  ///< of one octet
+  std::vector<OctetAtom> atoms;
+  std::vector<const ActiveAtom*> which;
+  std::vector<std::array<std::int32_t, kHeld>>
+      at;                      ///< per atom of the group: place on each octet held
+  std::vector<unsigned> mask;  ///< per atom of the group: octets held that it reaches
+  std::vector<OctetPair> common;
+  std::vector<int> orbitals;          ///< per atom of the group
+  std::vector<std::ptrdiff_t> block;  ///< start of block (a, b >= a), in that order
+  std::vector<double> M;
+  std::size_t filled = 0;
+  int held = 0;
 
-  explicit Scratch(int n)
-      : phi(kBatch, n),
-        psi(kBatch, n),
-        phi_t(kBatch, detail::padded(n)),
-        psi_t(kBatch, detail::padded(n)) {
-    for (auto& d : dphi) d.resize(kBatch, n);
+  explicit Scratch(int n) : phi(static_cast<std::size_t>(n) * kOctet * kHeld), psi(phi.size()) {
+    for (auto& d : dphi) d.resize(static_cast<std::size_t>(n) * kOctet);
   }
-};
 
-/// Upper blocks of left^T right, row-major; `right_t` is the transposed right factor.
-void upper_product(const Matrix& left, const RowMatrix& right_t, const std::vector<int>& first, bool add,
-                   RowMatrix& M) {
-  const int n = first.back();
-  for (std::size_t a = 0; a + 1 < first.size(); ++a) {
-    detail::inner_product(left.data(), right_t.data(), M.outerStride(), first[a],
-                          first[a + 1] - first[a], first[a], n, add, M.data());
-  }
-}
-
-/// Upper blocks of sum_p v phi_a phi_b.
-void uniform_matrix(const Grid& grid, const Batch& batch, const Potential& potential, Scratch& s,
-                    RowMatrix& M) {
-  const int n = batch.n_orbitals;
-  detail::orbital_values(grid, batch, grid.points(batch), s.first, s.phi);
-  Eigen::Array<double, kBatch, 1> v = Eigen::Array<double, kBatch, 1>::Zero();
-  std::array<std::int64_t, kBatch> index{};
-  grid.indices(batch, index);
-  for (int p = 0; p < batch.n_points; ++p) v[p] = potential.uniform[static_cast<std::size_t>(index[p])];
-  detail::transpose(s.phi.data(), n, M.outerStride(), s.phi_t.data());
-  s.psi.leftCols(n) = s.phi.leftCols(n).array().colwise() * v;
-  upper_product(s.psi, s.phi_t, s.first, false, M);
-}
-
-/// Upper blocks of phi^T psi + psi^T phi with psi = v phi / 2 + g . grad phi.
-void sphere_matrix(const Grid& grid, const Batch& batch, const Potential& potential, Scratch& s,
-                   RowMatrix& M) {
-  const int n = batch.n_orbitals;
-  detail::orbital_gradients(grid, batch, grid.points(batch), s.first, s.phi, s.dphi);
-  using Column = Eigen::Array<double, kBatch, 1>;
-  Column v = Column::Zero();
-  std::array<Column, 3> g = {Column::Zero(), Column::Zero(), Column::Zero()};
-  for (int p = 0; p < batch.n_points; ++p) {
-    const auto q = static_cast<std::size_t>(batch.first_point + p);
-    v[p] = 0.5 * potential.sphere[q];
-    for (int a = 0; a < 3; ++a) g[a][p] = potential.sphere_vector[q][a];
-  }
-  for (int c = 0; c < n; ++c) {
-    s.psi.col(c).array() = v * s.phi.col(c).array() + g[0] * s.dphi[0].col(c).array() +
-                           g[1] * s.dphi[1].col(c).array() + g[2] * s.dphi[2].col(c).array();
-  }
-  detail::transpose(s.phi.data(), n, M.outerStride(), s.phi_t.data());
-  detail::transpose(s.psi.data(), n, M.outerStride(), s.psi_t.data());
-  upper_product(s.phi, s.psi_t, s.first, false, M);
-  upper_product(s.psi, s.phi_t, s.first, true, M);
-}
-
-struct Contribution {
-  int row;     ///< atom i
-  int batch;   ///< within the wave
-  int local;   ///< index of i in the batch
-};
-
-/// Adds the local blocks (a, b >= a) of one row to the stored blocks.
-void add_row(const Grid& grid, const Batch& batch, int a, const RowMatrix& M,
-             std::vector<double>& H) {
-  const Pattern& pattern = grid.pattern();
-  const auto atoms = grid.active(batch);
-  int first_a = 0;
-  for (int k = 0; k < a; ++k) first_a += pattern.n_orbitals[static_cast<std::size_t>(atoms[k].atom)];
-  int first_b = first_a;
-  const int n_a = pattern.n_orbitals[static_cast<std::size_t>(atoms[a].atom)];
-  for (int b = a; b < static_cast<int>(atoms.size()); ++b) {
-    const int n_b = pattern.n_orbitals[static_cast<std::size_t>(atoms[b].atom)];
-    const int pair = pattern.find(atoms[a].atom, atoms[b].atom,
-                                  detail::difference(atoms[b].cell, atoms[a].cell));
-    if (pair >= 0) {
-      double* target = H.data() + pattern.offset[static_cast<std::size_t>(pair)];
-      for (int x = 0; x < n_a; ++x) {
-        const double* row = &M(first_a + x, first_b);
-        for (int y = 0; y < n_b; ++y) target[x * n_b + y] += row[y];
+  void start(const Grid& grid, const Group& group) {
+    orbitals.clear();
+    block.clear();
+    for (const ActiveAtom& a : grid.atoms(group)) {
+      orbitals.push_back(grid.pattern().n_orbitals[static_cast<std::size_t>(a.atom)]);
+    }
+    std::ptrdiff_t size = 0;
+    for (std::size_t a = 0; a < orbitals.size(); ++a) {
+      for (std::size_t b = a; b < orbitals.size(); ++b) {
+        block.push_back(size);
+        size += static_cast<std::ptrdiff_t>(orbitals[a]) * orbitals[b];
       }
     }
-    first_b += n_b;
+    M.assign(static_cast<std::size_t>(size), 0.0);
+    at.resize(orbitals.size());
+    mask.assign(orbitals.size(), 0U);
+    filled = 0;
+    held = 0;
+  }
+};
+
+void uniform_octet(const Grid& grid, const BatchPoints& x, int o, const double* v, Scratch& s,
+                   double* phi, double* psi, int n) {
+  for (std::size_t k = 0; k < s.atoms.size(); ++k) {
+    const ActiveAtom& a = *s.which[k];
+    grid.tables(a.atom).values(x, o, grid.center(a), phi + s.atoms[k].first * kOctet, kOctet);
+  }
+  for (int p = 0; p < kOctet; p += kLanes) {
+    const Vec w = load(v + p);
+    for (int c = 0; c < n; ++c) store(psi + c * kOctet + p, w * load(phi + c * kOctet + p));
   }
 }
 
-/// Local pairs were counted once, in the order of the batch: H_p + H_reverse(p)^T is the sum over
+/// psi = v phi / 2 + g . grad phi; `v` holds v and the components of g, kOctet each.
+void sphere_octet(const Grid& grid, const BatchPoints& x, int o, const double* v, Scratch& s,
+                  double* phi, double* psi, int n) {
+  for (std::size_t k = 0; k < s.atoms.size(); ++k) {
+    const ActiveAtom& a = *s.which[k];
+    const int at = s.atoms[k].first * kOctet;
+    grid.tables(a.atom).gradients(
+        x, o, grid.center(a), phi + at,
+        {s.dphi[0].data() + at, s.dphi[1].data() + at, s.dphi[2].data() + at}, kOctet);
+  }
+  for (int p = 0; p < kOctet; p += kLanes) {
+    const Vec w = 0.5 * load(v + p);
+    const Vec g[3] = {load(v + kOctet + p), load(v + 2 * kOctet + p), load(v + 3 * kOctet + p)};
+    for (int c = 0; c < n; ++c) {
+      const int at = c * kOctet + p;
+      store(psi + at, w * load(phi + at) + g[0] * load(s.dphi[0].data() + at) +
+                          g[1] * load(s.dphi[1].data() + at) + g[2] * load(s.dphi[2].data() + at));
+    }
+  }
+}
+
+/// Adds the products on the octets held to the blocks of the group.
+void flush(bool sphere, Scratch& s) {
+  std::size_t k = 0;
+  for (std::size_t a = 0; a < s.orbitals.size(); ++a) {
+    for (std::size_t b = a; b < s.orbitals.size(); ++b, ++k) {
+      s.common.clear();
+      for (unsigned m = s.mask[a] & s.mask[b]; m != 0; m &= m - 1) {
+        const auto o = static_cast<std::size_t>(__builtin_ctz(m));
+        s.common.push_back({s.at[a][o], s.at[b][o]});
+      }
+      if (s.common.empty()) continue;
+      double* M = s.M.data() + s.block[k];
+      const double *phi = s.phi.data(), *psi = s.psi.data();
+      if (sphere) {
+        detail::add_block<true>(s.common, psi, phi, phi, psi, s.orbitals[a], s.orbitals[b], a == b,
+                                M);
+      } else {
+        detail::add_block<false>(s.common, psi, phi, psi, phi, s.orbitals[a], s.orbitals[b], a == b,
+                                 M);
+      }
+    }
+  }
+  std::fill(s.mask.begin(), s.mask.end(), 0U);
+  s.filled = 0;
+  s.held = 0;
+}
+
+void add_batch(const Grid& grid, const Batch& batch, const Potential& potential, Scratch& s) {
+  const BatchPoints x = grid.points(batch);
+  std::array<std::int64_t, kBatch> index{};
+  grid.indices(batch, index);
+  const bool sphere = batch.owner >= 0;
+  for (int o = 0; o * kOctet < batch.n_points; ++o) {
+    const int n = detail::octet_atoms(grid, batch, o, s.atoms, s.which);
+    if (n == 0) continue;
+    // Padding points carry no potential, and no orbital reaches them.
+    alignas(64) std::array<double, 4 * kOctet> v{};
+    for (int p = 0; p < std::min(kOctet, batch.n_points - o * kOctet); ++p) {
+      const auto g = static_cast<std::size_t>(index[static_cast<std::size_t>(o * kOctet + p)]);
+      const auto q = static_cast<std::size_t>(p);
+      v[q] = (sphere ? potential.sphere : potential.uniform)[g];
+      for (std::size_t d = 0; sphere && d < 3; ++d)
+        v[(d + 1) * kOctet + q] = potential.sphere_vector[g][static_cast<int>(d)];
+    }
+    double *phi = s.phi.data() + s.filled, *psi = s.psi.data() + s.filled;
+    if (sphere) {
+      sphere_octet(grid, x, o, v.data(), s, phi, psi, n);
+    } else {
+      uniform_octet(grid, x, o, v.data(), s, phi, psi, n);
+    }
+    for (const OctetAtom& a : s.atoms) {
+      const auto place = static_cast<std::size_t>(a.place);
+      s.at[place][static_cast<std::size_t>(s.held)] =
+          static_cast<std::int32_t>(s.filled) + a.first * kOctet;
+      s.mask[place] |= 1U << s.held;
+    }
+    s.filled += static_cast<std::size_t>(n) * kOctet;
+    if (++s.held == kHeld) flush(sphere, s);
+  }
+}
+
+/// Adds the blocks of a group to the stored ones, pairs (a, b >= a) in the order of its atoms.
+void scatter(const Grid& grid, const Group& group, const Scratch& s, std::vector<double>& H) {
+  const Pattern& pattern = grid.pattern();
+  const auto atoms = grid.atoms(group);
+  std::size_t k = 0;
+  for (std::size_t a = 0; a < atoms.size(); ++a) {
+    for (std::size_t b = a; b < atoms.size(); ++b, ++k) {
+      const int pair = pattern.find(atoms[a].atom, atoms[b].atom,
+                                    detail::difference(atoms[b].cell, atoms[a].cell));
+      if (pair < 0) continue;
+      const double* M = s.M.data() + s.block[k];
+      double* target = H.data() + pattern.offset[static_cast<std::size_t>(pair)];
+      const int n_a = s.orbitals[a], n_b = s.orbitals[b];
+      if (a != b) {
+        for (int i = 0; i < n_a * n_b; ++i) target[i] += M[i];
+        continue;
+      }
+      for (int x = 0; x < n_a; ++x) {
+        for (int y = 0; y < n_a; ++y)
+          target[x * n_a + y] += M[std::min(x, y) * n_a + std::max(x, y)];
+      }
+    }
+  }
+}
+
+/// Local pairs were counted once, in the order of the group: H_p + H_reverse(p)^T is the sum over
 /// both orders; the self pair was complete.
 void symmetrise(const Pattern& pattern, std::vector<double>& H) {
 #pragma omp parallel for schedule(dynamic, 64)
@@ -129,54 +202,17 @@ void symmetrise(const Pattern& pattern, std::vector<double>& H) {
 
 std::vector<double> potential_matrix(const Grid& grid, const Potential& potential) {
   std::vector<double> H(static_cast<std::size_t>(grid.pattern().nnz()), 0.0);
-  const auto& batches = grid.batches();
-  constexpr std::size_t kWave = 64;
-  const int n_max = grid.max_orbitals();
-  std::vector<RowMatrix> M(kWave, RowMatrix(n_max, detail::padded(n_max)));
-  std::vector<Contribution> contributions;
-  std::vector<std::size_t> row_begin;
-  std::size_t rows = 0;
+  const auto& groups = grid.groups();
 #pragma omp parallel
   {
     Scratch scratch(grid.max_orbitals());
-    for (std::size_t start = 0; start < batches.size(); start += kWave) {
-      const std::size_t count = std::min(kWave, batches.size() - start);
-#pragma omp for schedule(dynamic, 1)
-      for (std::size_t k = 0; k < count; ++k) {
-        const Batch& batch = batches[start + k];
-        detail::local_offsets(grid, batch, scratch.first);
-        if (batch.owner < 0) {
-          uniform_matrix(grid, batch, potential, scratch, M[k]);
-        } else {
-          sphere_matrix(grid, batch, potential, scratch, M[k]);
-        }
-      }
-#pragma omp single
-      {
-        contributions.clear();
-        for (std::size_t k = 0; k < count; ++k) {
-          int local = 0;
-          for (const auto& atom : grid.active(batches[start + k])) {
-            contributions.push_back({atom.atom, static_cast<int>(k), local++});
-          }
-        }
-        std::stable_sort(contributions.begin(), contributions.end(),
-                         [](const Contribution& a, const Contribution& b) { return a.row < b.row; });
-        row_begin.clear();
-        for (std::size_t c = 0; c < contributions.size(); ++c) {
-          if (c == 0 || contributions[c].row != contributions[c - 1].row) row_begin.push_back(c);
-        }
-        rows = row_begin.size();
-        row_begin.push_back(contributions.size());
-      }
-#pragma omp for schedule(dynamic, 1)
-      for (std::size_t r = 0; r < rows; ++r) {
-        for (std::size_t c = row_begin[r]; c < row_begin[r + 1]; ++c) {
-          const auto& item = contributions[c];
-          const auto k = static_cast<std::size_t>(item.batch);
-          add_row(grid, batches[start + k], item.local, M[k], H);
-        }
-      }
+#pragma omp for ordered schedule(dynamic, 1)
+    for (std::size_t k = 0; k < groups.size(); ++k) {
+      scratch.start(grid, groups[k]);
+      for (const Batch& batch : grid.batches(groups[k])) add_batch(grid, batch, potential, scratch);
+      if (scratch.held > 0) flush(grid.batches(groups[k]).front().owner >= 0, scratch);
+#pragma omp ordered
+      scatter(grid, groups[k], scratch, H);
     }
   }
   symmetrise(grid.pattern(), H);

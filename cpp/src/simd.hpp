@@ -3,7 +3,9 @@
 // and how many of them a tile may use. A vector wider than the register would be split by the
 // compiler into pieces kept in memory, at a tenth of the speed.
 
+#include <cstdint>
 #include <cstring>
+#include <utility>
 
 namespace mlh::detail {
 
@@ -27,5 +29,78 @@ inline Vec load(const double* p) {
   return v;
 }
 inline void store(double* p, const Vec& v) { std::memcpy(p, &v, sizeof v); }
+
+namespace lanes {
+
+using Index = std::int64_t __attribute__((vector_size(8 * kLanes)));
+
+/// Lane i of the result: lane from(i) of a, or lane from(i) - kLanes of b.
+template <class From, int... i>
+[[gnu::always_inline]] inline Vec shuffle(const Vec& a, const Vec& b, From,
+                                          std::integer_sequence<int, i...>) {
+  constexpr From from{};
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, from(i)...);
+#else
+  return __builtin_shuffle(a, b, Index{from(i)...});
+#endif
+}
+template <class From>
+[[gnu::always_inline]] inline Vec shuffle(const Vec& a, const Vec& b, From from) {
+  return shuffle(a, b, from, std::make_integer_sequence<int, kLanes>{});
+}
+
+/// a, and b in the lanes with bit h.
+template <int h>
+struct Own {
+  constexpr int operator()(int i) const { return (i & h) != 0 ? kLanes + i : i; }
+};
+/// The lane with the other value of bit h, of a or of b as in Own.
+template <int h>
+struct Partner {
+  constexpr int operator()(int i) const { return (i & h) != 0 ? kLanes + (i ^ h) : i ^ h; }
+};
+/// First and second rows of a transposed pair of rows at distance h.
+template <int h>
+struct Low {
+  constexpr int operator()(int i) const { return (i & h) != 0 ? kLanes + i - h : i; }
+};
+template <int h>
+struct High {
+  constexpr int operator()(int i) const { return (i & h) != 0 ? kLanes + i : i + h; }
+};
+
+template <int h>
+[[gnu::always_inline]] inline void transpose_step(Vec (&v)[kLanes]) {
+  if constexpr (h < kLanes) {
+    for (int i = 0; i < kLanes; ++i) {
+      if ((i & h) != 0) continue;
+      const Vec a = v[i], b = v[i + h];
+      v[i] = shuffle(a, b, Low<h>{});
+      v[i + h] = shuffle(a, b, High<h>{});
+    }
+    transpose_step<2 * h>(v);
+  }
+}
+
+template <int h>
+[[gnu::always_inline]] inline Vec sum_step(const Vec* v) {
+  if constexpr (h == 0) {
+    return v[0];
+  } else {
+    const Vec a = sum_step<h / 2>(v), b = sum_step<h / 2>(v + h);
+    return shuffle(a, b, Own<h>{}) + shuffle(a, b, Partner<h>{});
+  }
+}
+
+}  // namespace lanes
+
+/// v[i][j] <-> v[j][i]
+[[gnu::always_inline]] inline void transpose(Vec (&v)[kLanes]) { lanes::transpose_step<1>(v); }
+
+/// Lane i of the result: the sum of the lanes of v[i].
+[[gnu::always_inline]] inline Vec sums(const Vec (&v)[kLanes]) {
+  return lanes::sum_step<kLanes / 2>(v);
+}
 
 }  // namespace mlh::detail

@@ -27,13 +27,14 @@ namespace mlh {
 struct ActiveAtom {
   int atom;
   Cell cell;
-  /// Bit o: its orbitals reach the points [8 o, 8 o + 8) of the batch; elsewhere they are exactly zero.
+  /// Bit o: its orbitals reach the points [8 o, 8 o + 8) of the batch; elsewhere they are exactly
+  /// zero.
   std::uint8_t octets = 0;
   std::int16_t place = -1;  ///< index among the atoms of the group, -1 where no orbital reaches
 };
 
-/// Up to kBatch points. Uniform-grid batches are boxes; sphere batches are consecutive sphere points.
-/// The points are ordered so that each octet of consecutive ones is compact.
+/// Up to kBatch points. Uniform-grid batches are boxes; sphere batches are consecutive sphere
+/// points. The points are ordered so that each octet of consecutive ones is compact.
 struct Batch {
   int owner = -1;  ///< -1: uniform grid; else the atom whose sphere it belongs to
   int n_points = 0;
@@ -44,8 +45,8 @@ struct Batch {
   int n_orbitals = 0;
 };
 
-/// Neighbouring batches that share one gathered density matrix or one local potential matrix: at most
-/// kGroup of them. The atoms are those whose orbitals reach any octet of the group.
+/// Neighbouring batches that share one gathered density matrix or one local potential matrix: at
+/// most kGroup of them. The atoms are those whose orbitals reach any octet of the group.
 inline constexpr int kGroup = 8;
 struct Group {
   std::size_t batches_begin = 0, batches_end = 0;
@@ -106,10 +107,10 @@ class Grid {
   std::shared_ptr<const BasisData> basis_;
   std::shared_ptr<const Pattern> pattern_;
   UniformGrid uniform_;
-  std::vector<OrbitalTables> tables_;                ///< per species
-  std::vector<double> reach_;                        ///< per species: range of all its functions
-  std::vector<std::vector<WeightedPoint>> meshes_;   ///< per species, empty without sphere
-  std::vector<std::int64_t> first_sphere_point_;     ///< per atom
+  std::vector<OrbitalTables> tables_;               ///< per species
+  std::vector<double> reach_;                       ///< per species: range of all its functions
+  std::vector<std::vector<WeightedPoint>> meshes_;  ///< per species, empty without sphere
+  std::vector<std::int64_t> first_sphere_point_;    ///< per atom
   std::int64_t n_sphere_points_ = 0;
   std::vector<Batch> batches_;
   std::vector<ActiveAtom> active_;

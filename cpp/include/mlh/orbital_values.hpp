@@ -1,7 +1,8 @@
 #pragma once
 // Values and derivatives of all orbitals of one atom on a batch of points: the innermost kernel of
-// the grid part. Radial tables are interleaved over the shells of a species, so that one point costs
-// four vector loads; angular parts are polynomials evaluated for all points of the batch at once.
+// the grid part. Radial tables are interleaved over the shells of a species, so that one point
+// costs four vector loads; angular parts are polynomials evaluated for all points of the batch at
+// once.
 
 #include <array>
 #include <cstddef>
@@ -32,7 +33,8 @@ class OrbitalTables {
   int n_orbitals() const { return n_orbitals_; }
   double cutoff() const { return cutoff_; }
 
-  /// phi[orbital * stride + p] on the points [8 octet, 8 octet + 8) of a batch, p counted from the first.
+  /// phi[orbital * stride + p] on the points [8 octet, 8 octet + 8) of a batch, p counted from the
+  /// first.
   void values(const BatchPoints& points, int octet, const Vec3& center, double* phi,
               std::ptrdiff_t stride) const;
   /// Also the three Cartesian derivatives with respect to r, each laid out as phi.
@@ -49,8 +51,8 @@ class OrbitalTables {
 
  private:
   struct Radial;
-  template <int order>
-  void radial(const double* r2, Radial& out) const;
+  template <int order, class Vector>
+  void radial(const Vector& r2, Radial& out) const;
   template <int order, class Emit>
   void for_lanes(const BatchPoints& points, int octet, const Vec3& center, Emit&& emit) const;
   template <int lmax>
