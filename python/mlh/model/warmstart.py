@@ -25,4 +25,5 @@ def start_from(network: HamiltonianNetwork, name: str | os.PathLike[str], basis:
     for symbol, record in card.basis.species.items():
         if symbol in basis.species and basis.species[symbol].digest != record.digest:
             raise ModelError(f"init: {name} was trained with other radial functions of {symbol}")
-    network.double().load_state_dict(source.state_dict())  # so that no digit is lost before the run's precision
+    # In double, so that no digit is lost before the run's precision.
+    network.double().load_state_dict(source.state_dict())
