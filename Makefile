@@ -9,6 +9,7 @@ TEST_THREADS ?= 2
 CPP_SOURCES := $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name CMakeLists.txt) CMakeLists.txt
 PY_SOURCES  := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed -o -name '*.json' -o -name '*.j2')
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+export MLH_VENV := $(VENV)
 
 .PHONY: demo test setup install build asan bench format lint clean
 
