@@ -8,6 +8,7 @@ import torch
 
 from mlh.model.graph import GraphInput, build_graph
 from mlh.model.harmonics import edge_frames, rotation_matrices, sphere_quadrature, spherical_harmonics
+from mlh.model.heads import SMALL as START
 from mlh.model.irreps import (
     ORBITAL_ORDER,
     OrbitalSet,
@@ -17,8 +18,8 @@ from mlh.model.irreps import (
     to_edge_frame,
     to_lab,
 )
-from mlh.model.network import SMALL as START
-from mlh.model.network import HamiltonianNetwork, NetworkConfig, prepare
+from mlh.model.network import HamiltonianNetwork, prepare
+from mlh.model.sizes import NetworkConfig
 from model_helpers import ORBITALS, SMALL, blocks, network, predict, structure
 
 TOLERANCE = 1e-10
@@ -237,7 +238,7 @@ def test_single_precision_agrees() -> None:
     topology, geometry = prepare(net, graph, torch.float32, True)
     with torch.no_grad():
         out = net(topology, geometry)
-    from mlh.model.network import data_from_blocks
+    from mlh.model.blocks import data_from_blocks
 
     single = data_from_blocks(topology, out, net.orbitals).double().numpy()
     assert 0 < np.abs(single - exact).max() < 1e-4 * np.abs(exact).max()
@@ -248,9 +249,7 @@ def test_gradient_with_respect_to_positions() -> None:
     numbers, positions, cell = structure(7, n=3)
     net = network(7)
     graph = build_graph(numbers, positions, cell, ORBITALS)
-    from mlh.model.features import build_topology
-
-    topology = build_topology(graph, net.orbitals, net.config.message_cutoff, net.config.sigma)
+    topology = net.topology(graph)
 
     def value(tau: torch.Tensor) -> torch.Tensor:
         out = net(topology, net.geometry(topology, tau, True))

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from mlh.model.config import TrainingConfig, load_config
     from mlh.model.dataset import Dataset, DatasetWriter, Sample
     from mlh.model.evaluate import Case, Metrics
-    from mlh.model.network import HamiltonianNetwork, NetworkConfig
+    from mlh.model.network import HamiltonianNetwork
     from mlh.model.predict import Model, load_model
+    from mlh.model.sizes import NetworkConfig
     from mlh.model.training import TrainingResult, train
 
 _LAZY = {
@@ -24,7 +25,7 @@ _LAZY = {
     "HamiltonianNetwork": "network",
     "Metrics": "evaluate",
     "Model": "predict",
-    "NetworkConfig": "network",
+    "NetworkConfig": "sizes",
     "Sample": "dataset",
     "TrainingConfig": "config",
     "TrainingResult": "training",

@@ -17,9 +17,11 @@ from typing import cast
 
 import torch
 
+from mlh.model.blocks import Blocks
 from mlh.model.features import Geometry, Topology
+from mlh.model.heads import PairHead, SiteHead
 from mlh.model.irreps import orbital_frames, to_edge_frame, to_lab
-from mlh.model.network import Blocks, HamiltonianNetwork, PairHead, SiteHead
+from mlh.model.network import HamiltonianNetwork
 
 Prepared = tuple[Topology, Geometry, Blocks]
 RIDGE = 1e-6  # relative to the largest eigenvalue; directions of the densities below it are not amplified

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mlh.model.network import NetworkConfig
+from mlh.model.sizes import NetworkConfig
 
 
 class _Strict(BaseModel):

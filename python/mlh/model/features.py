@@ -2,13 +2,14 @@
 
 Atoms are sorted by element. One of each two mutually reversed pairs is kept, i in a -> j in b with a <= b in
 the model's list of elements, grouped by (a, b). Message edges are those of them within the message cutoff,
-in the same order; a message travels along each in both directions.
+in the same order; a message travels along each in both directions. The neighbours that make up the densities
+have a cutoff of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from mlh.model.graph import GraphInput
 from mlh.model.harmonics import edge_frames
 from mlh.model.irreps import OrbitalSet
 from mlh.model.longrange import Waves, make_waves, reciprocal_vectors
+from mlh.model.sizes import NetworkConfig
 
 Index = NDArray[np.int64]
 
@@ -33,12 +35,29 @@ class PairGroup:
 
 
 @dataclass(frozen=True, eq=False)
+class Near:
+    """Pairs within a cutoff: index (E,) into the pairs; groups: (a, b, start, stop) into index, elements of i
+    and j.
+    """
+
+    index: torch.Tensor
+    groups: tuple[tuple[int, int, int, int], ...]
+
+    def to(self, device: torch.device) -> Near:
+        """The same on another device."""
+        return Near(self.index.to(device), self.groups)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+@dataclass(frozen=True, eq=False)
 class Topology:
     """Integer side of a graph; everything in the internal order of atoms and pairs.
 
     order (n,): original index of each internal atom. counts: atoms of each element. i, j (P,): atoms of each
-    pair; shift (P, 3) Bohr: lattice vector R; pair (P,): its index in the Pattern. edges (E,): pairs that
-    carry messages; edge_groups: (a, b, start, stop) into edges, elements of i and j.
+    pair; shift (P, 3) Bohr: lattice vector R; pair (P,): its index in the Pattern. neighbours: pairs that
+    make up the densities; edges: pairs that carry messages.
     g_vectors (nG, 3), volume: of the cell, for the long-range part (none when sigma was None).
     """
 
@@ -50,13 +69,20 @@ class Topology:
     shift: torch.Tensor
     pair: torch.Tensor
     site_pair: torch.Tensor
-    edges: torch.Tensor
-    edge_groups: tuple[tuple[int, int, int, int], ...]
+    neighbours: Near
+    edges: Near
     nnz: int
     offset: torch.Tensor
     reverse: torch.Tensor
     g_vectors: torch.Tensor
     volume: float
+
+    def to(self, device: torch.device) -> Topology:
+        """The same on another device."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Topology(
+            **{k: v.to(device) if isinstance(v, torch.Tensor | Near) else v for k, v in values.items()}
+        )
 
     def species_slices(self) -> list[slice]:
         """Internal atoms of each element."""
@@ -82,21 +108,35 @@ class Geometry:
     edge_frames: list[torch.Tensor] | None
     waves: Waves | None
 
+    def to(self, target: torch.dtype | torch.device) -> Geometry:
+        """The same in another precision or on another device."""
 
-def message_cutoffs(orbitals: Sequence[OrbitalSet], cutoff: float) -> NDArray[np.float64]:
-    """Message cutoff (Bohr) of each ordered pair of elements: `cutoff`, or less where the Pattern ends
-    earlier.
-    """
+        def many(tensors: list[torch.Tensor] | None) -> list[torch.Tensor] | None:
+            return None if tensors is None else [t.to(target) for t in tensors]
+
+        return Geometry(
+            self.vectors.to(target),
+            self.r.to(target),
+            many(self.frames),
+            self.densities.to(target),
+            self.edge_radial.to(target),
+            many(self.edge_frames),
+            None if self.waves is None else self.waves.to(target),
+        )
+
+
+def pair_cutoffs(orbitals: Sequence[OrbitalSet], cutoff: float) -> NDArray[np.float64]:
+    """Cutoff (Bohr) of each ordered pair of elements: `cutoff`, or less where the Pattern ends earlier."""
     reach = np.array([o.cutoff for o in orbitals])
     cutoffs: NDArray[np.float64] = np.minimum(cutoff, reach[:, None] + reach[None, :])
     return cutoffs
 
 
 def build_topology(
-    graph: GraphInput, orbitals: Sequence[OrbitalSet], message_cutoff: float, sigma: float | None
+    graph: GraphInput, orbitals: Sequence[OrbitalSet], reach: tuple[float, float], sigma: float | None
 ) -> Topology:
-    """Sort atoms and pairs of `graph` for a model of the elements `orbitals`; sigma: smearing of the long-
-    range part.
+    """Sort atoms and pairs of `graph` for a model of the elements `orbitals`; reach: cutoffs (Bohr) of
+    densities and messages; sigma: smearing of the long-range part.
     """
     known = [o.number for o in orbitals]
     unknown = sorted(set(graph.numbers.tolist()) - set(known))
@@ -124,7 +164,7 @@ def build_topology(
             pairs.append(half)
             start += len(half)
     pair = np.concatenate(pairs) if pairs else np.zeros(0, dtype=np.int64)
-    edges, edge_groups = _message_edges(graph, pair, species, message_cutoffs(orbitals, message_cutoff))
+    neighbours, edges = (_near(graph, pair, species, pair_cutoffs(orbitals, cutoff)) for cutoff in reach)
     shift = graph.pair_cell[pair] @ graph.cell
     g_vectors = np.zeros((0, 3)) if sigma is None else reciprocal_vectors(graph.cell, sigma)
     return Topology(
@@ -136,8 +176,8 @@ def build_topology(
         torch.from_numpy(shift),
         torch.from_numpy(pair),
         torch.from_numpy(site),
-        torch.from_numpy(edges),
-        edge_groups,
+        neighbours,
+        edges,
         graph.nnz,
         torch.from_numpy(graph.offset),
         torch.from_numpy(graph.reverse),
@@ -159,10 +199,8 @@ def _check_sizes(graph: GraphInput, orbitals: Sequence[OrbitalSet], species: Ind
         )
 
 
-def _message_edges(
-    graph: GraphInput, pair: Index, species: Index, cutoffs: NDArray[np.float64]
-) -> tuple[Index, tuple[tuple[int, int, int, int], ...]]:
-    """Pairs within the message cutoff and their slices per pair of elements (pairs are sorted by these)."""
+def _near(graph: GraphInput, pair: Index, species: Index, cutoffs: NDArray[np.float64]) -> Near:
+    """Pairs within the cutoffs and their slices per pair of elements (pairs are sorted by these)."""
     r = np.linalg.norm(graph.vectors[pair], axis=1)
     a, b = species[graph.atom_i[pair]], species[graph.atom_j[pair]]
     inside = np.flatnonzero(r < cutoffs[a, b])
@@ -172,7 +210,7 @@ def _message_edges(
     groups = tuple(
         (c // n, c % n, int(bounds[c]), int(bounds[c + 1])) for c in range(n * n) if bounds[c + 1] > bounds[c]
     )
-    return inside, groups
+    return Near(torch.from_numpy(inside), groups)
 
 
 def bessel_basis(r: torch.Tensor, cutoff: float, n: int) -> torch.Tensor:
@@ -188,51 +226,60 @@ def build_geometry(
     topology: Topology,
     positions: torch.Tensor,
     orbitals: Sequence[OrbitalSet],
+    config: NetworkConfig,
     lmax: int,
-    n_radial: int,
-    message_cutoff: float,
-    sigma: float | None,
     keep_frames: bool,
 ) -> Geometry:
     """Vectors, frames and neighbour densities; differentiable in `positions` (n, 3) Bohr, original atom
     order.
 
-    keep_frames: store the rotations of all pairs (fast, 165 numbers per pair at lmax 4) instead of making
-    them in chunks when needed.
+    keep_frames: store the rotations of all pairs (fast, 165 numbers per pair at lmax 4) and the waves instead
+    of making them in chunks when needed.
     """
     tau = positions[topology.order]
-    vectors = tau[topology.j] + topology.shift.to(tau.dtype) - tau[topology.i]
+    vectors = tau[topology.j] + topology.shift.to(tau) - tau[topology.i]
     r = torch.linalg.vector_norm(vectors, dim=1)
-    edge_vectors, edge_r = vectors[topology.edges], r[topology.edges]
-    cutoffs = message_cutoffs(orbitals, message_cutoff)
-    radial = torch.cat(
-        [
-            bessel_basis(edge_r[start:stop], float(cutoffs[a, b]), n_radial)
-            for a, b, start, stop in topology.edge_groups
-        ]
-        or [edge_r.new_zeros(0, n_radial)]
-    )
-    frames = edge_frames(edge_vectors, lmax)
-    harmonics = torch.cat([(2 * l + 1) ** 0.5 * d[:, :, l] for l, d in enumerate(frames)], dim=1)
-    n_atoms, n_species = tau.shape[0], len(orbitals)
-    densities = tau.new_zeros(n_atoms, (lmax + 1) ** 2, n_species, n_radial)
-    parity = torch.cat([torch.full((2 * l + 1,), (-1.0) ** l, dtype=tau.dtype) for l in range(lmax + 1)])
-    i, j = topology.i[topology.edges], topology.j[topology.edges]
-    zero = tau.new_zeros(n_atoms, (lmax + 1) ** 2, n_radial)
-    for a, b, start, stop in topology.edge_groups:
-        terms = harmonics[start:stop, :, None] * radial[start:stop, None, :]
-        densities[:, :, b] = densities[:, :, b] + zero.index_add(0, i[start:stop], terms)
-        backward = terms * parity[:, None]
-        densities[:, :, a] = densities[:, :, a] + zero.index_add(0, j[start:stop], backward)
-    waves = (
-        None if sigma is None else make_waves(tau, topology.g_vectors.to(tau.dtype), topology.volume, sigma)
-    )
+    frames = edge_frames(vectors, lmax) if keep_frames else None
+    waves = None
+    if config.sigma is not None:
+        waves = make_waves(tau, topology.g_vectors.to(tau), topology.volume, config.sigma, keep_frames)
+    reach, edges = config.reach, topology.edges
     return Geometry(
         vectors,
         r,
-        edge_frames(vectors, lmax) if keep_frames else None,
-        densities.reshape(n_atoms, (lmax + 1) ** 2, n_species * n_radial),
-        radial,
-        frames if keep_frames else None,
+        frames,
+        neighbour_densities(topology, vectors, orbitals, config, lmax),
+        _radial(r[edges.index], edges, pair_cutoffs(orbitals, reach[1]), config.n_radial),
+        None if frames is None else [d[edges.index] for d in frames],
         waves,
     )
+
+
+def _radial(r: torch.Tensor, near: Near, cutoffs: NDArray[np.float64], n: int) -> torch.Tensor:
+    """Radial functions (E, n) of the pairs `near`."""
+    parts = [bessel_basis(r[start:stop], float(cutoffs[a, b]), n) for a, b, start, stop in near.groups]
+    return torch.cat(parts) if parts else r.new_zeros(0, n)
+
+
+def neighbour_densities(
+    topology: Topology,
+    vectors: torch.Tensor,
+    orbitals: Sequence[OrbitalSet],
+    config: NetworkConfig,
+    lmax: int,
+) -> torch.Tensor:
+    """(n, (lmax+1)^2, elements * n_radial), in chunks of pairs."""
+    n_atoms, n_species, n_radial = len(topology.order), len(orbitals), config.n_radial
+    cutoffs = pair_cutoffs(orbitals, config.reach[0])
+    parity = torch.cat([vectors.new_full((2 * l + 1,), (-1.0) ** l) for l in range(lmax + 1)])
+    sums = [vectors.new_zeros(n_atoms, (lmax + 1) ** 2, n_radial) for _ in range(n_species)]
+    for a, b, start, stop in topology.neighbours.groups:
+        for first in range(start, stop, config.chunk):
+            pairs = topology.neighbours.index[first : min(first + config.chunk, stop)]
+            v = vectors[pairs]
+            radial = bessel_basis(torch.linalg.vector_norm(v, dim=1), float(cutoffs[a, b]), n_radial)
+            columns = [(2 * l + 1) ** 0.5 * d[:, :, l] for l, d in enumerate(edge_frames(v, lmax))]
+            terms = torch.cat(columns, dim=1)[:, :, None] * radial[:, None, :]
+            sums[b] = sums[b].index_add(0, topology.i[pairs], terms)
+            sums[a] = sums[a].index_add(0, topology.j[pairs], terms * parity[:, None])
+    return torch.cat(sums, dim=2)

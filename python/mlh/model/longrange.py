@@ -10,6 +10,7 @@ does not, it falls as 1/r^2. G = 0 is left out as in the Hartree potential of th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 FIELD_L = 2  # highest derivative of the potential that is passed on
+_WAVES_AT_ONCE = 1024
 _TRUNCATION = 1e-5  # G vectors whose smearing factor is smaller are left out
 _UNITS = (
     5.0,
@@ -28,20 +30,33 @@ _UNITS = (
 
 @dataclass(frozen=True, eq=False)
 class Waves:
-    """cosines, sines (n, nG) of G.tau for one of each G, -G; kernel (nG,); harmonics (nG, 9): solid harmonics
-    of G.
+    """positions (n, 3), g (nG, 3): one of each G, -G; kernel (nG,); harmonics (nG, 9): solid harmonics of G.
+
+    stored: cosines and sines (n, nG) of G.tau, or None: then they are made for _WAVES_AT_ONCE vectors at a
+    time, so that memory stays linear in the number of atoms.
     """
 
-    cosines: torch.Tensor
-    sines: torch.Tensor
+    positions: torch.Tensor
+    g: torch.Tensor
     kernel: torch.Tensor
     harmonics: torch.Tensor
+    stored: tuple[torch.Tensor, torch.Tensor] | None
 
-    def to(self, dtype: torch.dtype) -> Waves:
-        """The same in another precision."""
-        return Waves(
-            self.cosines.to(dtype), self.sines.to(dtype), self.kernel.to(dtype), self.harmonics.to(dtype)
-        )
+    def chunks(self) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+        """(which G, cosines, sines), all G in turn."""
+        if self.stored is not None:
+            yield (slice(None), *self.stored)
+            return
+        for first in range(0, len(self.g), _WAVES_AT_ONCE):
+            which = slice(first, first + _WAVES_AT_ONCE)
+            phase = self.positions @ self.g[which].T
+            yield which, torch.cos(phase), torch.sin(phase)
+
+    def to(self, target: torch.dtype | torch.device) -> Waves:
+        """The same in another precision or on another device."""
+        stored = None if self.stored is None else (self.stored[0].to(target), self.stored[1].to(target))
+        moved = [x.to(target) for x in (self.positions, self.g, self.kernel, self.harmonics)]
+        return Waves(*moved, stored)
 
 
 def reciprocal_vectors(cell: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
@@ -59,9 +74,10 @@ def reciprocal_vectors(cell: NDArray[np.float64], sigma: float) -> NDArray[np.fl
     return kept
 
 
-def make_waves(positions: torch.Tensor, g: torch.Tensor, volume: float, sigma: float) -> Waves:
+def make_waves(
+    positions: torch.Tensor, g: torch.Tensor, volume: float, sigma: float, store: bool = True
+) -> Waves:
     """Waves at the positions (n, 3) Bohr; g (nG, 3) from `reciprocal_vectors`."""
-    phase = positions @ g.T
     g2 = (g * g).sum(dim=1)
     kernel = 2 * 4 * torch.pi / (volume * g2) * torch.exp(-0.5 * g2 * sigma**2)
     x, y, z = g.unbind(dim=1)
@@ -80,7 +96,9 @@ def make_waves(positions: torch.Tensor, g: torch.Tensor, volume: float, sigma: f
         ],
         dim=1,
     )
-    return Waves(torch.cos(phase), torch.sin(phase), kernel, harmonics)
+    phase = positions @ g.T if store else None
+    stored = None if phase is None else (torch.cos(phase), torch.sin(phase))
+    return Waves(positions, g, kernel, harmonics, stored)
 
 
 class LongRange(nn.Module):
@@ -95,24 +113,41 @@ class LongRange(nn.Module):
 
     def forward(self, x: torch.Tensor, slices: list[slice], waves: Waves) -> torch.Tensor:
         """x (n, (lmax+1)^2, channels) -> fields (n, (lmax+1)^2, n_fields), zero for l > 2."""
+        sources = self._sources(x, slices)
+        rows = (min(FIELD_L, self.lmax) + 1) ** 2
+        fields = x.new_zeros(len(x), rows * self.n_fields)
+        for which, cosines, sines in waves.chunks():
+            even, odd = self._structure_factors(sources, cosines, sines, waves.harmonics[which])
+            kernel = waves.kernel[which, None]
+            p, q = [], []
+            for l in range(min(FIELD_L, self.lmax) + 1):
+                factor = _UNITS[l] * kernel
+                for m in range(l * l, (l + 1) ** 2):
+                    weight = factor * waves.harmonics[which, m, None]
+                    p.append((even if l % 2 == 0 else odd) * weight)
+                    q.append((odd if l % 2 == 0 else -even) * weight)
+            fields = fields + cosines @ torch.cat(p, dim=1) + sines @ torch.cat(q, dim=1)
+        shaped = fields.reshape(len(x), rows, self.n_fields)
+        return nn.functional.pad(shaped, (0, 0, 0, (self.lmax + 1) ** 2 - rows))
+
+    def _sources(self, x: torch.Tensor, slices: list[slice]) -> torch.Tensor:
+        """Charges, then the three components of the dipoles: (n, 4 n_fields)."""
         charges = torch.cat(
             [x[atoms, 0] @ self.charge[s] + self.constant[s] for s, atoms in enumerate(slices)]
         )
-        even, odd = waves.cosines.T @ charges, waves.sines.T @ charges
-        if self.lmax >= 1:
-            dipoles = torch.cat([x[atoms, 1:4] @ self.dipole[s] for s, atoms in enumerate(slices)])
-            for m in range(3):
-                along = waves.harmonics[:, 1 + m, None]
-                even = even - along * (waves.sines.T @ dipoles[:, m])
-                odd = odd + along * (waves.cosines.T @ dipoles[:, m])
-        even, odd = even * waves.kernel[:, None], odd * waves.kernel[:, None]
-        rows = []
-        for l in range(min(FIELD_L, self.lmax) + 1):
-            for m in range(l * l, (l + 1) ** 2):
-                p, q = even * waves.harmonics[:, m, None], odd * waves.harmonics[:, m, None]
-                field = (
-                    waves.cosines @ p + waves.sines @ q if l % 2 == 0 else waves.cosines @ q - waves.sines @ p
-                )
-                rows.append(_UNITS[l] * field)
-        rows += [torch.zeros_like(rows[0])] * ((self.lmax + 1) ** 2 - len(rows))
-        return torch.stack(rows, dim=1)
+        if self.lmax == 0:
+            return torch.cat([charges, charges.new_zeros(len(x), 3 * self.n_fields)], dim=1)
+        dipoles = torch.cat([x[atoms, 1:4] @ self.dipole[s] for s, atoms in enumerate(slices)])
+        return torch.cat([charges, dipoles.flatten(1)], dim=1)
+
+    def _structure_factors(
+        self, sources: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor, harmonics: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """sum_j (q_j - i G.p_j) e^{-i G tau_j}: real part and minus the imaginary part, (nG, n_fields)."""
+        even, *dipole_cosines = (cosines.T @ sources).split(self.n_fields, dim=1)
+        odd, *dipole_sines = (sines.T @ sources).split(self.n_fields, dim=1)
+        for m in range(3):
+            along = harmonics[:, 1 + m, None]
+            even = even - along * dipole_sines[m]
+            odd = odd + along * dipole_cosines[m]
+        return even, odd

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from mlh.model.dataset import BasisRecord
-from mlh.model.network import HamiltonianNetwork, NetworkConfig
+from mlh.model.network import HamiltonianNetwork
 from mlh.model.npz import write_npz
+from mlh.model.sizes import NetworkConfig
 
 FORMAT, VERSION = "mlh-model", 1
 SHIPPED = Path(__file__).parent.parent / "data" / "models"

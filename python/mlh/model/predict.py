@@ -13,9 +13,10 @@ import torch
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
+from mlh.model.blocks import data_from_blocks
 from mlh.model.graph import GraphInput, graph_from_system
 from mlh.model.modelfile import ModelCard, ModelError, read_model
-from mlh.model.network import HamiltonianNetwork, data_from_blocks, prepare
+from mlh.model.network import HamiltonianNetwork, prepare
 
 if TYPE_CHECKING:
     from mlh.pattern import BlockMatrix

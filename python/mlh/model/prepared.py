@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from mlh.model.blocks import Blocks, blocks_from_data
 from mlh.model.dataset import Dataset
 from mlh.model.features import Geometry, Topology
-from mlh.model.network import Blocks, HamiltonianNetwork, blocks_from_data, prepare
+from mlh.model.network import HamiltonianNetwork, prepare
 from mlh.model.predict import closest_pairs
 
 Prepared = tuple[Topology, Geometry, Blocks]

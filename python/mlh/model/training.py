@@ -24,12 +24,13 @@ import torch
 from rich.console import Console
 
 from mlh.model.baseline import fit_normalisation, mean_blocks
+from mlh.model.blocks import Blocks, data_from_blocks
 from mlh.model.checkpoint import load_checkpoint, save_checkpoint
 from mlh.model.config import TrainingConfig, save_config
 from mlh.model.dataset import Dataset, DatasetError, Sample
 from mlh.model.evaluate import MEV, Case, Metrics, evaluate, overlap_of_sample
 from mlh.model.modelfile import ModelCard, save_model
-from mlh.model.network import Blocks, HamiltonianNetwork, data_from_blocks
+from mlh.model.network import HamiltonianNetwork
 from mlh.model.prepared import PreparedSamples, element_counts, error_sums
 from mlh.model.warmstart import start_from
 
