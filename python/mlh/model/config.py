@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mlh.model.sizes import NetworkConfig
 
@@ -28,25 +28,42 @@ class SplitConfig(_Strict):
 
 
 class OptimizerConfig(_Strict):
-    """AdamW with warm-up, then cosine decay of the learning rate; weights averaged (EMA) for evaluation."""
+    """AdamW with warm-up, then cosine decay of the learning rate or steps down at plateaus of the validation
+    error; weights averaged (EMA) for evaluation.
+    """
 
     learning_rate: float = Field(3e-3, gt=0)
     final_learning_rate: float = Field(1e-6, gt=0)
+    schedule: Literal["cosine", "plateau"] = "cosine"
+    plateau_evaluations: int = Field(5, ge=1, description="evaluations without progress before a step down")
+    plateau_factor: float = Field(0.5, gt=0, lt=1)
     warmup_steps: int = Field(50, ge=0)
     weight_decay: float = Field(1e-4, ge=0)
     clip: float = Field(5.0, gt=0, description="largest norm of the gradient (loss in meV)")
     ema: float = Field(0.99, ge=0, lt=1)
-    batch: int = Field(1, ge=1, description="structures per step")
+    batch: int = Field(1, ge=1, description="structures per step, all processes together")
 
 
 class LossConfig(_Strict):
     """mae_weight * MAE + rmse_weight * RMSE in meV over all matrix elements; on-site errors are multiplied by
-    onsite.
+    onsite; wavefunction * (coupling of occupied and virtual states, `mlh.model.wavefunction`).
+
+    Of the pairs beyond far_distance (Bohr) a random far_fraction enters each step, with 1 / far_fraction as
+    weight.
     """
 
     mae_weight: float = Field(1.0, ge=0)
     rmse_weight: float = Field(0.0, ge=0)
     onsite: float = Field(1.0, gt=0)
+    wavefunction: float = Field(0.0, ge=0)
+    far_distance: float = Field(8.0, gt=0)
+    far_fraction: float = Field(1.0, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _all_pairs_for_states(self) -> LossConfig:
+        if self.wavefunction and self.far_fraction < 1:
+            raise ValueError("expected far_fraction = 1 together with wavefunction, which needs every pair")
+        return self
 
 
 class TrainingConfig(_Strict):
@@ -66,9 +83,18 @@ class TrainingConfig(_Strict):
     steps: int = Field(10000, ge=1)
     max_minutes: float | None = Field(None, gt=0)
     evaluate_every_steps: int = Field(200, ge=1)
+    evaluate_samples: int = Field(
+        32, ge=1, description="validation samples of an evaluation during training; at the end all are used"
+    )
+    physics_samples: int = Field(
+        2,
+        ge=0,
+        description="test (else validation) samples whose energies and forces go into the model card",
+    )
     checkpoint_minutes: float = Field(5.0, gt=0)
     precision: Literal["float32", "float64"] = "float32"
-    threads: int = Field(2, ge=1)
+    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda or cuda:N")
+    threads: int = Field(2, ge=1, description="of this machine; parallel processes share them")
     seed: int = 0
     cache_gb: float = Field(
         4.0, ge=0, description="memory for prepared samples; the rest is prepared at every use"
@@ -116,3 +142,15 @@ def _apply(raw: dict[str, Any], override: str) -> None:
 def save_config(config: TrainingConfig, path: Path) -> None:
     """Resolved configuration as YAML."""
     path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+
+
+def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """Settings that differ, as "key: value there, value here"."""
+    lines: list[str] = []
+    for key, value in now.items():
+        old = before.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            lines += differences(old, value, f"{prefix}{key}.")
+        elif old != value:
+            lines.append(f"{prefix}{key}: {old} there, {value} here")
+    return lines

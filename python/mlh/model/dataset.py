@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -352,6 +353,12 @@ class Dataset(Sequence[Sample]):
         """energies, origin, group and info of a sample without reading its arrays."""
         record: dict[str, Any] = json.loads(str(self._file["samples"][self._names[index]].attrs["record"]))
         return record
+
+    @cached_property
+    def elements(self) -> list[int]:
+        """Atomic numbers that occur in any sample, ascending."""
+        samples = self._file["samples"]
+        return sorted({int(z) for name in self._names for z in np.unique(samples[name]["numbers"][...])})
 
     def _read(self, name: str) -> Sample:
         group = self._file["samples"][name]

@@ -128,7 +128,7 @@ def system_of_sample(
     sample: Sample, record: BasisRecord, settings: Mapping[str, Any] | None = None
 ) -> System:
     """The System of a sample in the basis that the record names, at the level of theory of `settings`
-    (cutoff_ry, xc, kpts; those absent take the defaults of System).
+    (cutoff_ry, xc, kpts; those absent take the defaults of System) and at the k points of the sample itself.
 
     Raises DatasetError when the basis as loaded here, or the Pattern, is not that of the file.
     """
@@ -151,6 +151,8 @@ def system_of_sample(
         pbc=True,
     )
     options = {key: value for key, value in (settings or {}).items() if key in ("cutoff_ry", "xc", "kpts")}
+    if "kpts" in sample.info:  # a source may have its own
+        options["kpts"] = tuple(sample.info["kpts"])
     system = System(atoms, basis, **options)
     if system.pattern.nnz != len(sample.dh):
         raise DatasetError(

@@ -9,7 +9,7 @@ have a cutoff of their own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -79,9 +79,19 @@ class Topology:
 
     def to(self, device: torch.device) -> Topology:
         """The same on another device."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Topology(
-            **{k: v.to(device) if isinstance(v, torch.Tensor | Near) else v for k, v in values.items()}
+        return replace(
+            self,
+            order=self.order.to(device),
+            i=self.i.to(device),
+            j=self.j.to(device),
+            shift=self.shift.to(device),
+            pair=self.pair.to(device),
+            site_pair=self.site_pair.to(device),
+            neighbours=self.neighbours.to(device),
+            edges=self.edges.to(device),
+            offset=self.offset.to(device),
+            reverse=self.reverse.to(device),
+            g_vectors=self.g_vectors.to(device),
         )
 
     def species_slices(self) -> list[slice]:

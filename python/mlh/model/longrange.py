@@ -55,8 +55,10 @@ class Waves:
     def to(self, target: torch.dtype | torch.device) -> Waves:
         """The same in another precision or on another device."""
         stored = None if self.stored is None else (self.stored[0].to(target), self.stored[1].to(target))
-        moved = [x.to(target) for x in (self.positions, self.g, self.kernel, self.harmonics)]
-        return Waves(*moved, stored)
+        p, g, kernel, harmonics = (
+            x.to(target) for x in (self.positions, self.g, self.kernel, self.harmonics)
+        )
+        return Waves(p, g, kernel, harmonics, stored)
 
 
 def reciprocal_vectors(cell: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
@@ -144,8 +146,8 @@ class LongRange(nn.Module):
         self, sources: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor, harmonics: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """sum_j (q_j - i G.p_j) e^{-i G tau_j}: real part and minus the imaginary part, (nG, n_fields)."""
-        even, *dipole_cosines = (cosines.T @ sources).split(self.n_fields, dim=1)
-        odd, *dipole_sines = (sines.T @ sources).split(self.n_fields, dim=1)
+        even, *dipole_cosines = torch.split(cosines.T @ sources, self.n_fields, dim=1)
+        odd, *dipole_sines = torch.split(sines.T @ sources, self.n_fields, dim=1)
         for m in range(3):
             along = harmonics[:, 1 + m, None]
             even = even - along * dipole_sines[m]

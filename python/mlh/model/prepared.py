@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from mlh.model.batches import ChosenPairs
 from mlh.model.blocks import Blocks, blocks_from_data
 from mlh.model.dataset import Dataset
 from mlh.model.features import Geometry, Topology
@@ -26,14 +27,24 @@ class PreparedSamples(Sequence[Prepared]):
         network: HamiltonianNetwork,
         dtype: torch.dtype,
         limit_bytes: float,
+        device: torch.device | None = None,
     ) -> None:
         self.dataset, self.indices, self.network, self.dtype = dataset, list(indices), network, dtype
+        self.device = device or torch.device("cpu")
+        self.sizes: dict[int, int] = {}
         self._left = limit_bytes
         self._cache: dict[int, Prepared] = {}
         self.closest: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def some(self, n: int) -> list[Prepared]:
+        """At most n of the samples, spread evenly, on the CPU."""
+        cpu = torch.device("cpu")
+        count = min(n, len(self))
+        chosen = [self[round(k)] for k in np.linspace(0, len(self) - 1, count)]
+        return [(t.to(cpu), g.to(cpu), b.to(cpu)) for t, g, b in chosen]
 
     def __getitem__(self, index: int) -> Prepared:  # type: ignore[override]
         if not 0 <= index < len(self.indices):
@@ -43,12 +54,13 @@ class PreparedSamples(Sequence[Prepared]):
         sample = self.dataset[self.indices[index]]
         for pair, r in closest_pairs(sample.graph).items():
             self.closest[pair] = min(r, self.closest.get(pair, np.inf))
+        self.sizes[index] = sample.graph.n_pairs
         topology, geometry = prepare(self.network, sample.graph, self.dtype, keep_frames=True)
         blocks = blocks_from_data(topology, torch.from_numpy(sample.dh), self.network.orbitals)
         prepared = (
-            topology,
-            geometry,
-            Blocks([b.to(self.dtype) for b in blocks.sites], [b.to(self.dtype) for b in blocks.pairs]),
+            topology.to(self.device),
+            geometry.to(self.dtype).to(self.device),
+            blocks.to(self.dtype).to(self.device),
         )
         size = _bytes(prepared)
         if size <= self._left:
@@ -60,21 +72,31 @@ class PreparedSamples(Sequence[Prepared]):
 def _bytes(prepared: Prepared) -> int:
     """Memory of the large tensors."""
     _, g, b = prepared
-    tensors = [*(g.frames or []), *(g.edge_frames or []), g.densities, g.edge_radial, *b.sites, *b.pairs]
+    waves = [] if g.waves is None or g.waves.stored is None else list(g.waves.stored)
+    frames = [*(g.frames or []), *(g.edge_frames or [])]
+    tensors = [*frames, *waves, g.densities, g.edge_radial, *b.sites, *b.pairs]
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
-def error_sums(predicted: Blocks, reference: Blocks) -> dict[str, torch.Tensor]:
+def error_sums(
+    predicted: Blocks, reference: Blocks, chosen: ChosenPairs | None = None
+) -> dict[str, torch.Tensor]:
     """Sums over all elements (both directions of each pair), Hartree: on-site and off-site absolute and
-    squared errors.
+    squared errors. chosen: the pairs that `predicted` has, with their weights.
     """
     sites = [(p - r) for p, r in zip(predicted.sites, reference.sites, strict=True)]
-    pairs = [(p - r) for p, r in zip(predicted.pairs, reference.pairs, strict=True)]
+    if chosen is None:
+        pairs = [(p - r) for p, r in zip(predicted.pairs, reference.pairs, strict=True)]
+        weights = [p.new_ones(()) for p in predicted.pairs]
+    else:
+        rows = zip(predicted.pairs, reference.pairs, chosen.rows, strict=True)
+        pairs = [p - r[row] for p, r, row in rows]
+        weights = [w[:, None, None] for w in chosen.weights]
     return {
         "site_abs": torch.stack([d.abs().sum() for d in sites]).sum(),
         "site_square": torch.stack([(d * d).sum() for d in sites]).sum(),
-        "pair_abs": 2 * torch.stack([d.abs().sum() for d in pairs]).sum(),
-        "pair_square": 2 * torch.stack([(d * d).sum() for d in pairs]).sum(),
+        "pair_abs": 2 * torch.stack([(d.abs() * w).sum() for d, w in zip(pairs, weights)]).sum(),
+        "pair_square": 2 * torch.stack([(d * d * w).sum() for d, w in zip(pairs, weights)]).sum(),
     }
 
 

@@ -1,9 +1,9 @@
 """Training: configuration -> folder with model.npz, log.jsonl, config.yaml, metrics.json, learning_curve.png.
 
-Loss in meV over all matrix elements of dH; AdamW; learning rate warmed up and decayed by a cosine of the
-steps or of the wall time; exponential average of the weights for evaluation and for the model file. Ctrl-C
-and SIGTERM write a checkpoint; the same command goes on from it. A run that counts steps goes on exactly as
-if it had not stopped.
+Loss in meV over the matrix elements of dH; AdamW; learning rate warmed up and decayed with the steps or with
+the wall time; exponential average of the weights for evaluation and for the model file. Ctrl-C and SIGTERM
+write a checkpoint; the same command goes on from it. A run that counts steps goes on exactly as if it had not
+stopped. Under torchrun every process takes a share of each batch (`mlh.model.distributed`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import math
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +25,38 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from mlh.model.baseline import fit_normalisation, mean_blocks
-from mlh.model.blocks import Blocks, data_from_blocks
+from mlh.model.baseline import fit_normalisation
+from mlh.model.batches import choose_pairs, epoch
 from mlh.model.checkpoint import load_checkpoint, save_checkpoint
-from mlh.model.config import TrainingConfig, save_config
-from mlh.model.dataset import Dataset, DatasetError, Sample
-from mlh.model.evaluate import MEV, Case, Metrics, evaluate, overlap_of_sample
+from mlh.model.config import TrainingConfig, differences, load_config, save_config
+from mlh.model.dataset import Dataset
+from mlh.model.distributed import Ranks, open_ranks, pick_device
+from mlh.model.evaluate import Metrics
+from mlh.model.loss import structure_loss
 from mlh.model.modelfile import ModelCard, save_model
+from mlh.model.monitor import Monitor
 from mlh.model.network import HamiltonianNetwork
-from mlh.model.prepared import PreparedSamples, element_counts, error_sums
+from mlh.model.prepared import PreparedSamples
+from mlh.model.schedule import Plateau, learning_rate
+from mlh.model.validation import Validation, physics_of
 from mlh.model.warmstart import start_from
+from mlh.model.wavefunction import ReferenceStates, reference_states
+
+# Settings that may change when a run goes on from its checkpoint: when it ends, what it shows, where it runs.
+FREE_TO_CHANGE = {
+    "steps",
+    "max_minutes",
+    "evaluate_every_steps",
+    "evaluate_samples",
+    "physics_samples",
+    "checkpoint_minutes",
+    "threads",
+    "cache_gb",
+    "output",
+}
+
+
+FIT_SAMPLES = 64  # enough for means and sizes; bounds the memory of the fit
 
 
 @dataclass(frozen=True)
@@ -50,32 +74,29 @@ def train(
     config: TrainingConfig, console: Console | None = None, stop: Callable[[], bool] = lambda: False
 ) -> TrainingResult:
     """Run or go on with a training; `stop` is asked after every step (besides the signals)."""
-    console = console or Console(stderr=True)
-    torch.set_num_threads(config.threads)
-    config.output.mkdir(parents=True, exist_ok=True)
-    _same_config(config)
-    with Dataset(config.dataset) as dataset:
-        run = _Run(config, dataset, console)
-        return run.execute(stop)
+    with open_ranks(config.device) as ranks:
+        if config.optimizer.batch % ranks.size:
+            raise ValueError(
+                f"optimizer.batch: expected a multiple of the number of processes, {ranks.size}, "
+                f"got {config.optimizer.batch}"
+            )
+        console = (console or Console(stderr=True)) if ranks.first else Console(quiet=True)
+        torch.set_num_threads(max(config.threads // ranks.local_size, 1))
+        if ranks.first:
+            config.output.mkdir(parents=True, exist_ok=True)
+            _same_config(config)
+        with Dataset(config.dataset) as dataset:
+            return _Run(config, dataset, console, ranks).execute(stop)
 
 
 def _same_config(config: TrainingConfig) -> None:
     """Save the resolved configuration; refuse to go on in the folder of another one."""
     path = config.output / "config.yaml"
     if path.exists() and (config.output / "checkpoint.npz").exists():
-        from mlh.model.config import load_config
-
         before = load_config(path)
-        ignored = {
-            "steps",
-            "max_minutes",
-            "evaluate_every_steps",
-            "checkpoint_minutes",
-            "threads",
-            "cache_gb",
-            "output",
-        }
-        different = _differences(before.model_dump(exclude=ignored), config.model_dump(exclude=ignored))
+        different = differences(
+            before.model_dump(exclude=FREE_TO_CHANGE), config.model_dump(exclude=FREE_TO_CHANGE)
+        )
         if different:
             raise ValueError(
                 f"output: {config.output} holds the checkpoint of another configuration "
@@ -84,23 +105,11 @@ def _same_config(config: TrainingConfig) -> None:
     save_config(config, path)
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    """Settings that differ, as "key: value there, value here"."""
-    lines: list[str] = []
-    for key, value in now.items():
-        old = before.get(key)
-        if isinstance(value, dict) and isinstance(old, dict):
-            lines += _differences(old, value, f"{prefix}{key}.")
-        elif old != value:
-            lines.append(f"{prefix}{key}: {old} there, {value} here")
-    return lines
-
-
 class _Run:
-    """State of one training."""
+    """State of one training in one process."""
 
-    def __init__(self, config: TrainingConfig, dataset: Dataset, console: Console) -> None:
-        self.config, self.dataset, self.console = config, dataset, console
+    def __init__(self, config: TrainingConfig, dataset: Dataset, console: Console, ranks: Ranks) -> None:
+        self.config, self.dataset, self.console, self.ranks = config, dataset, console, ranks
         if dataset.incomplete:
             console.print(
                 f"[yellow]{len(dataset.incomplete)} samples were not completely written and are left out"
@@ -108,79 +117,96 @@ class _Run:
         self.parts = dataset.split(
             config.split.seed, config.split.by, (config.split.validation, config.split.test)
         )
+        if config.optimizer.batch > len(self.parts["train"]):
+            raise ValueError(
+                f"optimizer.batch: expected at most the number of training samples, "
+                f"{len(self.parts['train'])}, got {config.optimizer.batch}"
+            )
         torch.manual_seed(config.seed)
+        self.device = pick_device(config.device, ranks)
         self.dtype = torch.float32 if config.precision == "float32" else torch.float64
-        numbers = sorted({int(z) for k in self.parts["train"] for z in dataset[k].graph.numbers})
         sets = dataset.basis.orbital_sets
-        self.network = HamiltonianNetwork([sets[z] for z in numbers], config.network)
+        self.network = HamiltonianNetwork([sets[z] for z in dataset.elements], config.network)
         limit = config.cache_gb * 1e9
-        self.train = PreparedSamples(dataset, self.parts["train"], self.network, self.dtype, limit)
-        if config.init is None:
-            fit_normalisation(self.network, self.train)
-        else:
-            start_from(self.network, config.init, dataset.basis)
-            for _ in self.train:  # fills the cache and the shortest distances, as the fit does
-                pass
-        self.prepared = {
-            part: PreparedSamples(dataset, self.parts[part], self.network, self.dtype, limit)
-            for part in ("validation", "test")
-        }
-        self.references: dict[int, Sample] = {}
-        self.network.to(self.dtype)
+        self._prepare(limit)
         self.average = deepcopy(self.network)
         o = config.optimizer
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=o.learning_rate, weight_decay=o.weight_decay, betas=(0.9, 0.99)
         )
         self.step, self.elapsed, self.best = 0, 0.0, math.inf
+        self.plateau = Plateau()
         self.rng = np.random.default_rng(config.seed)
-        self.order: list[int] = []
-        self.log_path = config.output / "log.jsonl"
+        self.order: list[list[int]] = []
+        self.states: dict[int, ReferenceStates] = {}
         self.checkpoint_path = config.output / "checkpoint.npz"
-        self.overlaps: dict[int, Any] = {}
         self.interrupted = False
+        self.monitor = Monitor(config.output, console)
+        every = PreparedSamples(dataset, range(len(dataset)), self.network, self.dtype, limit, self.device)
+        self.validation = Validation(every, self.average, console, ranks)
+
+    def _prepare(self, limit: float) -> None:
+        """Read the samples, fit what is fitted, and bring the network to its device."""
+        config = self.config
+        self.train = PreparedSamples(
+            self.dataset, self.parts["train"], self.network, self.dtype, limit, self.device
+        )
+        with self.console.status("reading the training samples"):
+            for _ in self.train:  # also for the shortest distances and the sizes
+                pass
+        if config.init is not None:
+            start_from(self.network, config.init, self.dataset.basis)
+        else:
+            with self.console.status("fitting the means"):
+                fit_normalisation(self.network, self.train.some(FIT_SAMPLES))
+        self.network.to(self.dtype).to(self.device)
+        self.ranks.copy_from_first(self.network)
 
     def execute(self, stop: Callable[[], bool]) -> TrainingResult:
         """The loop."""
         if self.checkpoint_path.exists():
             self._restore()
-        self._print_header()
-        previous = (
-            {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)} if _main() else {}
-        )
+        means = self.validation.metrics(self._watched(), means=True)
+        if means is not None:
+            sizes = ", ".join(f"{len(indices)} {name}" for name, indices in self.parts.items())
+            weights = sum(p.numel() for p in self.network.parameters())
+            self.monitor.header(f"{self.dataset.path}: {sizes} samples; {weights} weights", means)
         start, before, last_saved = time.monotonic(), self.elapsed, time.monotonic()
         recent: list[float] = []
-        try:
-            while self._progress() < 1.0 and not (self.interrupted or stop()):
-                recent.append(self._take_step())
-                self.elapsed = before + time.monotonic() - start
+        with _stop_signals(self._on_signal), self.monitor:
+            stopping = False
+            while self._progress() < 1.0 and not stopping:
+                elapsed = before + time.monotonic() - start
+                mae, self.elapsed, stopping = self._take_step(elapsed, stop)
+                recent.append(mae)
+                self.monitor.step(self.step, mae, self._progress(), self._minutes_left())
                 if self.step % self.config.evaluate_every_steps == 0:
                     self._report(recent)
                     recent = []
                 if time.monotonic() - last_saved > 60 * self.config.checkpoint_minutes:
                     self._save()
                     last_saved = time.monotonic()
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
         self._save()
         return self._finish()
 
-    def _take_step(self) -> float:
-        """One optimiser step on `batch` structures; returns their raw MAE in meV."""
+    def _take_step(self, elapsed: float, stop: Callable[[], bool]) -> tuple[float, float, bool]:
+        """One optimiser step on `batch` structures: their raw MAE in meV, the first process's elapsed time,
+        whether any process was asked to stop after this step.
+        """
         config = self.config
-        rate = self._learning_rate()
+        rate = learning_rate(config.optimizer, self.step, self._progress(), self.plateau)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad()
         mae = 0.0
-        for _ in range(config.optimizer.batch):
-            if not self.order:
-                self.order = [int(k) for k in self.rng.permutation(len(self.train))]
-            topology, geometry, reference = self.train[self.order.pop()]
-            loss, raw = self._loss(self.network(topology, geometry), reference)
+        for position, index in self.ranks.share(enumerate(self._next_batch())):
+            loss, raw = self._structure(index, position)
             (loss / config.optimizer.batch).backward()  # type: ignore[no-untyped-call]
             mae += raw / config.optimizer.batch
+        own_time = elapsed if self.ranks.first else 0.0
+        asked = float(self.interrupted or stop())
+        extra = torch.tensor([mae, own_time, asked], dtype=torch.float64)
+        agreed = self.ranks.sum_gradients(self.network.parameters(), extra).tolist()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.optimizer.clip)
         if not torch.isfinite(norm):
             raise FloatingPointError(
@@ -189,17 +215,37 @@ class _Run:
         self.optimizer.step()
         self.step += 1
         self._average_weights()
-        return mae
+        return agreed[0], agreed[1], agreed[2] > 0
 
-    def _loss(self, predicted: Blocks, reference: Blocks) -> tuple[torch.Tensor, float]:
-        """Loss and raw MAE in meV."""
+    def _next_batch(self) -> list[int]:
+        if not self.order:
+            sizes = [self.train.sizes[k] for k in range(len(self.train))]
+            self.order = epoch(sizes, self.config.optimizer.batch, self.rng)
+        return self.order.pop()
+
+    def _structure(self, index: int, position: int) -> tuple[torch.Tensor, float]:
+        """Loss and raw MAE of one training structure; position: its place in the batch."""
+        topology, geometry, reference = self.train[index]
         loss = self.config.loss
-        sums = error_sums(predicted, reference)
-        n = float(sum(element_counts(reference)))
-        mae = (loss.onsite * sums["site_abs"] + sums["pair_abs"]) / n
-        rmse = torch.sqrt((loss.onsite * sums["site_square"] + sums["pair_square"]) / n)
-        raw = float(sums["site_abs"].detach() + sums["pair_abs"].detach()) / n * MEV
-        return (loss.mae_weight * mae + loss.rmse_weight * rmse) * MEV, raw
+        rng = np.random.default_rng([self.config.seed, self.step, position])
+        chosen = choose_pairs(topology, geometry, loss.far_distance, loss.far_fraction, rng)
+        states = self._reference_states(index) if loss.wavefunction else None
+        predicted = self.network(topology, geometry, None if chosen is None else chosen.rows)
+        return structure_loss(predicted, reference, loss, chosen, states)
+
+    def _reference_states(self, index: int) -> ReferenceStates:
+        if index not in self.states:
+            topology = self.train[index][0]
+            self.states[index] = reference_states(
+                self.dataset[self.parts["train"][index]],
+                self.dataset.basis,
+                self.dataset.settings,
+                topology,
+                self.network.orbitals,
+                self.dtype,
+                self.device,
+            )
+        return self.states[index]
 
     def _average_weights(self) -> None:
         """EMA with a shorter memory during the first steps."""
@@ -213,11 +259,9 @@ class _Run:
         c = self.config
         return self.elapsed / (60 * c.max_minutes) if c.max_minutes is not None else self.step / c.steps
 
-    def _learning_rate(self) -> float:
-        o = self.config.optimizer
-        warm = min(1.0, (self.step + 1) / max(o.warmup_steps, 1))
-        cosine = 0.5 * (1.0 + math.cos(math.pi * min(self._progress(), 1.0)))
-        return o.final_learning_rate + (o.learning_rate - o.final_learning_rate) * warm * cosine
+    def _minutes_left(self) -> float:
+        progress = self._progress()
+        return self.elapsed * (1 / progress - 1) / 60 if progress > 0 else math.nan
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.interrupted:
@@ -225,71 +269,38 @@ class _Run:
         self.interrupted = True
         self.console.print("stopping after this step; a checkpoint is written")
 
-    def metrics(self, part: str, zero: bool = False) -> Metrics:
-        """Metrics of the averaged weights (or of the fitted means alone) on one part of the data."""
-        cases = []
-        for k, (topology, geometry, _) in zip(self.parts[part], self.prepared[part], strict=True):
-            if k not in self.references:
-                self.references[k] = self.dataset[k]
-            with torch.no_grad():
-                blocks = (
-                    mean_blocks(self.average, topology, geometry)
-                    if zero
-                    else self.average(topology, geometry)
-                )
-                predicted = data_from_blocks(topology, blocks, self.average.orbitals).double().numpy()
-            sample = self.references[k]
-            cases.append(Case(sample.graph, sample.dh, predicted, self._overlap(k)))
-        return evaluate(cases)
-
-    def _overlap(self, index: int) -> Any:
-        if index not in self.overlaps:
-            try:
-                self.overlaps[index] = overlap_of_sample(self.references[index], self.dataset.basis)
-            except (ImportError, KeyError, ValueError, DatasetError) as error:
-                if not self.overlaps:
-                    self.console.print(f"no aligned MAE: {error}")
-                self.overlaps[index] = None
-        return self.overlaps[index]
-
-    def _print_header(self) -> None:
-        sizes = {name: len(indices) for name, indices in self.parts.items()}
-        weights = sum(p.numel() for p in self.network.parameters())
-        means = self.metrics("validation", zero=True)
-        self.console.print(
-            f"{self.dataset.path}: {sizes}; {weights} weights; validation MAE of dH = 0: "
-            f"{means.zero_mae_mev:.3f} meV, of the fitted means: {means.mae_mev:.3f} meV"
-        )
+    def _watched(self) -> list[int]:
+        """The validation samples that are evaluated during training, spread evenly."""
+        indices = self.parts["validation"]
+        n = min(self.config.evaluate_samples, len(indices))
+        return [indices[round(k)] for k in np.linspace(0, len(indices) - 1, n)]
 
     def _report(self, recent: list[float]) -> None:
-        """One line for people, one for machines."""
-        m = self.metrics("validation")
-        self.best = min(self.best, m.mae_mev)
-        progress = self._progress()
-        left = self.elapsed * (1 / progress - 1) / 60 if progress > 0 else math.nan
-        entry = {
-            "step": self.step,
-            "minutes": self.elapsed / 60,
-            "learning_rate": self._learning_rate(),
-            "train_mae_mev": float(np.mean(recent)) if recent else None,
-            **m.as_dict(),
-        }
-        with open(self.log_path, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
-        aligned = f", aligned {m.aligned_mae_mev:.4f}" if m.aligned_mae_mev is not None else ""
-        self.console.print(
-            f"step {self.step:6d}  {self.elapsed / 60:6.1f} min  train {np.mean(recent):8.4f}  "
-            f"validation MAE {m.mae_mev:8.4f} meV (on-site {m.onsite_mae_mev:.3f}, "
-            f"off-site {m.offsite_mae_mev:.4f}{aligned})  "
-            f"rate {self._learning_rate():.1e}  {left:.1f} min left",
-            highlight=False,
-        )
+        """Evaluate; the validation error, which the schedule and the warnings need, goes to all processes."""
+        m = self.validation.metrics(self._watched())
+        error = torch.tensor([0.0 if m is None else m.mae_mev], dtype=torch.float64, device=self.device)
+        mae = float(self.ranks.sum(error))
+        self.plateau.update(mae, self.config.optimizer)
+        train_mae = float(np.mean(recent))
+        if m is not None:
+            entry = {
+                "step": self.step,
+                "minutes": self.elapsed / 60,
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "train_mae_mev": train_mae,
+            }
+            self.monitor.evaluation(entry, m, self._minutes_left())
+            self.monitor.warn(self._progress(), train_mae, mae, self.best)
+        self.best = min(self.best, mae)
 
     def _save(self) -> None:
+        if not self.ranks.first:
+            return
         state = {
             "step": self.step,
             "elapsed": self.elapsed,
             "best": self.best,
+            "plateau": self.plateau.as_dict(),
             "order": self.order,
             "rng": self.rng.bit_generator.state,
             "dataset": self.dataset.fingerprint(),
@@ -303,8 +314,11 @@ class _Run:
                 f"dataset: {self.dataset.path} has changed since the checkpoint in {self.config.output}"
             )
         self.step, self.elapsed, self.best = state["step"], state["elapsed"], state["best"]
+        self.plateau = Plateau(**state["plateau"])
         self.order = state["order"]
         self.rng.bit_generator.state = state["rng"]
+        if self.ranks.first:
+            self.monitor.forget_after(self.step)
         self.console.print(f"going on from step {self.step}")
 
     def _card(self, metrics: dict[str, Any]) -> ModelCard:
@@ -323,43 +337,40 @@ class _Run:
         """Model file; final metrics and the plot when the run is complete."""
         path = self.config.output / "model.npz"
         finished = self._progress() >= 1.0
-        validation = self.metrics("validation") if finished else None
-        test = self.metrics("test") if finished and self.parts["test"] else None
         metrics: dict[str, Any] = {
             "steps": self.step,
             "minutes": self.elapsed / 60,
             "n_train": len(self.parts["train"]),
         }
+        validation = test = None
+        if finished:
+            validation = self.validation.metrics(self.parts["validation"])
+            test = self.validation.metrics(self.parts["test"])
+        if not self.ranks.first:
+            return TrainingResult(path, self.step, finished, None, None)
         if validation is not None:
             metrics |= {"validation": validation.as_dict(), "mae_mev": (test or validation).mae_mev}
             metrics["test"] = test.as_dict() if test is not None else None
+            unseen = (self.parts["test"] or self.parts["validation"])[: self.config.physics_samples]
+            metrics["physics"] = physics_of(self.validation, unseen)
             (self.config.output / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
-            self._plot()
+            self.monitor.plot()
         save_model(path, self.average, self._card(metrics))
-        if finished and test is not None:
-            self.console.print(f"test MAE {test.mae_mev:.4f} meV; model: {path}")
+        if validation is not None:
+            which = ("test", test) if test is not None else ("validation", validation)
+            self.console.print(f"{which[0]} MAE {which[1].mae_mev:.4f} meV; model: {path}")
         return TrainingResult(path, self.step, finished, validation, test)
 
-    def _plot(self) -> None:
-        """learning_curve.png from the log."""
-        if not self.log_path.exists():
-            return
-        from matplotlib.figure import Figure
 
-        rows = [json.loads(line) for line in self.log_path.read_text(encoding="utf-8").splitlines()]
-        figure = Figure(figsize=(5, 3.5), layout="constrained")
-        axes = figure.subplots()
-        steps = [row["step"] for row in rows]
-        axes.semilogy(steps, [row["train_mae_mev"] for row in rows], label="training")
-        axes.semilogy(steps, [row["mae_mev"] for row in rows], label="validation")
-        axes.set_xlabel("step")
-        axes.set_ylabel("MAE of dH (meV)")
-        axes.legend()
-        figure.savefig(self.config.output / "learning_curve.png", dpi=150)
-
-
-def _main() -> bool:
-    """Signals can only be set in the main thread."""
-    import threading
-
-    return threading.current_thread() is threading.main_thread()
+@contextmanager
+def _stop_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM go to `handler`; signals can only be set in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)
