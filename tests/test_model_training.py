@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import torch
 from rich.console import Console
 
 from mlh.model.baseline import mean_blocks
-from mlh.model.config import ConfigError, TrainingConfig, load_config
+from mlh.model.config import ConfigError, OptimizerConfig, TrainingConfig, load_config
 from mlh.model.dataset import BasisRecord, Dataset, DatasetError, DatasetWriter, Sample
 from mlh.model.evaluate import MEV, Case, evaluate
 from mlh.model.graph import build_graph
 from mlh.model.modelfile import ModelCard, ModelError, read_model, save_model
 from mlh.model.predict import Model, closest_pairs, domain_notes, load_model
+from mlh.model.schedule import Plateau, learning_rate
 from mlh.model.training import train
 from model_helpers import (
     ORBITALS,
@@ -181,6 +183,51 @@ def test_an_interrupted_run_goes_on_exactly(data: Path, tmp_path: Path) -> None:
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
     with pytest.raises(ValueError, match=r"another configuration \(seed: 0 there, 1 here\)"):
         train(config(data, tmp_path / "parts", seed=1), quiet())
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(data: Path, tmp_path: Path) -> None:
+    """Rows of the log after the checkpoint are written again, not twice."""
+    calls = iter([False, False, True])
+    train(config(data, tmp_path / "run"), quiet(), stop=lambda: next(calls))
+    log = tmp_path / "run" / "log.jsonl"
+    first = log.read_text()
+    log.write_text(first + first.replace('"step": 3', '"step": 5'))
+    train(config(data, tmp_path / "run"), quiet())
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [3, 6]
+
+
+def test_a_training_that_does_not_learn_says_so(data: Path, tmp_path: Path) -> None:
+    console = Console(record=True, width=200, file=io.StringIO())
+    lame = {"learning_rate": 1e-9, "final_learning_rate": 1e-9}
+    train(config(data, tmp_path / "run", optimizer=lame), console)
+    text = console.export_text()
+    assert text.count("not learning: the validation MAE") == 1 and "lower optimizer.learning_rate" in text
+    assert "left" in text and "of the fitted means:" in text
+
+
+def test_the_rate_falls_at_plateaus_and_along_the_cosine() -> None:
+    steps = OptimizerConfig(
+        schedule="plateau", plateau_evaluations=2, plateau_factor=0.1, learning_rate=1e-2, warmup_steps=4
+    )
+    plateau = Plateau()
+    assert learning_rate(steps, 0, 0.0, plateau) == pytest.approx(2.5e-3)
+    for error, rate in [(1.0, 1e-2), (0.9, 1e-2), (0.9, 1e-2), (0.9, 1e-2), (0.9, 1e-3), (0.5, 1e-3)]:
+        plateau.update(error, steps)
+        assert learning_rate(steps, 10, 0.5, plateau) == pytest.approx(rate)
+    for error in [0.5] * 40:
+        plateau.update(error, steps)
+    assert learning_rate(steps, 10, 0.5, plateau) == 1e-6
+    cosine = OptimizerConfig(learning_rate=1e-2, warmup_steps=1)
+    rates = [learning_rate(cosine, 5, p, Plateau()) for p in (0.0, 0.5, 1.0)]
+    assert rates == pytest.approx([1e-2, 5.0005e-3, 1e-6])
+
+
+def test_a_device_that_is_not_there_is_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="device"):
+        config(data, tmp_path / "run", device="tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match=r"device: expected a CUDA device for 'cuda'"):
+            train(config(data, tmp_path / "run", device="cuda"), quiet())
 
 
 def test_a_run_starts_from_the_weights_of_a_model(data: Path, tmp_path: Path) -> None:

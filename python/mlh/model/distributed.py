@@ -103,4 +103,6 @@ def pick_device(name: str, ranks: Ranks) -> torch.device:
         if name == "cuda":
             name = f"cuda:{ranks.local_rank}"
         torch.cuda.set_device(name)
+    elif name != "cpu":
+        raise ValueError(f"device: expected 'cpu', 'cuda' or 'cuda:N', got {name!r}")
     return torch.device(name)

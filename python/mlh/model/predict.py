@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from mlh.model.blocks import data_from_blocks
+from mlh.model.distributed import Ranks, pick_device
 from mlh.model.graph import GraphInput, graph_from_system
 from mlh.model.modelfile import ModelCard, ModelError, read_model
 from mlh.model.network import HamiltonianNetwork, prepare
@@ -32,10 +34,11 @@ class OutOfDomainWarning(UserWarning):
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """dH (nnz,) in Hartree; notes: what of the structure the training set did not have."""
+    """dH (nnz,) in Hartree; notes: what the training set did not have of the structure; wall time."""
 
     dh: NDArray[np.float64]
     notes: tuple[str, ...]
+    seconds: float = 0.0
 
 
 class Model:
@@ -100,12 +103,15 @@ class Model:
 
     def predict_graph(self, graph: GraphInput) -> Prediction:
         """dH of a graph, without gradients; pairs are processed in chunks."""
-        dtype = next(self.network.parameters()).dtype
+        start = time.perf_counter()
+        weight = next(self.network.parameters())
         with torch.no_grad():
-            topology, geometry = prepare(self.network, graph, dtype, keep_frames=False)
+            topology, geometry = prepare(self.network, graph, weight.dtype, keep_frames=False)
+            topology, geometry = topology.to(weight.device), geometry.to(weight.device)
             blocks = self.network(topology, geometry)
-            data = data_from_blocks(topology, blocks, self.network.orbitals)
-        return Prediction(data.double().numpy(), tuple(domain_notes(graph, self.card.closest)))
+            data = data_from_blocks(topology, blocks, self.network.orbitals).double().cpu().numpy()
+        seconds = time.perf_counter() - start
+        return Prediction(data, tuple(domain_notes(graph, self.card.closest)), seconds)
 
 
 def closest_pairs(graph: GraphInput) -> dict[str, float]:
@@ -134,13 +140,14 @@ def domain_notes(graph: GraphInput, closest: Any) -> list[str]:
 
 
 def load_model(name: str | os.PathLike[str], device: str = "cpu", precision: str = "float64") -> Model:
-    """Model by path or shipped name. precision: "float64" (default) or "float32"."""
+    """Model by path or shipped name. device: "cpu", "cuda", "cuda:N"; precision: "float64" (default) or
+    "float32".
+    """
     if precision not in ("float32", "float64"):
         raise ValueError(f"precision: expected 'float32' or 'float64', got {precision!r}")
-    if device != "cpu":
-        raise ValueError(f"device: expected 'cpu' (other devices are not supported yet), got {device!r}")
+    target = pick_device(device, Ranks())
     network, card = read_model(name, torch.float32 if precision == "float32" else torch.float64)
-    return Model(network, card, str(name))
+    return Model(network.to(target), card, str(name))
 
 
 def predict(model: Model, system: System) -> BlockMatrix:
