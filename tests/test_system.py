@@ -293,10 +293,6 @@ def test_rotating_a_molecule_changes_the_energy_only_within_the_error_of_the_gri
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    reason="bonds to H are shorter than the sphere (2.35 Bohr): the directions of one sphere do not resolve "
-    "the core of the other atom (docs/theory.md, limits)",
-)
 def test_rotating_methane() -> None:
     h = 1.09 / np.sqrt(3.0)
     corners = [[0.0, 0, 0], [h, h, h], [h, -h, -h], [-h, h, -h], [-h, -h, h]]
