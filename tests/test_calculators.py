@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from ase.calculators.calculator import CalculatorSetupError, SCFError
 import mlh
 from mlh.calculators import DFTCalculator, MLHCalculator
 from mlh.model.committee import Committee
+from mlh.model.domain import OutOfDomainWarning
 from mlh.pattern import BlockMatrix
 from mlh.pseudo.library import load_basis
 from mlh.solver import Solution
@@ -225,3 +227,17 @@ def test_a_committee_needs_models_of_one_level_of_theory(basis):
         Committee([model, ExactModel(load_basis("gth-pbe", elements=["H", "O"]))])
     with pytest.raises(ValueError, match="spread: expected False for a single model"):
         MLHCalculator(model, spread=True)
+
+
+def test_a_residual_larger_than_on_the_test_set_is_out_of_domain(water, basis):
+    @dataclass(frozen=True)
+    class WithCard(ExactModel):
+        usual_residual: float = 1e-3
+
+    calculator = MLHCalculator(WithCard(basis, error=2e-3))
+    with pytest.warns(OutOfDomainWarning, match=r"on the model's test set it was at most 1\.00e-03 eV"):
+        calculator.get_potential_energy(water)
+    usual = calculator.results["residual_rms"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MLHCalculator(WithCard(basis, error=2e-3, usual_residual=usual)).get_potential_energy(water)

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from mlh.extrapolation import HamiltonianExtrapolation
 from mlh.model.committee import Committee, load_committee
+from mlh.model.domain import warn_of_residual
 from mlh.pattern import BlockMatrix
 from mlh.pseudo.library import load_basis
 from mlh.scf import SCFResult, SCFStep, scf
@@ -300,6 +301,7 @@ class MLHCalculator(_Engine):
             width=self.width,
         )
         self._store(result, properties)
+        warn_of_residual(self.model, result.history[0].residual_rms * HARTREE_EV)
         if isinstance(self.model, Committee):
             self._store_committee(self.model, system)
 

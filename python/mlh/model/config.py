@@ -87,7 +87,7 @@ class TrainingConfig(_Strict):
         32, ge=1, description="validation samples of an evaluation during training; at the end all are used"
     )
     physics_samples: int = Field(
-        2,
+        4,
         ge=0,
         description="test (else validation) samples whose energies and forces go into the model card",
     )

@@ -41,6 +41,9 @@ class PhysicsCase:
     density_mae: float
     """Mean over the cell of |n_pred - n_label|, electrons/Angstrom^3."""
     residual: float
+    """Largest element of H[D] - H_predicted, eV."""
+    residual_rms: float
+    """Root mean square of the same, eV."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,9 @@ class PhysicsMetrics:
     occupied_eigenvalue_mae_mev: float
     gap_mae_mev: float
     density_mae_e_a3: float
+    residual_rms_ev: float
+    residual_rms_largest_ev: float
+    """Of all samples; a prediction with a much larger one is outside the domain of the model."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -96,7 +102,8 @@ def evaluate_sample(
         shift=shift,
         gap_error=(state.solution.gap - label.gap) * HARTREE_EV,
         density_mae=float(difference) * ANGSTROM**3,
-        residual=state.residual * HARTREE_EV,
+        residual=state.history[0].residual * HARTREE_EV,
+        residual_rms=state.history[0].residual_rms * HARTREE_EV,
     )
 
 
@@ -118,4 +125,6 @@ def summarise(cases: Sequence[PhysicsCase]) -> PhysicsMetrics:
         occupied_eigenvalue_mae_mev=float(np.mean([c.occupied_mae for c in cases])) * 1000.0,
         gap_mae_mev=float(np.mean([abs(c.gap_error) for c in cases])) * 1000.0,
         density_mae_e_a3=float(np.mean([c.density_mae for c in cases])),
+        residual_rms_ev=float(np.mean([c.residual_rms for c in cases])),
+        residual_rms_largest_ev=max(c.residual_rms for c in cases),
     )

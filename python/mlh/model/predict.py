@@ -7,15 +7,15 @@ import time
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from mlh.model.blocks import data_from_blocks
 from mlh.model.distributed import Ranks, pick_device
+from mlh.model.domain import OutOfDomainWarning, domain_notes
 from mlh.model.graph import GraphInput, graph_from_system
 from mlh.model.modelfile import ModelCard, ModelError, read_model
 from mlh.model.network import HamiltonianNetwork, prepare
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from mlh.pattern import BlockMatrix
     from mlh.species import Basis
     from mlh.system import System
-
-CLOSER = 0.9  # warn when a pair is closer than this times the shortest training distance
-
-
-class OutOfDomainWarning(UserWarning):
-    """The structure has something that the training set did not have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +55,13 @@ class Model:
     def xc(self) -> str:
         """Functional of the labels."""
         return str(self.card.settings["xc"])
+
+    @property
+    def usual_residual(self) -> float | None:
+        """Largest rms of H[D] - H_predicted (eV) on samples of the test set; None for models without."""
+        physics = self.card.metrics.get("physics") or {}
+        value = physics.get("residual_rms_largest_ev")
+        return None if value is None else float(value)
 
     @cached_property
     def basis(self) -> Basis:
@@ -112,31 +113,6 @@ class Model:
             data = data_from_blocks(topology, blocks, self.network.orbitals).double().cpu().numpy()
         seconds = time.perf_counter() - start
         return Prediction(data, tuple(domain_notes(graph, self.card.closest)), seconds)
-
-
-def closest_pairs(graph: GraphInput) -> dict[str, float]:
-    """Shortest distance in Bohr per pair of elements, "Z1-Z2" with Z1 <= Z2."""
-    r = np.linalg.norm(graph.vectors, axis=1)
-    z1, z2 = graph.numbers[graph.atom_i], graph.numbers[graph.atom_j]
-    off = (z1 <= z2) & (np.arange(graph.n_pairs) != graph.reverse)
-    out: dict[str, float] = {}
-    for a, b in sorted(set(zip(z1[off].tolist(), z2[off].tolist(), strict=True))):
-        out[f"{a}-{b}"] = float(r[off & (z1 == a) & (z2 == b)].min())
-    return out
-
-
-def domain_notes(graph: GraphInput, closest: Any) -> list[str]:
-    """What of the structure lies outside the training set, in words."""
-    notes = []
-    for pair, r in closest_pairs(graph).items():
-        a, b = (chemical_symbols[int(z)] for z in pair.split("-"))
-        if pair not in closest:
-            notes.append(f"the training set had no pair {a}-{b} within the orbitals' range")
-        elif r < CLOSER * closest[pair]:
-            notes.append(
-                f"{a}-{b} at {r:.2f} Bohr; the closest in the training set was {closest[pair]:.2f} Bohr"
-            )
-    return notes
 
 
 def load_model(name: str | os.PathLike[str], device: str = "cpu", precision: str = "float64") -> Model:

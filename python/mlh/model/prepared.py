@@ -10,9 +10,9 @@ import torch
 from mlh.model.batches import ChosenPairs
 from mlh.model.blocks import Blocks, blocks_from_data
 from mlh.model.dataset import Dataset
+from mlh.model.domain import closest_pairs
 from mlh.model.features import Geometry, Topology
 from mlh.model.network import HamiltonianNetwork, prepare
-from mlh.model.predict import closest_pairs
 
 Prepared = tuple[Topology, Geometry, Blocks]
 

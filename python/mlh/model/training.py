@@ -38,7 +38,7 @@ from mlh.model.monitor import Monitor
 from mlh.model.network import HamiltonianNetwork
 from mlh.model.prepared import PreparedSamples
 from mlh.model.schedule import Plateau, learning_rate
-from mlh.model.validation import Validation, physics_of
+from mlh.model.validation import Validation, physics_of, spread
 from mlh.model.warmstart import start_from
 from mlh.model.wavefunction import ReferenceStates, reference_states
 
@@ -271,9 +271,7 @@ class _Run:
 
     def _watched(self) -> list[int]:
         """The validation samples that are evaluated during training, spread evenly."""
-        indices = self.parts["validation"]
-        n = min(self.config.evaluate_samples, len(indices))
-        return [indices[round(k)] for k in np.linspace(0, len(indices) - 1, n)]
+        return spread(self.parts["validation"], self.config.evaluate_samples)
 
     def _report(self, recent: list[float]) -> None:
         """Evaluate; the validation error, which the schedule and the warnings need, goes to all processes."""
@@ -351,7 +349,7 @@ class _Run:
         if validation is not None:
             metrics |= {"validation": validation.as_dict(), "mae_mev": (test or validation).mae_mev}
             metrics["test"] = test.as_dict() if test is not None else None
-            unseen = (self.parts["test"] or self.parts["validation"])[: self.config.physics_samples]
+            unseen = spread(self.parts["test"] or self.parts["validation"], self.config.physics_samples)
             metrics["physics"] = physics_of(self.validation, unseen)
             (self.config.output / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
             self.monitor.plot()

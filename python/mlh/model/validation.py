@@ -32,6 +32,12 @@ def flat_prediction(
     return out
 
 
+def spread(indices: Sequence[int], n: int) -> list[int]:
+    """At most n of the indices, spread evenly."""
+    count = min(n, len(indices))
+    return [indices[round(k)] for k in np.linspace(0, len(indices) - 1, count)]
+
+
 class Validation:
     """Metrics of one network; each process predicts its share of the samples, the first one sums up."""
 
