@@ -12,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from mlh.cli import app
+from mlh.model.config import SplitConfig, TrainingConfig, save_config
 from mlh.model.dataset import BasisRecord, Dataset, DatasetWriter, Sample
 from mlh.model.domain import OutOfDomainWarning, closest_pairs
 from mlh.model.evaluate import overlap_of_sample
@@ -157,3 +158,26 @@ def test_evaluate_command_writes_numbers_and_a_picture(
         app, ["evaluate", str(model_path), str(tmp_path / "one.h5"), "--refine", "1"]
     )
     assert refused.exit_code != 0 and "--physics" in refused.output
+
+
+def test_evaluate_command_on_each_part_of_the_split(system: System, model_path: Path, tmp_path: Path) -> None:
+    writer = DatasetWriter(
+        tmp_path / "three.h5", BasisRecord.of(system.basis), {"xc": "PBE", "cutoff_ry": 60.0}
+    )
+    for k in range(3):
+        dh = np.full(system.pattern.nnz, 1e-3 * k)
+        writer.append(Sample.from_system(system, dh, {"x": 1.0}, np.zeros((3, 3)), origin=f"{k}"))
+    config = TrainingConfig(
+        dataset=tmp_path / "three.h5",
+        output=tmp_path,
+        split=SplitConfig(by="random", validation=0.3, test=0.3),
+    )
+    save_config(config, tmp_path / "c.yaml")
+    arguments = ["evaluate", str(model_path), str(tmp_path / "three.h5"), "--part", "each", "--json"]
+    result = CliRunner().invoke(app, [*arguments, "--config", str(tmp_path / "c.yaml")])
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert list(content) == ["train", "validation", "test"]
+    zero = [part["zero_mae_mev"] for part in content.values()]
+    assert sorted(zero) == pytest.approx([0.0, 27.2114, 54.4228], abs=1e-3)
+    assert all(part["n_samples"] == 1 and list(part["by_size"]) == ["3"] for part in content.values())

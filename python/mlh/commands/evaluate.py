@@ -17,11 +17,13 @@ from mlh.units import HARTREE_EV
 if TYPE_CHECKING:
     from mlh.model.dataset import Dataset
     from mlh.model.evaluate import Case
+    from mlh.model.evaluate_physics import PhysicsCase
     from mlh.model.predict import Model
 
 _EXAMPLE = "Example: mlh evaluate runs/sio2/model.npz sio2.h5 --part test --json"
 MEV = 1000.0 * HARTREE_EV
-_PARTS = ("all", "train", "validation", "test")
+_SPLIT = ("train", "validation", "test")
+_PARTS = ("all", *_SPLIT, "each")
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +34,7 @@ def register(app: typer.Typer) -> None:
 def evaluate_command(
     model: Annotated[str, typer.Argument(help="Model file or shipped name.")],
     dataset: Annotated[Path, typer.Argument(help="HDF5 data set.")],
-    part: Annotated[str, typer.Option(help="all, train, validation or test.")] = "all",
+    part: Annotated[str, typer.Option(help="all, train, validation, test, or each of these three.")] = "all",
     config: Annotated[
         Path | None, typer.Option(help="Training configuration with the split; default: beside the model.")
     ] = None,
@@ -52,8 +54,6 @@ def evaluate_command(
     --physics diagonalises every predicted H and evaluates the density functional on its density.
     """
     from mlh.model.dataset import Dataset
-    from mlh.model.evaluate import evaluate
-    from mlh.model.evaluate_physics import evaluate_sample, summarise
     from mlh.model.predict import load_model
 
     if part not in _PARTS:
@@ -61,28 +61,51 @@ def evaluate_command(
     if refine and not physics:
         raise typer.BadParameter("expected together with --physics", param_hint="--refine")
     loaded = load_model(model)
+    results: dict[str, Any] = {}
+    cases: list[Case] = []
+    states: list[PhysicsCase] = []
     with Dataset(dataset) as data:
-        indices = _spread(_indices(data, part, model, config), limit)
-        cases = list(_cases(loaded, data, indices))
-        content = {"model": model, "dataset": str(dataset), "part": part, **evaluate(cases).as_dict()}
-        states = []
-        if physics:
-            for index, case in zip(_progress(indices, "solving"), cases, strict=True):
-                states.append(evaluate_sample(data[index], case.predicted, data.basis, data.settings, refine))
-            content |= {"physics": summarise(states).as_dict(), "refine": refine}
+        for name in _SPLIT if part == "each" else (part,):
+            indices = _spread(_indices(data, name, model, config), limit)
+            if indices:
+                content, new_cases, new_states = _evaluate(loaded, data, indices, physics, refine)
+                results[name] = {"model": model, "dataset": str(dataset), "part": name, **content}
+                cases, states = cases + new_cases, states + new_states
     if plot is not None:
-        from mlh.report.evaluation import evaluation_figure
-        from mlh.report.plots import save_figure
-
-        reference = np.concatenate([c.reference for c in cases]) * MEV
-        predicted = np.concatenate([c.predicted for c in cases]) * MEV
-        title = f"{model} on {dataset.name} ({part})"
-        save_figure(evaluation_figure(reference, predicted, states, title), plot)
+        _plot(plot, cases, states, f"{model} on {dataset.name} ({part})")
     if as_json:
-        typer.echo(json.dumps(content, indent=2))
+        typer.echo(json.dumps(results if part == "each" else results[part], indent=2))
         return
-    for name, value in content.items():
-        typer.echo(_row(name, value))
+    for content in results.values():
+        for name, value in content.items():
+            typer.echo(_row(name, value))
+
+
+def _evaluate(
+    model: Model, data: Dataset, indices: list[int], physics: bool, refine: int
+) -> tuple[dict[str, Any], list[Case], list[PhysicsCase]]:
+    """Metrics of some samples, with what they were made from."""
+    from mlh.model.evaluate import evaluate
+    from mlh.model.evaluate_physics import evaluate_sample, summarise
+
+    cases = list(_cases(model, data, indices))
+    content: dict[str, Any] = evaluate(cases).as_dict()
+    states = []
+    if physics:
+        for index, case in zip(_progress(indices, "solving"), cases, strict=True):
+            states.append(evaluate_sample(data[index], case.predicted, data.basis, data.settings, refine))
+        content |= {"physics": summarise(states).as_dict(), "refine": refine}
+    return content, cases, states
+
+
+def _plot(path: Path, cases: list[Case], states: list[PhysicsCase], title: str) -> None:
+    """Scatter plots of all samples."""
+    from mlh.report.evaluation import evaluation_figure
+    from mlh.report.plots import save_figure
+
+    reference = np.concatenate([c.reference for c in cases]) * MEV
+    predicted = np.concatenate([c.predicted for c in cases]) * MEV
+    save_figure(evaluation_figure(reference, predicted, states, title), path)
 
 
 def _spread(indices: list[int], limit: int | None) -> list[int]:

@@ -25,6 +25,9 @@ class SplitConfig(_Strict):
     validation: float = Field(0.1, gt=0, lt=1)
     test: float = Field(0.1, ge=0, lt=1)
     seed: int = 0
+    train_samples: int | None = Field(
+        None, ge=1, description="only so many training samples; fewer are a subset of more (learning curves)"
+    )
 
 
 class OptimizerConfig(_Strict):

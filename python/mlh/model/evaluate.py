@@ -39,6 +39,7 @@ class Metrics:
     shift_mev: float | None
     by_pair: Mapping[str, float]
     by_distance: Mapping[str, float]
+    by_size: Mapping[str, float]
     n_samples: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -70,6 +71,7 @@ def evaluate(cases: Iterable[Case], distance_step: float = 1.0) -> Metrics:
         "cases": 0.0,
     }
     with_overlap = True
+    sizes: set[int] = set()
     for case in cases:
         error = (case.predicted - case.reference) * MEV
         total["n"] += len(error)
@@ -84,6 +86,7 @@ def evaluate(cases: Iterable[Case], distance_step: float = 1.0) -> Metrics:
             c = -float(error @ case.overlap) / float(case.overlap @ case.overlap)
             total["aligned"] += float(np.abs(error + c * case.overlap).sum())
             total["shift"] += abs(c)
+        sizes.add(len(case.graph.numbers))
         _by_class(case.graph, np.abs(error), distance_step, sums)
     if total["cases"] == 0:
         raise ValueError("cases: expected at least one structure, got none")
@@ -99,6 +102,7 @@ def evaluate(cases: Iterable[Case], distance_step: float = 1.0) -> Metrics:
         shift_mev=total["shift"] / total["cases"] if with_overlap else None,
         by_pair={k.removeprefix("pair "): v for k, v in sorted(mean.items()) if k.startswith("pair ")},
         by_distance={k.removeprefix("r "): v for k, v in sorted(mean.items()) if k.startswith("r ")},
+        by_size={str(n): mean[f"atoms {n}"] for n in sorted(sizes)},
         n_samples=int(total["cases"]),
     )
 
@@ -110,7 +114,8 @@ def _by_class(graph: GraphInput, error: Array, step: float, sums: dict[str, list
     r = np.linalg.norm(graph.vectors, axis=1)
     site = np.arange(graph.n_pairs) == graph.reverse
     z = np.sort(np.column_stack([graph.numbers[graph.atom_i], graph.numbers[graph.atom_j]]), axis=1)
-    labels = {"on-site": site, "off-site": ~site}
+    everything = np.ones(len(site), dtype=bool)
+    labels = {"on-site": site, "off-site": ~site, f"atoms {len(graph.numbers)}": everything}
     for a, b in np.unique(z, axis=0):
         kind = (z[:, 0] == a) & (z[:, 1] == b)
         labels[f"pair {a}-{b}"] = kind & ~site

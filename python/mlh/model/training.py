@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mlh.model.baseline import fit_normalisation
 from mlh.model.batches import choose_pairs, epoch
@@ -117,6 +118,9 @@ class _Run:
         self.parts = dataset.split(
             config.split.seed, config.split.by, (config.split.validation, config.split.test)
         )
+        if config.split.train_samples is not None:
+            order = np.random.default_rng(config.split.seed).permutation(self.parts["train"])
+            self.parts["train"] = sorted(order[: config.split.train_samples].tolist())
         if config.optimizer.batch > len(self.parts["train"]):
             raise ValueError(
                 f"optimizer.batch: expected at most the number of training samples, "
@@ -132,7 +136,11 @@ class _Run:
         self.average = deepcopy(self.network)
         o = config.optimizer
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=o.learning_rate, weight_decay=o.weight_decay, betas=(0.9, 0.99)
+            self.network.parameters(),
+            lr=o.learning_rate,
+            weight_decay=o.weight_decay,
+            betas=(0.9, 0.99),
+            fused=True,
         )
         self.step, self.elapsed, self.best = 0, 0.0, math.inf
         self.plateau = Plateau()
@@ -250,9 +258,9 @@ class _Run:
     def _average_weights(self) -> None:
         """EMA with a shorter memory during the first steps."""
         decay = min(self.config.optimizer.ema, self.step / (self.step + 10.0))
-        with torch.no_grad():
-            for a, p in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                a.lerp_(p, 1.0 - decay)
+        averages = [p.detach() for p in self.average.parameters()]
+        weights = [p.detach() for p in self.network.parameters()]
+        get_ema_multi_avg_fn(decay)(averages, weights, self.step)  # type: ignore[no-untyped-call]
 
     def _progress(self) -> float:
         """0 .. 1 of the run."""
