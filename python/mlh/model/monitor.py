@@ -50,6 +50,7 @@ class Monitor:
             f"{text}; validation MAE of dH = 0: {means.zero_mae_mev:.3f} meV, "
             f"of the fitted means: {means.mae_mev:.3f} meV",
             highlight=False,
+            soft_wrap=True,
         )
 
     def step(self, step: int, mae: float, progress: float, minutes_left: float) -> None:
@@ -68,6 +69,7 @@ class Monitor:
             f"off-site {m.offsite_mae_mev:.4f}{aligned})  "
             f"rate {entry['learning_rate']:.1e}  {minutes_left:.1f} min left",
             highlight=False,
+            soft_wrap=True,
         )
 
     def warn(self, progress: float, train_mae: float, validation_mae: float, best: float) -> None:
@@ -89,7 +91,7 @@ class Monitor:
     def _once(self, key: str, text: str) -> None:
         if key not in self._told:
             self._told.add(key)
-            self.console.print(f"[yellow]{text}", highlight=False)
+            self.console.print(f"[yellow]{text}", highlight=False, soft_wrap=True)
 
     def rows(self) -> list[dict[str, Any]]:
         """The log so far."""

@@ -74,7 +74,7 @@ class Validation:
                 self._overlaps[index] = overlap_of_sample(self.dataset[index], self.dataset.basis)
             except (ImportError, KeyError, ValueError, DatasetError) as error:
                 if not self._overlaps:
-                    self.console.print(f"no aligned MAE: {error}")
+                    self.console.print(f"no aligned MAE: {error}", soft_wrap=True)
                 self._overlaps[index] = None
         return self._overlaps[index]
 
@@ -96,6 +96,6 @@ def physics_of(validation: Validation, indices: Sequence[int]) -> dict[str, Any]
             predicted = flat_prediction(validation.network, topology, geometry)
             cases.append(evaluate_sample(dataset[k], predicted, dataset.basis, dataset.settings))
     except (ImportError, KeyError, ValueError, DatasetError) as error:
-        validation.console.print(f"no energies and forces of the model: {error}")
+        validation.console.print(f"no energies and forces of the model: {error}", soft_wrap=True)
         return None
     return summarise(cases).as_dict()
