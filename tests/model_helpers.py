@@ -21,6 +21,7 @@ SMALL = NetworkConfig(
     n_radial=3,
     layers=1,
     message_cutoff=5.5,
+    density_cutoff=6.2,
     message_m_max=2,
     long_range_channels=2,
     long_range_sigma=1.5,

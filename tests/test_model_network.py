@@ -217,7 +217,7 @@ def test_blocks_vanish_smoothly_at_the_cutoffs() -> None:
         g = graph(r)
         return float(blocks(g, predict(net, g))[0][0, 0])
 
-    for edge in (SMALL.message_cutoff, end):
+    for edge in (*SMALL.reach, end):
         h = 1e-4
         values = [site(edge + k * h) for k in (-2, -1, 0, 1, 2)]
         jump = abs((values[4] - values[2]) - (values[2] - values[0])) / (2 * h)
