@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from mlh.cli import app
 from mlh.model.config import SplitConfig, TrainingConfig, save_config
-from mlh.model.dataset import BasisRecord, Dataset, DatasetWriter, Sample
+from mlh.model.dataset import Dataset, DatasetWriter
 from mlh.model.domain import OutOfDomainWarning, closest_pairs
 from mlh.model.evaluate import overlap_of_sample
 from mlh.model.evaluate_physics import evaluate_sample, summarise
@@ -21,6 +21,7 @@ from mlh.model.graph import build_graph, graph_from_system, orbital_sets
 from mlh.model.modelfile import ModelCard, ModelError, save_model
 from mlh.model.network import HamiltonianNetwork
 from mlh.model.predict import load_model, predict
+from mlh.model.sample import BasisRecord, Sample
 from mlh.model.sizes import NetworkConfig
 from mlh.pseudo.library import load_basis
 from mlh.scf import scf

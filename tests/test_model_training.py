@@ -14,12 +14,13 @@ from rich.console import Console
 
 from mlh.model.baseline import mean_blocks
 from mlh.model.config import ConfigError, OptimizerConfig, TrainingConfig, load_config
-from mlh.model.dataset import BasisRecord, Dataset, DatasetError, DatasetWriter, Sample
+from mlh.model.dataset import Dataset, DatasetError, DatasetWriter
 from mlh.model.domain import closest_pairs, domain_notes
 from mlh.model.evaluate import MEV, Case, evaluate
 from mlh.model.graph import build_graph
 from mlh.model.modelfile import ModelCard, ModelError, read_model, save_model
 from mlh.model.predict import Model, load_model
+from mlh.model.sample import BasisRecord, Sample
 from mlh.model.schedule import Plateau, learning_rate
 from mlh.model.training import train
 from model_helpers import (

@@ -9,10 +9,10 @@ import torch
 
 from mlh.model.blocks import blocks_from_data
 from mlh.model.config import LossConfig
-from mlh.model.dataset import BasisRecord, Sample, unique_elements
 from mlh.model.graph import orbital_sets
 from mlh.model.loss import structure_loss
 from mlh.model.network import HamiltonianNetwork, prepare
+from mlh.model.sample import BasisRecord, Sample, unique_elements
 from mlh.model.sizes import NetworkConfig
 from mlh.model.wavefunction import ReferenceStates, reference_states
 from mlh.pattern import BlockMatrix

@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.progress import track
 
 from mlh.model.config import TrainingConfig, load_config
-from mlh.model.dataset import Dataset, DatasetWriter, Sample
+from mlh.model.dataset import Dataset, DatasetWriter
 from mlh.model.evaluate import system_of_sample
+from mlh.model.sample import Sample
 from mlh.model.training import train
 
 TARGETS = {"dh": "H - H0 (Harris)", "plain": "H - (T + Vnl + Vna)"}

@@ -28,12 +28,12 @@ from typing import Any
 
 import torch
 
-from mlh.model.dataset import BasisRecord
 from mlh.model.graph import GraphInput, graph_from_system, orbital_sets
 from mlh.model.irreps import pair_parts
 from mlh.model.modelfile import ModelCard
 from mlh.model.network import HamiltonianNetwork, prepare
 from mlh.model.predict import Model
+from mlh.model.sample import BasisRecord
 from mlh.model.sizes import NetworkConfig
 from mlh.pseudo.library import load_basis
 from mlh.structures.files import load_structure

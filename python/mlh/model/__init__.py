@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlh.model.committee import Committee
     from mlh.model.config import TrainingConfig, load_config
-    from mlh.model.dataset import Dataset, DatasetWriter, Sample
+    from mlh.model.dataset import Dataset, DatasetWriter
     from mlh.model.evaluate import Case, Metrics
     from mlh.model.network import HamiltonianNetwork
     from mlh.model.predict import Model, load_model
+    from mlh.model.sample import Sample
     from mlh.model.sizes import NetworkConfig
     from mlh.model.training import TrainingResult, train
 
@@ -26,7 +27,7 @@ _LAZY = {
     "Metrics": "evaluate",
     "Model": "predict",
     "NetworkConfig": "sizes",
-    "Sample": "dataset",
+    "Sample": "sample",
     "TrainingConfig": "config",
     "TrainingResult": "training",
     "load_config": "config",

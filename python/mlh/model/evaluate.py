@@ -18,7 +18,7 @@ from mlh.model.graph import GraphInput
 from mlh.units import BOHR_ANGSTROM, HARTREE_EV
 
 if TYPE_CHECKING:
-    from mlh.model.dataset import BasisRecord, Sample
+    from mlh.model.sample import BasisRecord, Sample
     from mlh.system import System
 
 MEV = 1000.0 * HARTREE_EV

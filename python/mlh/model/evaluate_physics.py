@@ -17,7 +17,7 @@ from mlh.model.evaluate import system_of_sample
 from mlh.units import ANGSTROM, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 
 if TYPE_CHECKING:
-    from mlh.model.dataset import BasisRecord, Sample
+    from mlh.model.sample import BasisRecord, Sample
 
 Array = NDArray[np.float64]
 

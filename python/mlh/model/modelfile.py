@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlh.model.dataset import BasisRecord
 from mlh.model.network import HamiltonianNetwork
 from mlh.model.npz import write_npz
+from mlh.model.sample import BasisRecord
 from mlh.model.sizes import NetworkConfig
 
 FORMAT, VERSION = "mlh-model", 1

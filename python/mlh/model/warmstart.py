@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from mlh.model.dataset import BasisRecord
 from mlh.model.modelfile import ModelError, read_model
 from mlh.model.network import HamiltonianNetwork
+from mlh.model.sample import BasisRecord
 
 
 def start_from(network: HamiltonianNetwork, name: str | os.PathLike[str], basis: BasisRecord) -> None:

@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from mlh.model.blocks import Blocks, data_from_blocks
-from mlh.model.dataset import BasisRecord, Sample
 from mlh.model.features import Topology
 from mlh.model.graph import GraphInput
 from mlh.model.irreps import OrbitalSet
+from mlh.model.sample import BasisRecord, Sample
 
 
 @dataclass(frozen=True, eq=False)

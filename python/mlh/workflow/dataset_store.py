@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
-from mlh.model.dataset import BasisRecord, Dataset, DatasetWriter, Sample
+from mlh.model.dataset import Dataset, DatasetWriter
 from mlh.model.graph import graph_from_arrays
+from mlh.model.sample import BasisRecord, Sample
 from mlh.system import System
 from mlh.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 from mlh.workflow.dataset_config import DatasetConfig

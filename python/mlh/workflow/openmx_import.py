@@ -20,7 +20,8 @@ from mlh.io.openmx import ScfOut, load_openmx_basis, read_scfout
 from mlh.io.openmx.inputfile import keyword
 from mlh.io.openmx.outfile import OutFile, read_out
 from mlh.io.openmx.scfout import read_scfout_input
-from mlh.model.dataset import BasisRecord, DatasetWriter, Sample
+from mlh.model.dataset import DatasetWriter
+from mlh.model.sample import BasisRecord, Sample
 from mlh.pseudo.recorded import recorded_orbitals
 from mlh.species import Basis
 from mlh.system import System
