@@ -209,6 +209,7 @@ def test_command_writes_structure_and_report(tmp_path: Path) -> None:
     summary = json.loads(result.stdout)
     assert summary["coordination"] == {"O": {"2": 32}, "Si": {"4": 16}}
     assert summary["edge_sharing_pairs"] == 0
+    assert summary["perfect_network"] is True
     assert summary["counters"]["moves"] == 80
     atoms = ase.io.read(out)
     assert atoms.info["recipe"] == "SiO2"

@@ -8,8 +8,10 @@ from itertools import combinations
 from pathlib import Path
 
 import ase
+import ase.spacegroup
 import numpy as np
 import pytest
+from ase.build import bulk
 from typer.testing import CliRunner
 
 from mlh.analysis import glass_report
@@ -146,6 +148,36 @@ def test_bonds_see_every_image_in_a_small_cell() -> None:
         np.testing.assert_allclose(angles.degrees, 109.4712, atol=1e-3)
         np.testing.assert_allclose(angles.ends, 5.431 / np.sqrt(2.0), atol=1e-3)
         assert ring_counts(bonds, 6)[6] == 2 * len(cell)
+
+
+def in_box(symbols: str, positions: list[list[float]]) -> ase.Atoms:
+    return ase.Atoms(symbols, positions, cell=np.eye(3) * 12.0, pbc=True)
+
+
+def test_contacts_of_second_neighbors_are_not_bonds() -> None:
+    # Si-Si at 2.62 A across an oxygen: below 1.2 times the covalent radii, but no bond.
+    half = np.radians(110.0) / 2
+    bent = in_box(
+        "OSi2", [[6, 6, 6], *([6 + s * 1.6 * np.sin(half), 6 + 1.6 * np.cos(half), 6] for s in (-1, 1))]
+    )
+    assert coordination(find_bonds(bent)) == {"O": {2: 1}, "Si": {1: 2}}
+    # The same pair without the oxygen is bonded, as are the Si beside a vacancy.
+    assert coordination(find_bonds(bent[[1, 2]])) == {"Si": {1: 2}}
+    # Edge sharing: two oxygens between silicons 2.35 A apart.
+    square = in_box("Si2O2", [[4.82, 6, 6], [7.18, 6, 6], [6, 7.17, 6], [6, 4.83, 6]])
+    assert coordination(find_bonds(square)) == {"O": {2: 2}, "Si": {2: 2}}
+    # A ring of three atoms has three bonds.
+    oxirane = in_box("C2O", [[5.27, 6, 6], [6.73, 6, 6], [6, 7.23, 6]])
+    assert coordination(find_bonds(oxirane)) == {"C": {2: 2}, "O": {2: 1}}
+
+
+def test_coordination_of_close_packed_and_of_edge_sharing_crystals() -> None:
+    rutile = ase.spacegroup.crystal(
+        ["Ti", "O"], [(0, 0, 0), (0.305, 0.305, 0)], spacegroup=136, cellpar=[4.594, 4.594, 2.959, 90, 90, 90]
+    )
+    assert coordination(find_bonds(rutile)) == {"O": {3: 4}, "Ti": {6: 2}}
+    assert coordination(find_bonds(bulk("Cu", cubic=True))) == {"Cu": {12: 4}}
+    assert coordination(find_bonds(bulk("Fe", cubic=True))) == {"Fe": {14: 2}}  # 8 and, 16 % further, 6
 
 
 def test_info_of_a_structure(tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ from mlh import _core
 
 BOND_FACTOR = 1.2  # Si-O bonds below 2.12 A, Si-Si below 2.66 A; Cordero et al., Dalton Trans. 2832 (2008)
 MAX_RING = 12
+_SMALLEST_COSINE = float(
+    np.cos(np.radians(75.0))
+)  # between the 70.5 degrees of bcc and the 90 of shared edges
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,46 @@ class Bonds:
 
 
 def find_bonds(atoms: ase.Atoms, factor: float = BOND_FACTOR) -> Bonds:
-    """Pairs of atoms closer than `factor` times the sum of their covalent radii (ASE's table)."""
-    radii = factor * covalent_radii[atoms.numbers]
-    i, j, shift, vectors = neighbor_list("ijSD", atoms, radii)
+    """Pairs of atoms closer than `factor` times the sum of their covalent radii (ASE's table), without the
+    contacts of second neighbors.
+
+    A contact is one of second neighbors where a third atom is bonded to both of its ends, sees them under
+    more than 75 degrees, and is, in units of the radii, closer to both than they are to each other: Si-Si
+    across a strained Si-O-Si (2.64 A at 113 degrees), Ti-Ti in rutile. The triangles of bonds of rings of
+    three atoms (60 degrees) and of metals (60, 70.5 in bcc) stay.
+    """
+    radii = covalent_radii[atoms.numbers]
+    i, j, shift, vectors = neighbor_list("ijSD", atoms, factor * radii)
     order = np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], j, i))
+    i, j, shift, vectors = i[order], j[order], shift[order].astype(np.int64), vectors[order]
+    stretch = np.linalg.norm(vectors, axis=1) / (radii[i] + radii[j])
+    bonded = ~_across_a_third_atom(i, j, shift, vectors, stretch)
     symbols = np.asarray(atoms.get_chemical_symbols())
-    return Bonds(symbols, i[order], j[order], shift[order].astype(np.int64), vectors[order])
+    return Bonds(symbols, i[bonded], j[bonded], shift[bonded], vectors[bonded])
+
+
+def _across_a_third_atom(
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    shift: NDArray[np.int64],
+    vectors: NDArray[np.float64],
+    stretch: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    """Which contacts (sorted by `first`) are those of second neighbors (`find_bonds`)."""
+    index = {
+        (a, b, *s): k
+        for k, (a, b, s) in enumerate(zip(first.tolist(), second.tolist(), shift.tolist(), strict=True))
+    }
+    unit = vectors / np.linalg.norm(vectors, axis=1)[:, None]
+    across = np.zeros(len(first), dtype=np.bool_)
+    edges = np.searchsorted(first, np.arange(first.max(initial=-1) + 2))
+    for begin, stop in pairwise(edges.tolist()):
+        wide = unit[begin:stop] @ unit[begin:stop].T < _SMALLEST_COSINE
+        for p, q in begin + np.argwhere(wide):
+            ends = index.get((int(second[p]), int(second[q]), *(shift[q] - shift[p]).tolist()))
+            if ends is not None and stretch[ends] > max(stretch[p], stretch[q]):
+                across[ends] = True
+    return across
 
 
 def coordination(bonds: Bonds) -> dict[str, dict[int, int]]:

@@ -20,7 +20,7 @@ from mlh.analysis.bonds import (
     find_bonds,
     ring_counts,
 )
-from mlh.structures.recipe import Experiment, load_recipe, recipes
+from mlh.structures.recipe import Experiment, NetworkElements, load_recipe, recipes
 
 _R_MAX, _R_STEP, _R_WIDTH = 6.0, 0.02, 0.05  # Angstrom
 
@@ -62,6 +62,15 @@ class GlassReport:
             "distance": self.angles[key].ends if key in self.angles else None,
         }.get(kind)
         return None if values is None else (float(values.mean()), float(values.std()))
+
+    def is_network(self, elements: NetworkElements) -> bool:
+        """Every former has its number of bonds, every bridge two, and no two formers share an edge."""
+        formers = sum(self.coordination.get(elements.former, {}).values())
+        expected = {elements.former: {elements.coordination: formers}}
+        if elements.bridge is not None:
+            bridges = sum(self.coordination.get(elements.bridge, {}).values())
+            expected[elements.bridge] = {2: bridges}
+        return self.coordination == expected and self.rings.get(2, 0) == 0
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers without the raw lists, for JSON."""

@@ -88,7 +88,7 @@ def amorphous_command(
         raise typer.Exit(130) from None
     write_structure(out, run.atoms)
     checkpoint.unlink(missing_ok=True)
-    summary = _finish(run, out, report, console)
+    summary = _finish(run, material.network, out, report, console)
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
 
@@ -137,7 +137,7 @@ def _changed(recipe: Any, changes: dict[str, dict[str, float | int | None]]) -> 
     return type(recipe).model_validate(content)
 
 
-def _finish(run: Any, out: Path, report: bool, console: Console) -> dict[str, Any]:
+def _finish(run: Any, elements: Any, out: Path, report: bool, console: Console) -> dict[str, Any]:
     """Table, files of the report, and the summary for --json."""
     from mlh.analysis.glass import glass_report
     from mlh.report.glass_table import glass_table
@@ -150,7 +150,18 @@ def _finish(run: Any, out: Path, report: bool, console: Console) -> dict[str, An
         f"energy {run.energy / len(run.atoms):.4f} eV/atom: {out}",
         highlight=False,
     )
-    summary = {"file": str(out), "energy_ev": run.energy, "counters": run.counters}
+    perfect = quality.is_network(elements)
+    if not perfect:
+        console.print(
+            "[yellow]warning:[/yellow] contacts of the relaxed atoms differ from the bonds of the network; "
+            "see coordination and edge sharing above"
+        )
+    summary = {
+        "file": str(out),
+        "energy_ev": run.energy,
+        "perfect_network": perfect,
+        "counters": run.counters,
+    }
     content = {**summary, **quality.to_dict()}
     if report:
         from mlh.report.glass_plots import glass_figure, run_figure
