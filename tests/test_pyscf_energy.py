@@ -31,7 +31,7 @@ GAUSSIANS = {
     "O": [[0, [1.6, 0.2], [0.5, 0.6]], [1, [1.5, 0.3], [0.35, 0.5]], [2, [0.9, 1.0]]],
 }
 VALENCE = {"Si": 4.0, "O": 6.0}
-SPHERES = {"O": SphereParameters(1.2, 0.3, 2.35)}
+SPHERES = {"O": SphereParameters(1.05, 0.25, 2.0)}
 
 Structure = tuple[list[list[float]], list[tuple[str, list[float]]]]
 SILICON: Structure = (
@@ -176,10 +176,10 @@ def test_total_energy_does_not_depend_on_the_neutral_atoms(silicon: Pair) -> Non
 
 @pytest.mark.slow
 def test_total_energy_of_an_oxide() -> None:
-    """GTH oxygen needs the spheres here and a fine mesh in PySCF."""
+    """GTH oxygen needs the spheres here and a fine mesh in PySCF; the gradients on our grid converge last."""
     pair = make_pair(OXIDE)
     P = pair.density_matrix()
     theirs = pair.theirs(P, 54)
-    ours = pair.ours(pair.system(1.0, 400.0), P)
+    ours = pair.ours(pair.system(1.0, 600.0), P)
     print(f"SiO: mlh {ours.total:.8f}, PySCF {theirs:.8f} Ha, difference {ours.total - theirs:.1e}\n{ours}")
-    assert ours.total == pytest.approx(theirs, abs=5e-6)
+    assert ours.total == pytest.approx(theirs, abs=1e-6)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_stress
 from ase.eos import EquationOfState
@@ -179,11 +180,20 @@ def oxygen() -> Atoms:
     return Atoms("O2", positions=[[2.0, 2.1, 1.9], [2.2, 2.4, 3.2]], cell=cell, pbc=True)
 
 
+def aluminium() -> System:
+    """A rattled metal with one s and one p shell."""
+    basis = mlh.load_basis("gth-pbe", orbitals={"Al": "6.0-s1p1"}, elements=["Al"])
+    atoms = bulk("Al", "fcc", 4.05, cubic=True)
+    atoms.rattle(0.08, seed=3)
+    return System(atoms, basis, 20.0, kpts=(2, 2, 2))
+
+
 RELAXED: dict[str, Callable[[], tuple[System, Callable[..., SCFResult]]]] = {
     "cell smaller than the orbitals": lambda: (System(toy_atoms(), toy_basis(), 40.0), metal),
     "local density": lambda: (System(toy_atoms(), toy_basis(), 40.0, xc="PW92"), metal),
     "quartz": lambda: (System(rattled_quartz(), cutoff_ry=60.0), insulator),
     "silicon, k points, smearing": lambda: (System(silicon(), cutoff_ry=50.0, kpts=(2, 2, 1)), metal),
+    "aluminium": lambda: (aluminium(), metal),
     "triplet oxygen": lambda: (System(oxygen(), cutoff_ry=50.0, nspin=2), triplet),
     "water, triclinic": lambda: (System(water(), cutoff_ry=50.0), insulator),
 }

@@ -294,6 +294,7 @@ def test_rotating_a_molecule_changes_the_energy_only_within_the_error_of_the_gri
 
 @pytest.mark.slow
 def test_rotating_methane() -> None:
+    """The cores of H lie at the rim of the sphere of C."""
     h = 1.09 / np.sqrt(3.0)
     corners = [[0.0, 0, 0], [h, h, h], [h, -h, -h], [-h, h, -h], [-h, -h, h]]
     assert rotation_error("CH4", corners, 8.6) < 2e-5

@@ -162,6 +162,11 @@ void split_groups(std::vector<WeightedPoint>& points, std::size_t begin, std::si
   split_groups(points, middle, end, max_group, groups);
 }
 
+/// Larger spheres belong to atoms with compact semicore shells and need closer radii.
+int radii(double radius) {
+  return 28 + static_cast<int>(std::ceil(28.0 * std::max(0.0, radius - 2.0)));
+}
+
 }  // namespace
 
 std::vector<std::array<double, 2>> gauss_legendre(int n, double length) {
@@ -203,9 +208,8 @@ std::vector<WeightedPoint> lebedev(int degree) {
 
 std::vector<WeightedPoint> sphere_mesh(const SphereData& sphere, int max_group,
                                        std::vector<int>& groups) {
-  constexpr int kRadii = 28;
   std::vector<WeightedPoint> points;
-  for (const auto& [r, radial_weight] : gauss_legendre(kRadii, sphere.radius)) {
+  for (const auto& [r, radial_weight] : gauss_legendre(radii(sphere.radius), sphere.radius)) {
     const double x = r / sphere.radius;
     const int degree = x < 0.128 ? 7 : x < 0.255 ? 11 : x < 0.468 ? 17 : 23;
     const double factor =

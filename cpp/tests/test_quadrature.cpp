@@ -9,7 +9,7 @@ using namespace mlh;
 
 namespace {
 
-constexpr SphereData kSphere{1.2, 0.3, 2.35};  // that of O in gth-pbe
+constexpr SphereData kSphere{1.05, 0.25, 2.0};  // that of O in gth-pbe
 
 /// (n-1)!! for even n, the numerator of the average of x^n over the sphere.
 double double_factorial(int n) { return n < 2 ? 1.0 : n * double_factorial(n - 2); }
@@ -51,7 +51,7 @@ double radial_reference(F&& f) {
 }  // namespace
 
 TEST_CASE("Gauss-Legendre is exact to degree 2n - 1", "[quadrature]") {
-  const double length = 2.35;
+  const double length = 2.0;
   for (const int n : {1, 2, 5, 8, 28}) {
     const auto rule = gauss_legendre(n, length);
     REQUIRE(rule.size() == static_cast<std::size_t>(n));
@@ -86,7 +86,7 @@ TEST_CASE("the partition function and its slope", "[quadrature]") {
   CHECK(partition_weight(kSphere, kSphere.radius)[0] == 0.0);
   CHECK(partition_weight(kSphere, 3.0)[1] == 0.0);
   const double h = 1e-4;
-  for (const double r : {0.3, 0.9, 1.2, 1.5, 2.2}) {
+  for (const double r : {0.3, 0.9, 1.05, 1.5, 1.9}) {
     const double slope =
         (partition_weight(kSphere, r + h)[0] - partition_weight(kSphere, r - h)[0]) / (2.0 * h);
     CHECK(partition_weight(kSphere, r)[1] == Approx(slope).margin(1e-7));
@@ -112,6 +112,16 @@ TEST_CASE("the sphere mesh integrates w times smooth functions", "[quadrature]")
       Approx(radial_reference([&](double r) { return r * r * gaussian(r) / 3.0; })).epsilon(1e-8));
   CHECK(integral([&](const Vec3& r) { return r[1] * gaussian(r.norm()); }) ==
         Approx(0.0).margin(1e-14));
+}
+
+TEST_CASE("large spheres have more radii", "[quadrature]") {
+  // A compact semicore shell: 28 radii up to 2.75 Bohr would be wrong in the fifth digit.
+  const SphereData large{1.4, 0.35, 2.75};
+  std::vector<int> groups;
+  const auto mesh = sphere_mesh(large, 64, groups);
+  double sum = 0.0;
+  for (const auto& [r, w] : mesh) sum += w * std::exp(-100.0 * r.squaredNorm());
+  CHECK(sum == Approx(std::pow(std::numbers::pi / 100.0, 1.5)).epsilon(1e-6));
 }
 
 TEST_CASE("sphere points come in compact groups", "[quadrature]") {
