@@ -5,13 +5,15 @@ BIN   := $(VENV)/bin
 STAMP := build/stamps
 JOBS  ?= $(shell nproc)
 TEST_THREADS ?= 2
+BENCHES ?= density matrix gradient xc geometry two_center
+BENCH_STRUCTURE ?= python/mlh/data/structures/asio2_96_a.xyz
 
 CPP_SOURCES := $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name CMakeLists.txt) CMakeLists.txt
 PY_SOURCES  := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed -o -name '*.json' -o -name '*.j2')
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export MLH_VENV := $(VENV)
 
-.PHONY: demo test setup install build asan bench format lint clean
+.PHONY: demo test setup install build asan tidy bench bench-python format lint clean
 
 demo: $(STAMP)/install
 	$(BIN)/mlh demo
@@ -45,11 +47,18 @@ asan: $(STAMP)/setup
 	cmake --build --preset asan --parallel $(JOBS)
 	ctest --preset asan
 
+tidy: $(STAMP)/setup
+	cmake --preset tidy >/dev/null
+	cmake --build --preset tidy --parallel $(JOBS)
+
 bench: $(STAMP)/setup
 	cmake --preset release >/dev/null
 	cmake --build --preset release --parallel $(JOBS)
-	build/release/bench/bench_grid 2
-	build/release/bench/bench_two_center python/mlh/data/structures/asio2_48_a.xyz 2
+	for case in $(BENCHES); do build/release/bench/bench_$$case $(BENCH_STRUCTURE) || exit 1; done
+
+bench-python: $(STAMP)/install
+	for case in scf_step single_point; do \
+	  OPENBLAS_NUM_THREADS=1 $(BIN)/python bench/python/bench_$$case.py || exit 1; done
 
 format: $(STAMP)/install
 	find cpp -name '*.cpp' -o -name '*.hpp' | xargs clang-format -i

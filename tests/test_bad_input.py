@@ -68,6 +68,16 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         ValueError,
         "atoms: .*one atom, got none",
     ),
+    "a path for atoms": (
+        lambda: System("quartz.xyz"),  # type: ignore[arg-type]
+        TypeError,
+        "atoms: expected an ase.Atoms, got str",
+    ),
+    "an array for D": (
+        lambda: system().energies(np.zeros(3)),  # type: ignore[arg-type]
+        TypeError,
+        "D: expected a BlockMatrix, got ndarray",
+    ),
     "unknown element": (
         with_atoms(chemical_symbols=["Ge", "O", "O", "O"]),
         KeyError,

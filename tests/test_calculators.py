@@ -10,6 +10,8 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.calculator import CalculatorSetupError, SCFError
+from ase.md.verlet import VelocityVerlet
+from ase.units import fs
 
 import mlh
 from mlh.calculators import DFTCalculator, MLHCalculator
@@ -21,6 +23,7 @@ from mlh.solver import Solution
 from mlh.species import Basis
 from mlh.system import System
 from mlh.units import HARTREE_EV
+from toy_system import toy_basis
 
 CUTOFF = 100.0  # Ry: coarse, so that the tests are quick; derivatives are exact at any cutoff
 TIGHT = {"cutoff_ry": CUTOFF, "energy_tol_ev": 1e-7, "residual_tol_ev": 1e-5}
@@ -107,6 +110,28 @@ def test_a_trajectory_restarts_from_the_last_step(water, basis):
     fresh.calc = DFTCalculator(basis, cutoff_ry=CUTOFF)
     assert second < first
     assert warm == pytest.approx(fresh.get_potential_energy(), abs=2e-5)
+
+
+def test_molecular_dynamics_conserves_the_energy():
+    """Velocity Verlet with the forces of the free energy: what the atoms gain, the electrons lose."""
+    atoms = Atoms("Si2", [[0.1, 0.0, 0.2], [1.5, 1.3, 1.2]], cell=np.eye(3) * 2.8, pbc=True)
+    steps: list[int] = []
+    atoms.calc = DFTCalculator(
+        Basis([toy_basis()["Si"]]),
+        smearing_ev=1.5,
+        grid_shape=(12, 12, 12),
+        energy_tol_ev=1e-7,
+        residual_tol_ev=1e-5,
+        on_scf_step=lambda s: steps.append(s.step),
+    )
+    start = atoms.get_potential_energy(force_consistent=True)
+    first = len(steps)
+    VelocityVerlet(atoms, 0.4 * fs).run(6)
+    gained = atoms.get_kinetic_energy()
+    lost = start - atoms.get_potential_energy(force_consistent=True)
+    assert gained > 0.1
+    assert lost == pytest.approx(gained, rel=3e-3)
+    assert len(steps) - first < 6 * first, "every step starts from the ones before"
 
 
 def test_not_converging_raises_the_error_of_ase(water, basis):

@@ -135,17 +135,19 @@ def threads() -> Iterator[Callable[[int], None]]:
 
 
 def test_converged_results_do_not_depend_on_threads(threads: Callable[[int], None]) -> None:
-    """Energies, Hamiltonian and forces after the whole self-consistency."""
+    """Energies, Hamiltonian, forces and stress after the whole self-consistency."""
     results = []
     for count in (1, 2, 4):
         threads(count)
         result = toy_scf(System(toy_atoms(), toy_basis(), cutoff_ry=40.0))
-        results.append((result.n_steps, result.energies, result.H.data, result.forces().total))
-    for steps, energies, H, forces in results[1:]:
+        forces, stress = result.forces_and_stress()
+        results.append((result.n_steps, result.energies, result.H.data, forces.total, stress.total))
+    for steps, energies, H, forces, stress in results[1:]:
         assert steps == results[0][0]
         assert energies.total == pytest.approx(results[0][1].total, abs=1e-12)
         assert np.abs(H - results[0][2]).max() < 1e-12
         assert np.abs(forces - results[0][3]).max() < 1e-12
+        assert np.abs(stress - results[0][4]).max() < 1e-12
 
 
 def test_rotating_a_crystal_rotates_its_forces(silicon: Basis) -> None:

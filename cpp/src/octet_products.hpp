@@ -109,18 +109,19 @@ template <int kRows, int kColumns>
 }
 
 template <int kRows, int kColumns>
-[[gnu::always_inline]] inline void add_tile(const Vec (&acc)[kRows][kColumns], double* M,
-                                            std::ptrdiff_t ld) {
+[[gnu::always_inline]] inline void add_tile(const Vec (&acc)[kRows][kColumns], bool first,
+                                            double* M, std::ptrdiff_t ld) {
   constexpr int n = kRows * kColumns;
   alignas(64) double sum[(n + kLanes - 1) / kLanes * kLanes];
-  for (int first = 0; first < n; first += kLanes) {
+  for (int begin = 0; begin < n; begin += kLanes) {
     Vec v[kLanes] = {};
-    for (int k = 0; k < kLanes && first + k < n; ++k)
-      v[k] = acc[(first + k) / kColumns][(first + k) % kColumns];
-    store(sum + first, sums(v));
+    for (int k = 0; k < kLanes && begin + k < n; ++k)
+      v[k] = acc[(begin + k) / kColumns][(begin + k) % kColumns];
+    store(sum + begin, sums(v));
   }
   for (int i = 0; i < kRows; ++i) {
-    for (int j = 0; j < kColumns; ++j) M[i * ld + j] += sum[i * kColumns + j];
+    for (int j = 0; j < kColumns; ++j)
+      M[i * ld + j] = (first ? 0.0 : M[i * ld + j]) + sum[i * kColumns + j];
   }
 }
 
@@ -131,10 +132,11 @@ constexpr int dot_rows(int columns) { return (kRegisters - 1 - columns) / column
 
 /// M (n_left x n_right, row-major) += sum over the octets of left_i right_j; with `both` also of
 /// left2_i right2_j with the same places. `triangle`: only tiles that touch the upper triangle.
+/// `first`: M holds nothing yet.
 template <bool both>
 inline void add_block(const std::vector<OctetPair>& octets, const double* left, const double* right,
                       const double* left2, const double* right2, int n_left, int n_right,
-                      bool triangle, double* M) {
+                      bool triangle, bool first, double* M) {
   for_even_pieces<kDotColumns>(0, n_right, [&](auto columns, int c) {
     for_even_pieces<dot_rows(columns())>(0, n_left, [&](auto rows, int r) {
       if (triangle && r >= c + columns()) return;
@@ -145,7 +147,7 @@ inline void add_block(const std::vector<OctetPair>& octets, const double* left, 
         dot_tile<rows(), columns()>(octets.data(), octets.size(), left2 + r * kOctet,
                                     right2 + c * kOctet, acc);
       }
-      add_tile<rows(), columns()>(acc, M + r * n_right + c, n_right);
+      add_tile<rows(), columns()>(acc, first, M + r * n_right + c, n_right);
     });
   });
 }

@@ -1,7 +1,8 @@
 // H_ab = sum_g v phi_a phi_b + sum_p [v phi_a phi_b + g . grad(phi_a phi_b)].
 //
-// Every group of batches sums its own blocks; they are added to the matrix in the order of the
-// groups, so that the result does not depend on the number of threads.
+// Every group of batches sums its own blocks. The blocks of a wave of groups are then added to the
+// matrix, every row of it by one thread and in the order of the groups, so that the result does not
+// depend on the number of threads.
 
 #include <algorithm>
 
@@ -22,6 +23,35 @@ using detail::Vec;
 
 /// Octets whose orbitals are held at once: the factors of one pair of atoms fit the L1 cache.
 constexpr int kHeld = 16;
+/// Groups whose blocks are held at once, about 0.2 MB each.
+constexpr std::size_t kWave = 64;
+/// Rows of the matrix are dealt to this many writers.
+constexpr int kWriters = 32;
+
+/// Blocks (a, b >= a) of the atoms of a group, in that order.
+struct LocalBlocks {
+  std::vector<int> orbitals;          ///< per atom of the group
+  std::vector<std::ptrdiff_t> start;  ///< per block
+  std::vector<char> filled;           ///< per block; the others hold nothing
+  std::vector<double> data;
+
+  void lay_out(const Grid& grid, const Group& group) {
+    orbitals.clear();
+    start.clear();
+    for (const ActiveAtom& a : grid.atoms(group)) {
+      orbitals.push_back(grid.pattern().n_orbitals[static_cast<std::size_t>(a.atom)]);
+    }
+    std::ptrdiff_t size = 0;
+    for (std::size_t a = 0; a < orbitals.size(); ++a) {
+      for (std::size_t b = a; b < orbitals.size(); ++b) {
+        start.push_back(size);
+        size += static_cast<std::ptrdiff_t>(orbitals[a]) * orbitals[b];
+      }
+    }
+    filled.assign(start.size(), 0);
+    if (data.size() < static_cast<std::size_t>(size)) data.resize(static_cast<std::size_t>(size));
+  }
+};
 
 struct Scratch {
   std::vector<double> phi, psi;             ///< octets one after the other; psi = v phi (...)
@@ -32,9 +62,6 @@ struct Scratch {
       at;                      ///< per atom of the group: place on each octet held
   std::vector<unsigned> mask;  ///< per atom of the group: octets held that it reaches
   std::vector<OctetPair> common;
-  std::vector<int> orbitals;          ///< per atom of the group
-  std::vector<std::ptrdiff_t> block;  ///< start of block (a, b >= a), in that order
-  std::vector<double> M;
   std::size_t filled = 0;
   int held = 0;
 
@@ -42,22 +69,9 @@ struct Scratch {
     for (auto& d : dphi) d.resize(static_cast<std::size_t>(n) * kOctet);
   }
 
-  void start(const Grid& grid, const Group& group) {
-    orbitals.clear();
-    block.clear();
-    for (const ActiveAtom& a : grid.atoms(group)) {
-      orbitals.push_back(grid.pattern().n_orbitals[static_cast<std::size_t>(a.atom)]);
-    }
-    std::ptrdiff_t size = 0;
-    for (std::size_t a = 0; a < orbitals.size(); ++a) {
-      for (std::size_t b = a; b < orbitals.size(); ++b) {
-        block.push_back(size);
-        size += static_cast<std::ptrdiff_t>(orbitals[a]) * orbitals[b];
-      }
-    }
-    M.assign(static_cast<std::size_t>(size), 0.0);
-    at.resize(orbitals.size());
-    mask.assign(orbitals.size(), 0U);
+  void start(std::size_t n_atoms) {
+    at.resize(n_atoms);
+    mask.assign(n_atoms, 0U);
     filled = 0;
     held = 0;
   }
@@ -97,25 +111,26 @@ void sphere_octet(const Grid& grid, const BatchPoints& x, int o, const double* v
 }
 
 /// Adds the products on the octets held to the blocks of the group.
-void flush(bool sphere, Scratch& s) {
+void flush(bool sphere, Scratch& s, LocalBlocks& out) {
+  const double *phi = s.phi.data(), *psi = s.psi.data();
   std::size_t k = 0;
-  for (std::size_t a = 0; a < s.orbitals.size(); ++a) {
-    for (std::size_t b = a; b < s.orbitals.size(); ++b, ++k) {
+  for (std::size_t a = 0; a < out.orbitals.size(); ++a) {
+    for (std::size_t b = a; b < out.orbitals.size(); ++b, ++k) {
       s.common.clear();
       for (unsigned m = s.mask[a] & s.mask[b]; m != 0; m &= m - 1) {
         const auto o = static_cast<std::size_t>(__builtin_ctz(m));
         s.common.push_back({s.at[a][o], s.at[b][o]});
       }
       if (s.common.empty()) continue;
-      double* M = s.M.data() + s.block[k];
-      const double *phi = s.phi.data(), *psi = s.psi.data();
+      double* M = out.data.data() + out.start[k];
+      const bool first = out.filled[k] == 0;
+      const int n_a = out.orbitals[a], n_b = out.orbitals[b];
       if (sphere) {
-        detail::add_block<true>(s.common, psi, phi, phi, psi, s.orbitals[a], s.orbitals[b], a == b,
-                                M);
+        detail::add_block<true>(s.common, psi, phi, phi, psi, n_a, n_b, a == b, first, M);
       } else {
-        detail::add_block<false>(s.common, psi, phi, psi, phi, s.orbitals[a], s.orbitals[b], a == b,
-                                 M);
+        detail::add_block<false>(s.common, psi, phi, psi, phi, n_a, n_b, a == b, first, M);
       }
+      out.filled[k] = 1;
     }
   }
   std::fill(s.mask.begin(), s.mask.end(), 0U);
@@ -123,7 +138,8 @@ void flush(bool sphere, Scratch& s) {
   s.held = 0;
 }
 
-void add_batch(const Grid& grid, const Batch& batch, const Potential& potential, Scratch& s) {
+void add_batch(const Grid& grid, const Batch& batch, const Potential& potential, Scratch& s,
+               LocalBlocks& out) {
   const BatchPoints x = grid.points(batch);
   std::array<std::int64_t, kBatch> index{};
   grid.indices(batch, index);
@@ -153,23 +169,35 @@ void add_batch(const Grid& grid, const Batch& batch, const Potential& potential,
       s.mask[place] |= 1U << s.held;
     }
     s.filled += static_cast<std::size_t>(n) * kOctet;
-    if (++s.held == kHeld) flush(sphere, s);
+    if (++s.held == kHeld) flush(sphere, s, out);
   }
 }
 
-/// Adds the blocks of a group to the stored ones, pairs (a, b >= a) in the order of its atoms.
-void scatter(const Grid& grid, const Group& group, const Scratch& s, std::vector<double>& H) {
+void group_blocks(const Grid& grid, const Group& group, const Potential& potential, Scratch& s,
+                  LocalBlocks& out) {
+  out.lay_out(grid, group);
+  s.start(out.orbitals.size());
+  const auto batches = grid.batches(group);
+  for (const Batch& batch : batches) add_batch(grid, batch, potential, s, out);
+  if (s.held > 0) flush(batches.front().owner >= 0, s, out);
+}
+
+/// Adds the blocks of a group whose rows belong to `writer`.
+void scatter(const Grid& grid, const Group& group, const LocalBlocks& local, int writer,
+             std::vector<double>& H) {
   const Pattern& pattern = grid.pattern();
   const auto atoms = grid.atoms(group);
   std::size_t k = 0;
-  for (std::size_t a = 0; a < atoms.size(); ++a) {
-    for (std::size_t b = a; b < atoms.size(); ++b, ++k) {
+  for (std::size_t a = 0; a < atoms.size(); k += atoms.size() - a, ++a) {
+    if (atoms[a].atom % kWriters != writer) continue;
+    for (std::size_t b = a; b < atoms.size(); ++b) {
+      if (local.filled[k + b - a] == 0) continue;
       const int pair = pattern.find(atoms[a].atom, atoms[b].atom,
                                     detail::difference(atoms[b].cell, atoms[a].cell));
       if (pair < 0) continue;
-      const double* M = s.M.data() + s.block[k];
+      const double* M = local.data.data() + local.start[k + b - a];
       double* target = H.data() + pattern.offset[static_cast<std::size_t>(pair)];
-      const int n_a = s.orbitals[a], n_b = s.orbitals[b];
+      const int n_a = local.orbitals[a], n_b = local.orbitals[b];
       if (a != b) {
         for (int i = 0; i < n_a * n_b; ++i) target[i] += M[i];
         continue;
@@ -203,16 +231,20 @@ void symmetrise(const Pattern& pattern, std::vector<double>& H) {
 std::vector<double> potential_matrix(const Grid& grid, const Potential& potential) {
   std::vector<double> H(static_cast<std::size_t>(grid.pattern().nnz()), 0.0);
   const auto& groups = grid.groups();
+  std::vector<LocalBlocks> wave(std::min(kWave, groups.size()));
 #pragma omp parallel
   {
     Scratch scratch(grid.max_orbitals());
-#pragma omp for ordered schedule(dynamic, 1)
-    for (std::size_t k = 0; k < groups.size(); ++k) {
-      scratch.start(grid, groups[k]);
-      for (const Batch& batch : grid.batches(groups[k])) add_batch(grid, batch, potential, scratch);
-      if (scratch.held > 0) flush(grid.batches(groups[k]).front().owner >= 0, scratch);
-#pragma omp ordered
-      scatter(grid, groups[k], scratch, H);
+    for (std::size_t first = 0; first < groups.size(); first += kWave) {
+      const std::size_t last = std::min(first + kWave, groups.size());
+#pragma omp for schedule(dynamic, 1)
+      for (std::size_t k = first; k < last; ++k)
+        group_blocks(grid, groups[k], potential, scratch, wave[k - first]);
+#pragma omp for schedule(dynamic, 1)
+      for (int writer = 0; writer < kWriters; ++writer) {
+        for (std::size_t k = first; k < last; ++k)
+          scatter(grid, groups[k], wave[k - first], writer, H);
+      }
     }
   }
   symmetrise(grid.pattern(), H);

@@ -1,40 +1,26 @@
 #include "mlh/xc.hpp"
 
-#include <xc.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 
+#include "xc_evaluator.hpp"
+
 namespace mlh {
 namespace {
 
-constexpr std::size_t kChunk = 256;  // points per libxc call: scratch stays in the L1 cache
+constexpr std::size_t kChunk = detail::XcEvaluator::kChunk;
 
-/// Owns one initialised libxc functional.
-class LibxcFunctional {
- public:
-  LibxcFunctional(int id, int nspin) {
-    if (xc_func_init(&functional_, id, nspin == 1 ? XC_UNPOLARIZED : XC_POLARIZED) != 0) {
-      throw std::runtime_error("libxc: cannot initialise functional number " + std::to_string(id));
-    }
-    // libxc has a different default for each functional: exchange and correlation would then be
-    // switched off at different densities.
-    xc_func_set_dens_threshold(&functional_, kXcDensityThreshold);
+void initialise(xc_func_type& functional, int id, int nspin) {
+  if (xc_func_init(&functional, id, nspin == 1 ? XC_UNPOLARIZED : XC_POLARIZED) != 0) {
+    throw std::runtime_error("libxc: cannot initialise functional number " + std::to_string(id));
   }
-  ~LibxcFunctional() { xc_func_end(&functional_); }
-  LibxcFunctional(const LibxcFunctional&) = delete;
-  LibxcFunctional& operator=(const LibxcFunctional&) = delete;
-  LibxcFunctional(LibxcFunctional&&) = delete;
-  LibxcFunctional& operator=(LibxcFunctional&&) = delete;
-
-  const xc_func_type* get() const noexcept { return &functional_; }
-
- private:
-  xc_func_type functional_{};
-};
+  // libxc has a different default for each functional: exchange and correlation would then be
+  // switched off at different densities.
+  xc_func_set_dens_threshold(&functional, kXcDensityThreshold);
+}
 
 struct Parts {
   int exchange;
@@ -90,27 +76,50 @@ void add_functional(const xc_func_type* functional, bool gradient, std::size_t n
   for (std::size_t k = 0; k < nspin * chunk.size; ++k) chunk.v_density[k] += scratch.v_density[k];
 }
 
-void evaluate_chunk(const LibxcFunctional& exchange, const LibxcFunctional& correlation,
-                    bool gradient, std::size_t nspin, const Chunk& chunk) noexcept {
-  const std::size_t nsigma = nspin == 1 ? 1 : 3;
+}  // namespace
+
+namespace detail {
+
+XcEvaluator::XcEvaluator(Functional functional, int nspin)
+    : gradient_(needs_gradient(functional)), nspin_(nspin == 1 ? 1 : 2) {
+  const Parts parts = libxc_parts(functional);
+  initialise(exchange_, parts.exchange, nspin);
+  try {
+    initialise(correlation_, parts.correlation, nspin);
+  } catch (...) {
+    xc_func_end(&exchange_);
+    throw;
+  }
+}
+
+XcEvaluator::~XcEvaluator() {
+  xc_func_end(&exchange_);
+  xc_func_end(&correlation_);
+}
+
+void XcEvaluator::operator()(std::size_t n_points, const double* density, const double* sigma,
+                             double* energy_density, double* v_density,
+                             double* v_sigma) const noexcept {
+  const Chunk chunk{n_points, density, sigma, energy_density, v_density, v_sigma};
+  const std::size_t nsigma = nspin_ == 1 ? 1 : 3;
   std::fill_n(chunk.energy_density, chunk.size, 0.0);
-  std::fill_n(chunk.v_density, nspin * chunk.size, 0.0);
+  std::fill_n(chunk.v_density, nspin_ * chunk.size, 0.0);
   if (chunk.v_sigma != nullptr) std::fill_n(chunk.v_sigma, nsigma * chunk.size, 0.0);
 
   Scratch scratch;
-  add_functional(exchange.get(), gradient, nspin, chunk, scratch);
-  add_functional(correlation.get(), gradient, nspin, chunk, scratch);
+  add_functional(&exchange_, gradient_, nspin_, chunk, scratch);
+  add_functional(&correlation_, gradient_, nspin_, chunk, scratch);
 
   for (std::size_t p = 0; p < chunk.size; ++p) {
     // A NaN density fails this comparison and stays visible in the results.
-    if (!(total_density(chunk, p, nspin) < kXcDensityThreshold)) continue;
+    if (!(total_density(chunk, p, nspin_) < kXcDensityThreshold)) continue;
     chunk.energy_density[p] = 0.0;
-    std::fill_n(chunk.v_density + nspin * p, nspin, 0.0);
+    std::fill_n(chunk.v_density + nspin_ * p, nspin_, 0.0);
     if (chunk.v_sigma != nullptr) std::fill_n(chunk.v_sigma + nsigma * p, nsigma, 0.0);
   }
 }
 
-}  // namespace
+}  // namespace detail
 
 Functional functional_from_name(std::string_view name) {
   if (name == "PBE") return Functional::pbe;
@@ -136,9 +145,7 @@ void evaluate_xc(Functional functional, int nspin, std::size_t n_points, const d
         "evaluate_xc: sigma, v_sigma: a GGA needs both, got a null pointer");
   }
 
-  const Parts parts = libxc_parts(functional);
-  const LibxcFunctional exchange(parts.exchange, nspin);
-  const LibxcFunctional correlation(parts.correlation, nspin);
+  const detail::XcEvaluator evaluate(functional, nspin);
   const std::size_t spins = nspin == 1 ? 1 : 2;
   const std::size_t nsigma = nspin == 1 ? 1 : 3;
   const auto n_chunks = static_cast<std::int64_t>((n_points + kChunk - 1) / kChunk);
@@ -147,15 +154,9 @@ void evaluate_xc(Functional functional, int nspin, std::size_t n_points, const d
 #pragma omp parallel for schedule(static)
   for (std::int64_t c = 0; c < n_chunks; ++c) {
     const std::size_t first = static_cast<std::size_t>(c) * kChunk;
-    const Chunk chunk{
-        .size = std::min(kChunk, n_points - first),
-        .density = density + spins * first,
-        .sigma = sigma == nullptr ? nullptr : sigma + nsigma * first,
-        .energy_density = energy_density + first,
-        .v_density = v_density + spins * first,
-        .v_sigma = v_sigma == nullptr ? nullptr : v_sigma + nsigma * first,
-    };
-    evaluate_chunk(exchange, correlation, gradient, spins, chunk);
+    evaluate(std::min(kChunk, n_points - first), density + spins * first,
+             sigma == nullptr ? nullptr : sigma + nsigma * first, energy_density + first,
+             v_density + spins * first, v_sigma == nullptr ? nullptr : v_sigma + nsigma * first);
   }
 }
 

@@ -6,6 +6,7 @@ P. Pulay, Chem. Phys. Lett. 73, 393 (1980); in the fixed-point form of Anderson,
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,14 @@ FloatArray = NDArray[np.float64]
 class PulayMixer:
     """Next input from the inputs x_j and residuals R_j = g(x_j) - x_j of the last steps.
 
-        min_gamma | R_n - sum_j gamma_j (R_n - R_j) |^2,    x = x_opt + damping * P R_opt,
+        min_gamma | R_n - sum_j gamma_j (R_{j+1} - R_j) |^2,    x = x_opt + damping * P R_opt,
 
     with x_opt, R_opt the same combination of inputs and residuals and P a preconditioner. The normal
     equations are scaled to a unit diagonal and regularised, so that nearly dependent steps cannot produce
     large coefficients. A step whose residual is `restart_factor` times the best one drops the history and
     goes on from the best input with half the damping.
+
+    Cost of a step: four passes over the history. Memory: 2 history arrays of the size of x.
     """
 
     def __init__(
@@ -39,9 +42,9 @@ class PulayMixer:
         self.damping = damping
         self.regularisation = regularisation
         self.restart_factor = restart_factor
-        self._inputs: list[FloatArray] = []
-        self._residuals: list[FloatArray] = []
-        self._norms: list[float] = []
+        self._last: _Step | None = None
+        self._best: _Step | None = None
+        self._differences: _Differences | None = None
 
     def next(
         self,
@@ -55,41 +58,57 @@ class PulayMixer:
         """
         if x.shape != residual.shape:
             raise ValueError(f"residual: expected shape {x.shape}, got {residual.shape}")
-        norm = float(np.linalg.norm(residual))
-        if not np.isfinite(norm):
+        step = _Step(x.ravel().copy(), residual.ravel().copy(), float(np.linalg.norm(residual)))
+        if not np.isfinite(step.norm):
             raise FloatingPointError("residual: expected finite numbers, got a NaN or an infinity")
-        if self._norms and norm > self.restart_factor * min(self._norms):
-            best = int(np.argmin(self._norms))
-            self._inputs, self._residuals = [self._inputs[best]], [self._residuals[best]]
-            self._norms = [self._norms[best]]
+        if self._best is not None and step.norm > self.restart_factor * self._best.norm:
+            step, self._differences = self._best, None
             self.damping *= 0.5
-        else:
-            self._inputs.append(x.ravel().copy())
-            self._residuals.append(residual.ravel().copy())
-            self._norms.append(norm)
-            del self._inputs[: -self.history], self._residuals[: -self.history], self._norms[: -self.history]
-        x_opt, r_opt = self._combine()
-        step = r_opt.reshape(x.shape)
+        elif self._last is not None and self.history > 1:
+            if self._differences is None:
+                self._differences = _Differences(self.history - 1, x.size)
+            self._differences.add(step.x - self._last.x, step.residual - self._last.residual)
+        if self._best is None or step.norm <= self._best.norm:
+            self._best = step
+        self._last = step
+        x_opt, r_opt = step.x, step.residual
+        if self._differences is not None:
+            x_opt, r_opt = self._differences.combine(x_opt, r_opt, self.regularisation)
+        change = r_opt.reshape(x.shape)
         if precondition is not None:
-            step = precondition(step)
-        return np.asarray(x_opt.reshape(x.shape) + self.damping * step, dtype=np.float64)
+            change = precondition(change)
+        return np.asarray(x_opt.reshape(x.shape) + self.damping * change, dtype=np.float64)
 
-    def _combine(self) -> tuple[FloatArray, FloatArray]:
-        """x_opt and R_opt."""
-        x, r = self._inputs[-1], self._residuals[-1]
-        x_opt, r_opt = x.copy(), r.copy()
-        for gamma, x_j, r_j in zip(self._coefficients(), self._inputs, self._residuals):
-            x_opt -= gamma * (x - x_j)
-            r_opt -= gamma * (r - r_j)
-        return x_opt, r_opt
 
-    def _coefficients(self) -> FloatArray:
-        """gamma of the older steps, from the regularised normal equations."""
-        if len(self._residuals) < 2:
-            return np.zeros(0)
-        latest = self._residuals[-1]
-        differences = np.array([latest - r for r in self._residuals[:-1]])
-        gram = differences @ differences.T
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """An input, its residual and the norm of that."""
+
+    x: FloatArray
+    residual: FloatArray
+    norm: float
+
+
+class _Differences:
+    """The last differences between successive steps, in the rows of a ring, with their Gram matrix."""
+
+    def __init__(self, rows: int, size: int) -> None:
+        self._dx, self._dr = np.zeros((rows, size)), np.zeros((rows, size))
+        self._gram = np.zeros((rows, rows))
+        self._count = 0
+
+    def add(self, dx: FloatArray, dr: FloatArray) -> None:
+        """Over the oldest ones when the ring is full."""
+        row = self._count % len(self._dr)
+        self._dx[row], self._dr[row] = dx, dr
+        self._gram[row] = self._gram[:, row] = self._dr @ dr
+        self._count += 1
+
+    def combine(self, x: FloatArray, r: FloatArray, regularisation: float) -> tuple[FloatArray, FloatArray]:
+        """x - gamma dx and r - gamma dr, the latter as small as possible."""
+        used = min(self._count, len(self._dr))
+        gram = self._gram[:used, :used]
         scale = np.sqrt(np.maximum(np.diag(gram), np.finfo(float).tiny))
-        scaled = gram / np.outer(scale, scale) + self.regularisation * np.eye(len(scale))
-        return np.asarray(np.linalg.solve(scaled, differences @ latest / scale) / scale, dtype=np.float64)
+        scaled = gram / np.outer(scale, scale) + regularisation * np.eye(used)
+        gamma = np.linalg.solve(scaled, self._dr[:used] @ r / scale) / scale
+        return x - gamma @ self._dx[:used], r - gamma @ self._dr[:used]

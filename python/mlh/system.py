@@ -242,6 +242,8 @@ class System:
         )
 
     def _fields(self, D: BlockMatrix) -> _Fields:
+        if not isinstance(D, BlockMatrix):
+            raise TypeError(f"D: expected a BlockMatrix, got {type(D).__name__}")
         if D.nspin != self.nspin:
             raise ValueError(f"D: expected nspin {self.nspin}, got {D.nspin}")
         if self._last is not None and self._last[0] is D.data:
@@ -297,6 +299,8 @@ def atomic_gradient(grid: _core.Grid, c: AtomicCoefficients) -> Derivative:
 
 
 def _check(atoms: Atoms, cutoff_ry: float, xc: str, nspin: int) -> None:
+    if not isinstance(atoms, Atoms):
+        raise TypeError(f"atoms: expected an ase.Atoms, got {type(atoms).__name__}")
     if len(atoms) == 0:
         raise ValueError("atoms: expected at least one atom, got none")
     if not np.isfinite(atoms.cell.array).all():
