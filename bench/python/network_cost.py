@@ -26,10 +26,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
+from mlh.model.batches import choose_pairs
+from mlh.model.blocks import blocks_from_data
+from mlh.model.config import LossConfig
 from mlh.model.graph import GraphInput, graph_from_system, orbital_sets
 from mlh.model.irreps import pair_parts
+from mlh.model.loss import structure_loss
 from mlh.model.modelfile import ModelCard
 from mlh.model.network import HamiltonianNetwork, prepare
 from mlh.model.predict import Model
@@ -156,21 +161,48 @@ def products_of(model: Model, graph: GraphInput, mode: str) -> Callable[[], Any]
     return lambda: network(x, edges, pairs)
 
 
-def measure(copies: int, config: NetworkConfig, repeat: int, network: str) -> dict[str, float | int | str]:
+def training_step(model: Model, graph: GraphInput, far_fraction: float) -> Callable[[], Any]:
+    """Loss, gradients and one step of the optimiser for one structure, frames stored."""
+    network = model.network.train()
+    topology, geometry = prepare(network, graph, torch.float32, keep_frames=True)
+    reference = blocks_from_data(topology, torch.zeros(graph.nnz), network.orbitals)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-6, fused=True)
+    rng = np.random.default_rng(0)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        chosen = choose_pairs(topology, geometry, 7.0, far_fraction, rng)
+        predicted = network(topology, geometry, None if chosen is None else chosen.rows)
+        loss, _ = structure_loss(predicted, reference, LossConfig(), chosen)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+
+    return step
+
+
+def measure(
+    copies: int, config: NetworkConfig, repeat: int, network: str, far_fraction: float
+) -> dict[str, float | int | str]:
     """One size in this process."""
     system, graph = glass(copies)
     model = fresh_model(system, config)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    run = (lambda: model.predict_graph(graph)) if network == "mlh" else products_of(model, graph, network)
+    if network == "mlh":
+        run: Callable[[], Any] = lambda: model.predict_graph(graph)  # noqa: E731
+    elif network == "step":
+        run = training_step(model, graph, far_fraction)
+    else:
+        run = products_of(model, graph, network)
     times = []
-    with torch.no_grad():
+    with torch.set_grad_enabled(network == "step"):
         for _ in range(repeat + 1):  # the first call of e3nn compiles
             start, cpu = time.perf_counter(), time.process_time()
             run()
             times.append((time.perf_counter() - start, time.process_time() - cpu))
     wall, cpu_seconds = min(t for t, _ in times), min(t for _, t in times)
     return {
-        "network": network if network == "mlh" else f"e3nn, {network}",
+        "what": {"mlh": "mlh, prediction", "step": "mlh, training step"}.get(network, f"e3nn, {network}"),
         "atoms": len(graph.numbers),
         "pairs": graph.n_pairs,
         "seconds": round(wall, 3),
@@ -184,23 +216,29 @@ def measure(copies: int, config: NetworkConfig, repeat: int, network: str) -> di
 def main() -> None:
     """Measure every size in its own process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--copies", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32], choices=sorted(COPIES))
+    parser.add_argument("--copies", type=int, nargs="*", default=[1, 2, 4, 8, 16, 32], choices=sorted(COPIES))
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--message-cutoff", type=float, default=7.5)
+    parser.add_argument("--message-cutoff", type=float, default=6.0)
     parser.add_argument("--density-cutoff", type=float, default=11.0)
+    parser.add_argument("--far-fraction", type=float, default=0.15, help="of pairs beyond 7 Bohr, in steps")
+    parser.add_argument(
+        "--steps-of", type=int, nargs="*", default=[], help="steps of so many copies"
+    )
     parser.add_argument("--e3nn", action="store_true", help="also the e3nn networks, for 96 atoms")
-    parser.add_argument("--single", choices=["mlh", "uvu", "uvw"], help=argparse.SUPPRESS)
+    parser.add_argument("--single", choices=["mlh", "step", "uvu", "uvw"], help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.single:
         torch.set_num_threads(a.threads)
         config = NetworkConfig(message_cutoff=a.message_cutoff, density_cutoff=a.density_cutoff)
-        print(json.dumps(measure(a.copies[0], config, a.repeat, a.single)), flush=True)
+        print(json.dumps(measure(a.copies[0], config, a.repeat, a.single, a.far_fraction)), flush=True)
         return
     cases = [("mlh", n) for n in a.copies] + ([("uvu", 1), ("uvw", 1)] if a.e3nn else [])
+    cases += [("step", n) for n in a.steps_of]
     for network, n in cases:
         command = [sys.executable, __file__, "--single", network, "--copies", str(n)]
         command += ["--repeat", str(a.repeat), "--threads", str(a.threads)]
+        command += ["--far-fraction", str(a.far_fraction)]
         command += ["--message-cutoff", str(a.message_cutoff), "--density-cutoff", str(a.density_cutoff)]
         subprocess.run(command, check=True)
 
