@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-_EXAMPLE = "Example: mlh train examples/train.yaml --set optimizer.learning_rate=2e-3 --json"
+_EXAMPLE = "Example: mlh train examples/train_sio2.yaml --set optimizer.learning_rate=2e-3 --json"
 
 
 def register(app: typer.Typer) -> None:
@@ -26,16 +27,18 @@ def train_command(
 ) -> None:
     """Train as CONFIG says and write model, metrics, log and learning curve into its output folder.
 
-    Ctrl-C writes a checkpoint and a usable model; the same command goes on from there.
+    Ctrl-C writes a checkpoint and a usable model; the same command goes on from there. Two processes, on two
+    cores or two GPUs: torchrun --nproc-per-node 2 -m mlh train CONFIG.
     """
     from mlh.model.config import load_config
     from mlh.model.training import train
 
     console = Console(stderr=True)
     result = train(load_config(config, overrides or ()), console)
-    if not result.finished:
+    first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun started
+    if not result.finished and first:
         console.print(f"interrupted at step {result.steps}; the same command goes on from here")
-    if as_json:
+    if as_json and first:
         content = {
             "model": str(result.model),
             "steps": result.steps,

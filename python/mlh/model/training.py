@@ -272,8 +272,8 @@ class _Run:
         return self.elapsed * (1 / progress - 1) / 60 if progress > 0 else math.nan
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.interrupted:
-            raise KeyboardInterrupt
+        if self.interrupted and self.ranks.size == 1:
+            raise KeyboardInterrupt  # torchrun sends a second signal by itself
         self.interrupted = True
         self.console.print("stopping after this step; a checkpoint is written")
 
