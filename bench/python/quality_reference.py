@@ -27,7 +27,7 @@ LARGE = {
 }
 SETS: dict[str, dict[str, Any]] = {
     "gth-pbe, large Gaussian basis": {"basis": LARGE, "pseudo": "gth-pbe"},
-    "all electrons, aug-cc-pVTZ": {"basis": "aug-cc-pvtz"},
+    "all electrons, aug-cc-pVQZ": {"basis": "aug-cc-pvqz"},
 }
 
 
