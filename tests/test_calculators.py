@@ -185,6 +185,24 @@ def test_imperfect_model_is_variational_and_knows_its_error(water, basis):
     assert water.calc.results["residual"] < 0.5 * largest
 
 
+def test_error_estimate_follows_the_true_error_over_two_decades(water, basis):
+    """H_sc + noise of four sizes, over a factor of several hundred in the energy error."""
+    calc = DFTCalculator(basis, **TIGHT)
+    exact = calc.get_potential_energy(water)
+    system, H = calc.system, calc.result.H
+    ratios, errors = [], []
+    for seed, size in enumerate((3e-4, 1e-3, 3e-3, 6e-3)):
+        noise = np.random.default_rng(seed).normal(size=H.data.shape)
+        H_in = H + BlockMatrix(system.pattern, size * noise).symmetrised()
+        state = mlh.scf(system, H0=H_in, max_steps=1)
+        errors.append(state.energies.total * HARTREE_EV - exact)
+        ratios.append(state.energy_error * HARTREE_EV / errors[-1])
+    assert 0.0 < errors[0] < 0.01 * errors[-1]
+    # Noise hardly moves charge: nothing screens it, and the estimate is nearly the error itself. The largest
+    # (0.9 eV in three atoms) is beyond second order.
+    assert all(1.0 < ratio < 2.0 for ratio in ratios[:3]) and 0.5 < ratios[3] < 2.0, ratios
+
+
 def test_model_refuses_elements_that_it_does_not_know(water):
     calc = MLHCalculator(ExactModel(load_basis("gth-pbe", elements=["Si", "O"])))
     with pytest.raises(CalculatorSetupError, match=r"elements that the model knows \(Si, O\), got H"):

@@ -59,15 +59,6 @@ def test_dry_run_lists_the_calculations(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.jobs"))
 
 
-@pytest.mark.parametrize("name", ["sio2_first_light.yaml", "sio2_first_light_test.yaml"])
-def test_shipped_configurations_are_valid(name: str) -> None:
-    path = Path(__file__).parent.parent / "examples" / name
-    result = runner.invoke(app, ["dataset", "build", str(path), "--dry-run"])
-    assert result.exit_code == 0, result.output
-    # The unseen host of the demonstration is never in the training set.
-    assert ("glass-b" in result.stdout) == name.endswith("_test.yaml")
-
-
 def test_engine_is_chosen_explicitly() -> None:
     assert choose_engine("m", False, refine=1) == ModelEngine("m", 1)
     assert choose_engine(None, True, cutoff_ry=150.0) == DFTEngine(cutoff_ry=150.0)

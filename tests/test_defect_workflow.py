@@ -10,7 +10,7 @@ import ase
 import numpy as np
 import pytest
 from ase.build import bulk
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import Calculator, SCFError
 from ase.calculators.emt import EMT
 
 from mlh.structures import point_defect, rattle, select_sites
@@ -18,6 +18,7 @@ from mlh.workflow.defect import DefectSettings, compare, describe_run, run_vacan
 from mlh.workflow.formation import formation_energy, removed_atoms
 from mlh.workflow.references import Reference, diatomic, diatomic_reference
 from mlh.workflow.relax import RelaxSettings
+from mlh.workflow.relax_files import run_relaxation
 
 
 class EMTEngine:
@@ -35,6 +36,17 @@ class EMTEngine:
         return {"kind": "emt", "strength": self.strength}
 
 
+class BadSite(EMTEngine):
+    """Fails for the vacancy at one site."""
+
+    def __init__(self, missing: int) -> None:
+        super().__init__()
+        self.missing = missing
+
+    def calculator(self) -> Calculator:
+        return FailingEMT(self.missing)
+
+
 class ScaledEMT(EMT):  # type: ignore[misc]
     def __init__(self, strength: float) -> None:
         super().__init__()
@@ -44,6 +56,19 @@ class ScaledEMT(EMT):  # type: ignore[misc]
         super().calculate(*args, **kwargs)
         for name in ("energy", "free_energy", "forces"):
             self.results[name] = self.results[name] * self.strength
+
+
+class FailingEMT(ScaledEMT):
+    """Raises for a structure from which one particular atom of the host is missing."""
+
+    def __init__(self, missing: int) -> None:
+        super().__init__(1.0)
+        self.missing = missing
+
+    def calculate(self, atoms: ase.Atoms | None = None, *args: Any, **kwargs: Any) -> None:
+        if atoms is not None and atoms.info.get("defect_site") == self.missing:
+            raise SCFError("SCF not converged in 3 steps")
+        super().calculate(atoms, *args, **kwargs)
 
 
 def host() -> ase.Atoms:
@@ -84,6 +109,49 @@ def test_vacancy_formation_energy_of_copper(tmp_path: Path) -> None:
     assert [vacancy.formation_energy for vacancy in again.vacancies] == pytest.approx(energies, abs=1e-5)
     with pytest.raises(FileExistsError):
         run_vacancies(host(), sites, EMTEngine(), copper_reference(), tmp_path, settings)
+
+
+def test_vacancies_in_parallel_processes_are_those_one_after_another(tmp_path: Path) -> None:
+    limits = RelaxSettings(fmax=0.01)
+    one = run_vacancies(
+        host(), [3, 7], EMTEngine(), copper_reference(), tmp_path / "one", DefectSettings(limits)
+    )
+    titles: list[str] = []
+    steps: list[int] = []
+
+    def announce(title: str) -> Any:
+        titles.append(title)
+        return lambda step, atoms: steps.append(step.step)
+
+    two = run_vacancies(
+        *(host(), [3, 7], EMTEngine(), copper_reference(), tmp_path / "two"),
+        DefectSettings(limits, processes=2),
+        announce,
+    )
+    assert titles[0] == "host" and set(titles[1:]) == {"vCu3", "vCu7"}
+    assert len(steps) == sum(len(r.steps) for r in (two.host, *(v.result for v in two.vacancies)))
+    for mine, other in zip(one.vacancies, two.vacancies, strict=True):
+        assert mine.site == other.site
+        np.testing.assert_array_equal(mine.result.atoms.positions, other.result.atoms.positions)
+        assert mine.formation_energy == other.formation_energy
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_vacancy_that_fails_is_reported_and_the_others_go_on(tmp_path: Path, processes: int) -> None:
+    settings = DefectSettings(RelaxSettings(fmax=0.01), processes=processes)
+    run = run_vacancies(host(), [3, 7], BadSite(3), copper_reference(), tmp_path, settings)
+    assert [vacancy.site for vacancy in run.vacancies] == [7]
+    assert "SCF not converged in 3 steps" in run.failures[3] and not run.converged
+    content = describe_run(run, BadSite(3))
+    assert [failure["site"] for failure in content["failures"]] == [3]
+    assert json.loads((tmp_path / "vCu3" / "relax.json").read_text())["status"] == "failed"
+
+
+def test_finished_folders_are_refused_before_the_work(tmp_path: Path) -> None:
+    run_relaxation(host(), EMT(), tmp_path / "vCu7", RelaxSettings(max_steps=1))
+    with pytest.raises(FileExistsError, match="vCu7: holds a relaxation already"):
+        run_vacancies(host(), [3, 7], EMTEngine(), copper_reference(), tmp_path, DefectSettings())
+    assert not (tmp_path / "host").exists()
 
 
 def test_verification_measures_the_difference(tmp_path: Path) -> None:

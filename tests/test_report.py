@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from mlh.cli import app
 from mlh.report.html import read_run, render, scene
+from mlh.workflow.compare_runs import compare_runs
 from mlh.workflow.defect import DefectSettings, compare, describe_run, run_vacancies, verify, write_defects
 from mlh.workflow.relax import RelaxSettings
 from test_defect_workflow import EMTEngine, copper_reference, host
@@ -85,3 +86,24 @@ def test_command_writes_once_and_refuses_other_folders(folder: Path, tmp_path: P
     assert CliRunner().invoke(app, [*arguments, "--overwrite"]).exit_code == 0
     empty = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert isinstance(empty.exception, FileNotFoundError) and "found none" in str(empty.exception)
+
+
+def test_two_runs_beside_each_other(folder: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["compare", str(folder), str(folder / "dft"), "--json"])
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert [row["name"] for row in content["relaxations"]] == ["host", "vCu7"]
+    assert content["only_in_one"] == ["dft/host", "dft/vCu7", "vCu3"]
+    stored = json.loads((folder / "defects.json").read_text())["comparison"][0]
+    row = content["relaxations"][1]
+    assert row["energy_difference_per_atom"] == pytest.approx(stored["energy_error_per_atom"], abs=1e-9)
+    assert row["dQ"] == pytest.approx(stored["dQ"], abs=1e-6)
+    assert row["coordinate_mae_around_site"]["5"] == pytest.approx(stored["coordinate_mae"]["5"], abs=1e-6)
+    table = CliRunner().invoke(app, ["compare", str(folder), str(folder / "dft")], env={"COLUMNS": "200"})
+    assert "vCu7" in table.output and "only in one of them" in table.output
+    alone = CliRunner().invoke(app, ["compare", str(folder / "vCu7"), str(folder / "dft" / "vCu7"), "--json"])
+    assert json.loads(alone.stdout)["relaxations"][0]["dQ"] == pytest.approx(row["dQ"])
+    with pytest.raises(FileNotFoundError, match="found none"):
+        compare_runs(folder, tmp_path)
+    with pytest.raises(ValueError, match="expected equal numbers of atoms, got 32 and 31"):
+        compare_runs(folder / "host", folder / "vCu7")

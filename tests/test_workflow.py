@@ -170,6 +170,83 @@ def test_interrupted_relaxation_resumes_without_repeating_work(tmp_path: Path) -
     assert np.linalg.norm(frame.arrays["REF_forces"], axis=1).max() <= 0.02
 
 
+RELAX_SCRIPT = """
+import sys, time
+from pathlib import Path
+from ase.calculators.emt import EMT
+from mlh.workflow.relax import RelaxSettings
+from mlh.workflow.relax_files import run_relaxation
+from test_workflow import copper
+class Slow(EMT):
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        time.sleep(0.3)
+run_relaxation(copper(), Slow(), Path(sys.argv[1]), RelaxSettings(fmax=0.002))
+"""
+
+
+def test_a_killed_relaxation_resumes_to_the_same_minimum(tmp_path: Path) -> None:
+    settings = RelaxSettings(fmax=0.002)
+    expected = relax(copper(), EMT(), settings)
+    target = tmp_path / "run"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
+    process = subprocess.Popen([sys.executable, "-c", RELAX_SCRIPT, str(target)], env=environment)
+    trajectory = target / "trajectory.extxyz"
+    wait_for(lambda: trajectory.exists() and len(read_frames(trajectory)) >= 3)
+    process.kill()
+    assert process.wait(60.0) == -signal.SIGKILL
+    done = len(read_frames(trajectory))
+    assert 3 <= done < len(expected.steps)
+    assert json.loads((target / "relax.json").read_text())["status"] == "running"
+    CountingEMT.calls = 0
+    result = run_relaxation(copper(), CountingEMT(), target, settings, resume=True)
+    assert result.converged
+    assert CountingEMT.calls == len(expected.steps) - done
+    assert result.energy == pytest.approx(expected.energy, abs=1e-6)
+    np.testing.assert_allclose(result.atoms.positions, expected.atoms.positions, atol=1e-6)
+
+
+def strained_copper() -> ase.Atoms:
+    atoms = rattle(bulk("Cu", cubic=True), 0.05, 3)
+    strain = np.array([[0.02, 0.01, 0.0], [0.01, -0.01, 0.0], [0.0, 0.0, 0.03]])
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+    return atoms
+
+
+def test_the_cell_relaxes_to_zero_stress_and_resumes(tmp_path: Path) -> None:
+    settings = RelaxSettings(fmax=0.005, smax=0.02, cell="full")
+    with pytest.raises(KeyboardInterrupt):
+        run_relaxation(strained_copper(), EMT(), tmp_path, settings, on_step=Interrupt(6))
+    result = run_relaxation(strained_copper(), EMT(), tmp_path, settings, resume=True)
+    assert result.converged and len(result.steps) == len(relax(strained_copper(), EMT(), settings).steps)
+    check = result.atoms.copy()
+    check.calc = EMT()
+    assert np.abs(check.get_stress()).max() * 160.2177 < 0.02
+    perfect = bulk("Cu", a=3.59)  # EMT copper: 3.59 A
+    assert result.atoms.cell.volume == pytest.approx(4 * perfect.cell.volume, rel=2e-3)
+    assert result.atoms.cell.angles() == pytest.approx([90, 90, 90], abs=0.05)
+    summary = json.loads((tmp_path / "relax.json").read_text())
+    assert summary["stress"] <= 0.02 and summary["volume"] == pytest.approx(result.atoms.cell.volume)
+    frame = read_frames(tmp_path / "relaxed.extxyz")[0]
+    np.testing.assert_allclose(frame.cell.array, result.atoms.cell.array, atol=1e-8)
+    with pytest.raises(ValueError, match="pressure: there 0"):
+        other = RelaxSettings(fmax=0.005, cell="full", pressure=1.0)
+        run_relaxation(strained_copper(), EMT(), tmp_path, other, resume=True)
+
+
+def test_the_volume_answers_to_pressure_and_the_shape_stays() -> None:
+    start = strained_copper()
+    settings = RelaxSettings(fmax=0.005, smax=0.02, cell="volume", pressure=5.0)
+    pressed = relax(start, EMT(), settings).atoms
+    free = relax(start, EMT(), RelaxSettings(fmax=0.005, smax=0.02, cell="volume")).atoms
+    factor = (pressed.cell.volume / start.cell.volume) ** (1 / 3)
+    np.testing.assert_allclose(pressed.cell.array, factor * start.cell.array, atol=1e-8)
+    # Bulk modulus of EMT copper about 130 GPa: 5 GPa press by about 3.5 percent.
+    assert 0.025 < 1 - pressed.cell.volume / free.cell.volume < 0.05
+    with pytest.raises(ValueError, match="pressure: expected 0 at a fixed cell"):
+        RelaxSettings(pressure=1.0)
+
+
 def test_relaxation_folder_is_protected(tmp_path: Path) -> None:
     run_relaxation(copper(), EMT(), tmp_path, RelaxSettings(max_steps=1), engine={"kind": "emt"})
     with pytest.raises(FileExistsError, match="holds a relaxation already"):

@@ -91,6 +91,16 @@ class _Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         cell = self.periodic_atoms
         return System(cell, basis, self.cutoff_ry, self.kpts, self.xc, nspin, grid_shape=self.grid_shape)
 
+    def hold_grid(self, atoms: Atoms) -> GridShape:
+        """Fix `grid_shape` to what the cutoff gives for the cell of `atoms`, before the cell changes."""
+        n1, n2, n3 = self._system(atoms, self._basis_of(atoms), 1).grid_shape
+        self.grid_shape = (int(n1), int(n2), int(n3))
+        return self.grid_shape
+
+    def _basis_of(self, atoms: Atoms) -> Basis:
+        """The basis; an error in words for elements that are not in it."""
+        raise NotImplementedError
+
     def _store(self, result: SCFResult, properties: Sequence[str]) -> None:
         """Put a state into `results`; forces and stress only when one of them is asked for."""
         self.result = result
@@ -190,7 +200,7 @@ class DFTCalculator(_Engine):
         super().calculate(atoms, properties, system_changes)
         if not system_changes and self._derivatives_of_last(properties):
             return
-        system = self._system(self.atoms, self.basis, 2 if self.spin else 1)
+        system = self._system(self.atoms, self._basis_of(self.atoms), 2 if self.spin else 1)
         start = self._start(system)
         moments = self.atoms.get_initial_magnetic_moments()
         result = scf(
@@ -217,6 +227,9 @@ class DFTCalculator(_Engine):
         self._past.add(system.positions, result.H - system.harris_hamiltonian())
         self._store(result, properties)
 
+    def _basis_of(self, atoms: Atoms) -> Basis:
+        return self.basis
+
     def _start(self, system: System) -> BlockMatrix | None:
         """H0 of this geometry plus the dH of the last ones, or None (Harris) when there is none to use."""
         same = self._numbers is not None and np.array_equal(self._numbers, self.atoms.numbers)
@@ -235,7 +248,8 @@ class MLHCalculator(_Engine):
     H_in = H0 + dH is diagonalised, E[D] and H[D] = dE/dD are evaluated on D, forces and stress use
     W = D H[D] D. refine=n adds n self-consistency steps. cutoff_ry, kpts: None takes the model's.
     Forces and stress are exact once D is self-consistent; before, they lack the response of D to the
-    geometry, an error of first order in the residual, which `refine` removes step by step.
+    geometry, an error of first order in the residual, which `refine` removes step by step. The first step
+    mixes 60 percent of H[D]; in soft systems (small gaps) it may overshoot, which the residual then shows.
 
     results["residual"], ["residual_rms"]: max and rms of H[D] - H_in (eV), zero for a perfect model;
     results["energy_error"]: second-order estimate of E[D] - E_DFT (eV), an upper bound in practice
@@ -284,13 +298,7 @@ class MLHCalculator(_Engine):
         super().calculate(atoms, properties, system_changes)
         if not system_changes and self._derivatives_of_last(properties):
             return
-        unknown = sorted(set(self.atoms.get_chemical_symbols()) - set(self.model.basis.symbols))
-        if unknown:
-            raise CalculatorSetupError(
-                f"atoms: expected elements that the model knows ({', '.join(self.model.basis.symbols)}), "
-                f"got {', '.join(unknown)}"
-            )
-        system = self._system(self.atoms, self.model.basis, nspin=1)
+        system = self._system(self.atoms, self._basis_of(self.atoms), nspin=1)
         dh = self.model.predict(system)
         self.predicted_dh = dh
         result = scf(
@@ -304,6 +312,16 @@ class MLHCalculator(_Engine):
         warn_of_residual(self.model, result.history[0].residual_rms * HARTREE_EV)
         if isinstance(self.model, Committee):
             self._store_committee(self.model, system)
+
+    def _basis_of(self, atoms: Atoms) -> Basis:
+        basis = self.model.basis
+        unknown = sorted(set(atoms.get_chemical_symbols()) - set(basis.symbols))
+        if unknown:
+            raise CalculatorSetupError(
+                f"atoms: expected elements that the model knows ({', '.join(basis.symbols)}), "
+                f"got {', '.join(unknown)}"
+            )
+        return basis
 
     def _store_committee(self, committee: Committee, system: System) -> None:
         """How far the members disagree."""

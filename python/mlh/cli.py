@@ -10,6 +10,7 @@ import typer
 
 from mlh import __version__
 from mlh.commands import (
+    accuracy,
     amorphous,
     bands,
     charges,
@@ -39,7 +40,7 @@ app = typer.Typer(
 )
 
 for command in (
-    *(scf, relax, amorphous, vacancies, defect, dataset, train, evaluate, compare, demo, info),
+    *(scf, relax, amorphous, vacancies, defect, dataset, train, evaluate, accuracy, compare, demo, info),
     *(bands, dos, charges, density, orbitals, report, openmx),
 ):
     command.register(app)

@@ -1,4 +1,4 @@
-"""`mlh compare`: a model against DFT at one geometry, or two structures with each other."""
+"""`mlh compare`: a model against DFT at one geometry, two structures, or two runs with each other."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ import typer
 from rich.console import Console
 
 from mlh.analysis import configuration_coordinate, coordinate_mae, displacements
-from mlh.report.tables import two_column_table
+from mlh.report.tables import runs_table, two_column_table
 from mlh.structures import load_structure
+from mlh.workflow.compare_runs import compare_runs
 from mlh.workflow.engines import ModelEngine, dft_engine_of
 from mlh.workflow.verify import compare_at
 
-_EXAMPLE = "Examples: mlh compare host.xyz --model sio2-vo;  mlh compare relaxed.xyz --with dft-relaxed.xyz"
+_EXAMPLE = (
+    "Examples: mlh compare host.xyz --model sio2-vo;  mlh compare relaxed.xyz dft-relaxed.xyz;  "
+    "mlh compare vo-model vo-dft"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -25,9 +29,14 @@ def register(app: typer.Typer) -> None:
 
 
 def compare_command(
-    structure: Annotated[str, typer.Argument(help="Structure file, crystal or shipped structure.")],
+    structure: Annotated[
+        str, typer.Argument(help="Structure file, crystal, shipped structure, or folder of a run.")
+    ],
+    reference: Annotated[
+        str | None, typer.Argument(help="What to compare it with: a structure, or another run.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Model file or shipped name.")] = None,
-    other: Annotated[str | None, typer.Option("--with", help="Structure to compare with.")] = None,
+    other: Annotated[str | None, typer.Option("--with", help="The same as the second argument.")] = None,
     center: Annotated[
         tuple[float, float, float] | None, typer.Option(help="Centre of the coordinate MAE, Angstrom.")
     ] = None,
@@ -37,20 +46,30 @@ def compare_command(
 ) -> None:
     """With --model: Hamiltonian, energy and forces of the model against DFT at the geometry of STRUCTURE.
 
-    With --with: dQ and coordinate errors between two structures of the same atoms.
+    With a second structure: dQ and coordinate errors between two structures of the same atoms.
+
+    With two folders of mlh relax or mlh defect: energies, formation energies, structures, steps and time of
+    every relaxation that has the same name in both; differences are the first minus the second.
     """
+    if reference is not None and other is not None:
+        raise typer.BadParameter("expected a second argument or --with, got both")
+    other = other if other is not None else reference
     if (model is None) == (other is None):
-        raise typer.BadParameter("expected exactly one of --model and --with")
+        raise typer.BadParameter("expected exactly one of --model and something to compare with")
     if out is not None and out.exists():
         raise FileExistsError(f"{out}: exists; choose another name")
     if model is not None:
         title, result = f"{structure}: {model} - DFT", _against_dft(structure, model, kpts)
+    elif Path(structure).is_dir() and Path(str(other)).is_dir():
+        title, result = f"{structure} - {other}", compare_runs(Path(structure), Path(str(other)))
     else:
         title, result = f"{structure} - {other}", _structures(structure, str(other), center)
     if out is not None:
         out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     if as_json:
         typer.echo(json.dumps(result, indent=2))
+    elif "relaxations" in result:
+        Console().print(runs_table(title, result))
     else:
         Console().print(two_column_table(title, [(name, _text(value)) for name, value in _flat(result)]))
 

@@ -56,6 +56,9 @@ def defect_command(
     cutoff: Annotated[float, typer.Option(help="Grid cutoff of --dft, Ry.")] = 200.0,
     kpts: Annotated[tuple[int, int, int], typer.Option(help="k-points of --dft.")] = (1, 1, 1),
     out: Annotated[Path, typer.Option(help="Folder for all files.")] = Path("defects"),
+    processes: Annotated[
+        int, typer.Option(min=1, help="Vacancies relaxed at the same time; they share the threads.")
+    ] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print defects.json.")] = False,
@@ -79,10 +82,11 @@ def defect_command(
         verify_start="relaxed" if verify_start == "relaxed" else "initial",
         resume=resume,
         overwrite=overwrite,
+        processes=processes,
     )
 
     def announce(title: str) -> StepPrinter:
-        return StepPrinter(console, title, fmax)
+        return StepPrinter(console, title, fmax, label=title if processes > 1 else "")
 
     try:
         dft_engine = engine if isinstance(engine, DFTEngine) else dft_engine_of(engine)
@@ -109,5 +113,5 @@ def defect_command(
     if as_json:
         typer.echo(json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=2))
     if not converged:
-        console.print("[red]at least one relaxation did not converge[/red]")
+        console.print("[red]at least one relaxation did not converge or failed[/red]")
         raise typer.Exit(1)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mlh.report.steps import StepPrinter, outcome
+from mlh.report.steps import StepPrinter, cell_change, outcome
 from mlh.structures import load_structure
 from mlh.workflow.engines import choose_engine
 from mlh.workflow.relax import RelaxSettings
@@ -33,6 +33,11 @@ def relax_command(
     fmax: Annotated[float, typer.Option(help="Largest force at the end, eV/Angstrom.")] = 0.02,
     max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 300,
     optimizer: Annotated[str, typer.Option(help="lbfgs (FIRE when it stalls) or fire.")] = "lbfgs",
+    cell: Annotated[
+        str, typer.Option(help="fixed, volume (one factor) or full (all six components of the strain).")
+    ] = "fixed",
+    smax: Annotated[float, typer.Option(help="Largest stress at the end, GPa (with --cell).")] = 0.1,
+    pressure: Annotated[float, typer.Option(help="Pressure from outside, GPa (with --cell).")] = 0.0,
     refine: Annotated[int, typer.Option(help="Self-consistency steps after the prediction.")] = 0,
     basis: Annotated[str, typer.Option(help="Basis of --dft.")] = "gth-pbe",
     cutoff: Annotated[float, typer.Option(help="Grid cutoff of --dft, Ry.")] = 200.0,
@@ -41,28 +46,40 @@ def relax_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Relax the atoms of STRUCTURE at fixed cell.
+    """Relax the atoms of STRUCTURE, and with --cell its cell.
 
     Writes trajectory.extxyz, relaxed.extxyz and relax.json into a folder. Ctrl-C leaves usable files;
-    --resume goes on without repeating a step. Exit status 0 only when the forces are below the target.
+    --resume goes on without repeating a step. Exit status 0 only when the forces (and the stress) are below
+    the target. The grid of the first cell is held while the cell changes.
     """
     console = Console(stderr=True)
     engine = choose_engine(model, dft, refine=refine, basis=basis, cutoff_ry=cutoff, kpts=kpts)
     if optimizer not in ("lbfgs", "fire"):
         raise typer.BadParameter(f"expected lbfgs or fire, got {optimizer!r}", param_hint="--optimizer")
+    if cell not in ("fixed", "volume", "full"):
+        raise typer.BadParameter(f"expected fixed, volume or full, got {cell!r}", param_hint="--cell")
     settings = RelaxSettings(
-        fmax=fmax, max_steps=max_steps, optimizer="fire" if optimizer == "fire" else "lbfgs"
+        fmax=fmax,
+        max_steps=max_steps,
+        optimizer="fire" if optimizer == "fire" else "lbfgs",
+        cell="full" if cell == "full" else "volume" if cell == "volume" else "fixed",
+        smax=smax,
+        pressure=pressure,
     )
     atoms = load_structure(structure)
+    calculator = engine.calculator()
+    description = engine.describe()
+    if settings.cell != "fixed":
+        description["grid"] = list(calculator.hold_grid(atoms))
     folder = out or Path(f"{Path(structure.replace(':', '-')).stem}-relax")
     printer = StepPrinter(console, f"{structure}: {atoms.get_chemical_formula()}, {engine.kind}", fmax)
     try:
         result = run_relaxation(
             atoms,
-            engine.calculator(),
+            calculator,
             folder,
             settings,
-            engine=engine.describe(),
+            engine=description,
             resume=resume,
             overwrite=overwrite,
             on_step=printer,
@@ -71,6 +88,8 @@ def relax_command(
         console.print(f"interrupted; the steps so far are in {folder}: go on with --resume")
         raise typer.Exit(130) from None
     console.print(f"{outcome(result)}; files in {folder}")
+    if settings.cell != "fixed":
+        console.print(cell_change(atoms, result))
     if as_json:
         typer.echo(json.dumps({"folder": str(folder), **summary(result)}, indent=2))
     if not result.converged:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Sequence
 
 import ase
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 
@@ -12,20 +15,28 @@ from mlh.workflow.relax import RelaxResult, RelaxStep
 
 
 class StepPrinter:
-    """Callback of a relaxation: prints step, energy, change, largest force, residual and times."""
+    """Callback of a relaxation: prints step, energy, change, largest force, residual and times.
 
-    def __init__(self, console: Console, title: str = "", fmax: float | None = None) -> None:
+    `label` marks every line, for relaxations that print at the same time. The time left is estimated from how
+    fast the largest force has fallen so far.
+    """
+
+    def __init__(self, console: Console, title: str = "", fmax: float | None = None, label: str = "") -> None:
         self._console = console
         self._start = time.perf_counter()
         self._last: float | None = None
+        self._goal = fmax
+        self._label = f"{label:<8s} " if label else ""
+        self._forces: list[float] = []
+        self._seconds: list[float] = []
         goal = f", until the largest force is below {fmax:g} eV/A" if fmax is not None else ""
         if title:
             console.print(Text(title, style="bold"), Text(goal), sep="")
 
     def _header(self) -> None:
         self._console.print(
-            f"{'step':>5s} {'energy eV':>16s} {'change meV':>12s} {'fmax eV/A':>10s} {'residual':>10s} "
-            f"{'s/step':>7s} {'elapsed':>9s}",
+            f"{'':{len(self._label)}s}{'step':>5s} {'energy eV':>16s} {'change meV':>12s} {'fmax eV/A':>10s} "
+            f"{'residual':>10s} {'s/step':>7s} {'elapsed':>9s} {'left':>8s}",
             style="dim",
         )
 
@@ -36,12 +47,33 @@ class StepPrinter:
         change = "" if self._last is None else f"{1000.0 * (step.energy - self._last):.2f}"
         residual = "" if step.residual is None else f"{step.residual:.2e}"
         elapsed = time.perf_counter() - self._start
+        self._forces.append(step.fmax)
+        self._seconds.append(step.seconds)
+        stress = "" if step.stress is None else f"  stress {step.stress_gpa:.3f} GPa"
         self._console.print(
-            f"{step.step:>5d} {step.energy:>16.6f} {change:>12s} {step.fmax:>10.4f} {residual:>10s} "
-            f"{step.seconds:>7.2f} {elapsed:>8.1f}s" + ("  FIRE" if step.optimizer == "fire" else ""),
+            f"{self._label}{step.step:>5d} {step.energy:>16.6f} {change:>12s} {step.fmax:>10.4f} "
+            f"{residual:>10s} {step.seconds:>7.2f} {elapsed:>8.1f}s {self._left():>8s}{stress}"
+            + ("  FIRE" if step.optimizer == "fire" else ""),
             highlight=False,
         )
         self._last = step.energy
+
+    def _left(self) -> str:
+        """Time until the target force, if the force goes on falling as it has; empty when it rises."""
+        if self._goal is None or len(self._forces) < 5:
+            return ""
+        steps = steps_left(self._forces, self._goal)
+        return "" if steps is None else f"{steps * sum(self._seconds) / len(self._seconds):.0f}s"
+
+
+def steps_left(forces: Sequence[float], goal: float) -> float | None:
+    """Steps until `goal` by the slope of log(fmax) over all steps (least squares); None when it is rising."""
+    y = np.log(np.maximum(np.asarray(forces, dtype=float), 1e-12))
+    slope, start = (float(c) for c in np.polyfit(np.arange(len(y)), y, 1))
+    if slope >= 0.0:
+        return None
+    now = min(start + slope * (len(y) - 1), float(y[-1]))
+    return max(0.0, (math.log(goal) - now) / slope)
 
 
 def outcome(result: RelaxResult) -> str:
@@ -52,7 +84,19 @@ def outcome(result: RelaxResult) -> str:
             f"converged in {steps} steps and {result.seconds:.1f} s: energy {result.energy:.6f} eV, "
             f"fmax {result.fmax:.4f} eV/A"
         )
+    stress = result.steps[-1].stress_gpa
     return (
         f"NOT converged after {steps} steps: fmax {result.fmax:.4f} eV/A, "
         f"expected at most {result.settings.fmax:g}"
+        + ("" if math.isnan(stress) else f"; stress {stress:.3f} GPa, target {result.settings.smax:g}")
+    )
+
+
+def cell_change(start: ase.Atoms, result: RelaxResult) -> str:
+    """Lengths, angles and volume of the cell before and after."""
+    a, b = start.cell, result.atoms.cell
+    before, after = ", ".join(f"{x:.4f}" for x in a.cellpar()), ", ".join(f"{x:.4f}" for x in b.cellpar())
+    return (
+        f"cell (A, degrees): {before} -> {after}; volume {a.volume:.3f} -> {b.volume:.3f} A^3 "
+        f"({100.0 * (b.volume / a.volume - 1.0):+.2f} %); stress {result.steps[-1].stress_gpa:.3f} GPa"
     )

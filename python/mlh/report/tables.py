@@ -33,7 +33,8 @@ def defect_table(run: Mapping[str, Any], title: str) -> RenderableType:
     table.add_row("host", "", *_relaxation(host), end_section=True)
     for vacancy in run["vacancies"]:
         table.add_row(str(vacancy["site"]), _value(vacancy["formation_energy"], 3), *_relaxation(vacancy))
-    return Group(table, Text(CONVENTION, style="dim"))
+    failed = [Text(f"site {f['site']} failed: {f['reason']}", style="red") for f in run["failures"]]
+    return Group(table, *failed, Text(CONVENTION, style="dim"))
 
 
 def comparison_table(rows: Sequence[Mapping[str, Any]], title: str) -> RenderableType:
@@ -61,6 +62,33 @@ def comparison_table(rows: Sequence[Mapping[str, Any]], title: str) -> Renderabl
         )
     note = "dQ in sqrt(amu) A, MAE of coordinates in A around the vacancy, both without rigid translation"
     return Group(table, Text(note, style="dim"))
+
+
+def runs_table(title: str, content: Mapping[str, Any]) -> RenderableType:
+    """Differences of two runs (`compare_runs`), one row per relaxation."""
+    table = Table(
+        *("relaxation", "energy meV/atom", "E_f eV", "reference eV", "error meV", "dQ", "MAE(3 A)", "MAE A"),
+        *("steps", "time s", "status"),
+        title=title,
+    )
+    for row in content["relaxations"]:
+        near = (row["coordinate_mae_around_site"] or {}).get("3")
+        table.add_row(
+            row["name"],
+            _value(row["energy_difference_per_atom"], 3, 1000.0),
+            _value(row["formation_energy"][0], 3),
+            _value(row["formation_energy"][1], 3),
+            _value(row["formation_energy_difference"], 1, 1000.0),
+            _value(row["dQ"], 3),
+            _value(near, 4),
+            _value(row["coordinate_mae"], 4),
+            *(" / ".join(f"{v:.0f}" for v in row[name]) for name in ("steps", "seconds")),
+            " / ".join(row["status"]),
+        )
+    lines = [Text("dQ in sqrt(amu) A, MAE of coordinates in A, both without rigid translation", style="dim")]
+    if content["only_in_one"]:
+        lines.append(Text("only in one of them: " + ", ".join(content["only_in_one"]), style="dim"))
+    return Group(table, *lines)
 
 
 def two_column_table(title: str, rows: Sequence[tuple[str, str]]) -> Table:

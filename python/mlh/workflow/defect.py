@@ -3,45 +3,31 @@
 FOLDER/host, FOLDER/vO12, ...   relaxations (see `relax_files`)
 FOLDER/dft/host, ...            their verification by DFT
 FOLDER/defects.json             everything a script wants to know
+
+A vacancy whose calculation fails (no self-consistency, a dead process) is reported with the reason; the
+others go on.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import ase
 import numpy as np
-from ase.calculators.calculator import Calculator
 
 from mlh.analysis import configuration_coordinate, coordinate_mae
 from mlh.structures import structure_hash, vacancies
 from mlh.workflow.formation import CONVENTION, formation_energy, removed_atoms
 from mlh.workflow.references import Reference
-from mlh.workflow.relax import RelaxResult, RelaxSettings, StepCallback
-from mlh.workflow.relax_files import run_relaxation, write_json
+from mlh.workflow.relax import RelaxResult, RelaxSettings
+from mlh.workflow.relax_files import write_json
+from mlh.workflow.relax_jobs import Announce, EngineLike, RelaxJob, RelaxJobs, refuse_finished
 
 SUMMARY = "defects.json"
-
-
-class EngineLike(Protocol):
-    """Gives calculators and says what it is; `mlh.workflow.engines` has two."""
-
-    @property
-    def kind(self) -> str:
-        """Short name for titles."""
-        ...
-
-    def calculator(self) -> Calculator:
-        """A fresh ASE calculator."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """Plain values that identify it."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -55,6 +41,8 @@ class DefectSettings:
     """DFT starts where the model started, or from what the model relaxed (fewer steps)."""
     resume: bool = False
     overwrite: bool = False
+    processes: int = 1
+    """So many vacancies are relaxed at the same time, each in a process of its own."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +63,14 @@ class DefectRun:
     host_start: ase.Atoms
     host: RelaxResult
     vacancies: tuple[Vacancy, ...]
+    failures: Mapping[int, str] = field(default_factory=dict)
+    """Reason by site, for vacancies without a result."""
 
     @property
     def converged(self) -> bool:
         """True when the host and every vacancy reached the target force."""
-        return self.host.converged and all(vacancy.result.converged for vacancy in self.vacancies)
-
-
-Announce = Callable[[str], StepCallback | None]
-"""Called with a title before each relaxation; returns the callback of its steps."""
+        reached = all(vacancy.result.converged for vacancy in self.vacancies)
+        return self.host.converged and reached and not self.failures
 
 
 def run_vacancies(
@@ -96,16 +83,13 @@ def run_vacancies(
     announce: Announce = lambda title: None,
 ) -> DefectRun:
     """Relax the host, then the vacancy at each site of the relaxed host."""
-    limits = settings.relax if settings.relax_host else _frozen(settings.relax)
-    host_result = _relax(host, engine, folder / "host", limits, settings, announce("host"))
+    if not (settings.resume or settings.overwrite):
+        refuse_finished([folder / "host", *(folder / vacancy_name(host, site) for site in sites)])
+    host_result = _relax_host(host, engine, folder, settings, announce)
     relaxed = host_result.atoms
     relaxed.info.setdefault("source", host.info.get("source", host.get_chemical_formula()))
-    starts = vacancies(relaxed, sites)
-    found = [
-        _vacancy(host_result, int(site), start, engine, references, folder, settings, announce)
-        for site, start in zip(sites, starts, strict=True)
-    ]
-    return DefectRun(host, host_result, tuple(found))
+    starts = dict(zip(map(int, sites), vacancies(relaxed, sites), strict=True))
+    return _relax_vacancies(host, host_result, starts, engine, references, folder, settings, announce)
 
 
 def verify(
@@ -119,33 +103,33 @@ def verify(
 ) -> DefectRun:
     """The same host and vacancies by another engine, from the same starts or from what `run` relaxed."""
     relaxed = settings.verify_start == "relaxed"
-    limits = settings.relax if settings.relax_host else _frozen(settings.relax)
+
+    def titled(title: str) -> Any:
+        return announce(f"{engine.kind}: {title}")
+
     start = run.host.atoms if relaxed else run.host_start
-    host_result = _relax(start, engine, folder / "host", limits, settings, announce(f"{engine.kind}: host"))
-    chosen = [vacancy for vacancy in run.vacancies if vacancy.site in set(sites)]
-    found = []
-    for vacancy in chosen:
-        origin = _carry(vacancy.result.atoms, vacancy.start) if relaxed else vacancy.start
-        found.append(
-            _vacancy(
-                host_result,
-                vacancy.site,
-                origin,
-                engine,
-                references,
-                folder,
-                settings,
-                lambda title: announce(f"{engine.kind}: {title}"),
-            )
-        )
-    return DefectRun(start, host_result, tuple(found))
+    host_result = _relax_host(start, engine, folder, settings, titled)
+    starts = {
+        vacancy.site: _carry(vacancy.result.atoms, vacancy.start) if relaxed else vacancy.start
+        for vacancy in run.vacancies
+        if vacancy.site in set(sites)
+    }
+    return _relax_vacancies(start, host_result, starts, engine, references, folder, settings, titled)
+
+
+def vacancy_name(host: ase.Atoms, site: int) -> str:
+    """Name of its folder: vO12."""
+    return f"v{host.symbols[site]}{site}"
 
 
 def compare(run: DefectRun, reference: DefectRun) -> list[dict[str, Any]]:
     """One row per vacancy of `reference`: differences of `run` from it; eV, Angstrom, sqrt(amu) Angstrom."""
     rows = []
+    known = {vacancy.site: vacancy for vacancy in run.vacancies}
     for vacancy in reference.vacancies:
-        mine = next(item for item in run.vacancies if item.site == vacancy.site)
+        if vacancy.site not in known:
+            continue
+        mine = known[vacancy.site]
         atoms, other = mine.result.atoms, vacancy.result.atoms
         rows.append(
             {
@@ -178,12 +162,14 @@ def describe_run(run: DefectRun, engine: EngineLike) -> dict[str, Any]:
         "vacancies": [
             {
                 "site": vacancy.site,
+                "folder": vacancy_name(run.host_start, vacancy.site),
                 "position": [float(value) for value in vacancy.position],
                 "formation_energy": _number(vacancy.formation_energy),
                 **_describe(vacancy.result),
             }
             for vacancy in run.vacancies
         ],
+        "failures": [{"site": site, "reason": reason} for site, reason in run.failures.items()],
     }
 
 
@@ -209,19 +195,46 @@ def write_defects(
     return folder / SUMMARY
 
 
-def _vacancy(
+def _relax_host(
+    atoms: ase.Atoms, engine: EngineLike, folder: Path, settings: DefectSettings, announce: Announce
+) -> RelaxResult:
+    limits = settings.relax if settings.relax_host else _frozen(settings.relax)
+    runner = RelaxJobs(engine, limits, settings.resume, settings.overwrite)
+    return runner.run(RelaxJob("host", folder / "host", atoms), announce("host"))
+
+
+def _relax_vacancies(
+    host_start: ase.Atoms,
     host: RelaxResult,
-    site: int,
-    start: ase.Atoms,
+    starts: Mapping[int, ase.Atoms],
     engine: EngineLike,
     references: Mapping[str, Reference],
     folder: Path,
     settings: DefectSettings,
     announce: Announce,
+) -> DefectRun:
+    """All vacancies, several at the same time when there are several processes."""
+    names = {site: vacancy_name(host_start, site) for site in starts}
+    jobs = [RelaxJob(names[site], folder / names[site], start) for site, start in starts.items()]
+    runner = RelaxJobs(engine, settings.relax, settings.resume, settings.overwrite)
+    results, failures = runner.run_all(jobs, settings.processes, announce)
+    found = [
+        _vacancy(host, site, start, results[names[site]], references, settings)
+        for site, start in starts.items()
+        if names[site] in results
+    ]
+    reasons = {site: failures[name] for site, name in names.items() if name in failures}
+    return DefectRun(host_start, host, tuple(found), reasons)
+
+
+def _vacancy(
+    host: RelaxResult,
+    site: int,
+    start: ase.Atoms,
+    result: RelaxResult,
+    references: Mapping[str, Reference],
+    settings: DefectSettings,
 ) -> Vacancy:
-    species = str(start.info["defect_removed"])
-    title = f"v{species}{site}"
-    result = _relax(start, engine, folder / title, settings.relax, settings, announce(title))
     # The energy of a geometry with forces left is not a formation energy.
     usable = result.converged and (host.converged or not settings.relax_host)
     energy = (
@@ -237,27 +250,6 @@ def _vacancy(
     )
     position = np.asarray(start.info["defect_position"], dtype=np.float64)
     return Vacancy(site, position, start, result, energy)
-
-
-def _relax(
-    atoms: ase.Atoms,
-    engine: EngineLike,
-    folder: Path,
-    limits: RelaxSettings,
-    settings: DefectSettings,
-    on_step: StepCallback | None,
-) -> RelaxResult:
-    present = folder.exists()
-    return run_relaxation(
-        atoms,
-        engine.calculator(),
-        folder,
-        limits,
-        engine=engine.describe(),
-        resume=settings.resume and present,
-        overwrite=settings.overwrite,
-        on_step=on_step,
-    )
 
 
 def _frozen(settings: RelaxSettings) -> RelaxSettings:

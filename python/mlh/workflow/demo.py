@@ -21,7 +21,6 @@ import numpy as np
 from mlh.calculators import HamiltonianModel
 from mlh.structures import load_structure, select_sites
 from mlh.workflow.defect import (
-    Announce,
     DefectRun,
     DefectSettings,
     compare,
@@ -34,6 +33,7 @@ from mlh.workflow.formation import CONVENTION, formation_energy
 from mlh.workflow.references import Reference
 from mlh.workflow.relax import RelaxSettings
 from mlh.workflow.relax_files import write_json
+from mlh.workflow.relax_jobs import Announce
 from mlh.workflow.verify import PointComparison, compare_at, summarize
 
 DEFAULT_MODEL = "sio2-vo"

@@ -1,4 +1,4 @@
-"""Relaxation of atomic positions at fixed cell with the optimisers of ASE.
+"""Relaxation of atomic positions, and of the cell when asked for, with the optimisers of ASE.
 
 LBFGS without line search is the default (preconditioned, `mlh.workflow.optimizer`, from
 `_PRECONDITION_FROM` atoms on): predicted forces are not the exact gradient of the
@@ -6,6 +6,10 @@ predicted energy, so small changes of the energy decide nothing. When the larges
 falling, FIRE, which needs no curvature, takes over; when the energy rises by `_RUNAWAY`, it does so
 from the geometry of lowest energy. Every step is reported; a relaxation can be replayed from
 its recorded steps, which rebuilds the memory of the optimiser without a calculation.
+
+The cell moves by ASE's FrechetCellFilter: the logarithm of the deformation gradient is optimised beside the
+positions, plain LBFGS in place of the preconditioned one. The calculator must keep its grid while the cell
+changes (`grid_shape` of mlh's calculators); otherwise the energy jumps where the number of points does.
 """
 
 from __future__ import annotations
@@ -18,12 +22,15 @@ from typing import Any, Literal
 import ase
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
+from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE, LBFGS
 from numpy.typing import NDArray
 
+from mlh.units import EV_ANGSTROM3_GPA
 from mlh.workflow.optimizer import PreconditionedLBFGS
 
 OptimizerName = Literal["lbfgs", "fire"]
+CellChange = Literal["fixed", "volume", "full"]
 _RUNAWAY = 1.0  # eV; far above what inexact forces do
 _PRECONDITION_FROM = 10  # atoms; a molecule has no soft long waves to precondition
 _REPLAY_TOLERANCE = 1e-5  # Angstrom; files keep eight decimals of positions and forces
@@ -39,6 +46,11 @@ class RelaxSettings:
     max_displacement: float = 0.2  # Angstrom, of one atom in one step
     stall_steps: int = 30  # LBFGS steps without a new smallest fmax before FIRE takes over
     max_seconds: float | None = None  # wall time of this run, checked after every step
+    cell: CellChange = (
+        "fixed"  # "volume": all vectors by one factor; "full": all six components of the strain
+    )
+    smax: float = 0.1  # GPa, largest component of the stress (plus pressure) at the end, when the cell moves
+    pressure: float = 0.0  # GPa, from outside, when the cell moves
 
     def __post_init__(self) -> None:
         if not self.fmax > 0.0:
@@ -51,6 +63,12 @@ class RelaxSettings:
             raise ValueError(f"max_displacement: expected 0 to 1 A, got {self.max_displacement}")
         if self.max_seconds is not None and not self.max_seconds > 0.0:
             raise ValueError(f"max_seconds: expected None or a positive time, got {self.max_seconds}")
+        if self.cell not in ("fixed", "volume", "full"):
+            raise ValueError(f"cell: expected 'fixed', 'volume' or 'full', got {self.cell!r}")
+        if not self.smax > 0.0:
+            raise ValueError(f"smax: expected a positive stress in GPa, got {self.smax}")
+        if self.pressure and self.cell == "fixed":
+            raise ValueError(f"pressure: expected 0 at a fixed cell, got {self.pressure} GPa")
         if self.stall_steps < 1:
             raise ValueError(f"stall_steps: expected at least 1, got {self.stall_steps}")
 
@@ -68,6 +86,13 @@ class RelaxStep:
     positions: NDArray[np.float64]
     forces: NDArray[np.float64]  # unconstrained
     energy_error: float | None = None  # the calculator's own estimate, eV
+    cell: NDArray[np.float64] | None = None  # rows, Angstrom; with the stress, where the cell moves
+    stress: NDArray[np.float64] | None = None  # Voigt, eV/Angstrom^3
+
+    @property
+    def stress_gpa(self) -> float:
+        """Largest component of the stress, GPa; nan at a fixed cell."""
+        return float("nan") if self.stress is None else float(np.abs(self.stress).max()) * EV_ANGSTROM3_GPA
 
 
 @dataclass(frozen=True)
@@ -119,7 +144,7 @@ def relax(
     """
     settings = settings or RelaxSettings()
     work = atoms.copy()
-    engine = _ReplayCalculator(calculator, replay)
+    engine = _ReplayCalculator(calculator, replay, stress=settings.cell != "fixed")
     work.calc = engine
     steps: list[RelaxStep] = []
     name: OptimizerName = settings.optimizer
@@ -130,22 +155,27 @@ def relax(
         trouble = False
         # Going back to the best geometry records it once more, which counts as a step.
         remaining = settings.max_steps - max(len(steps) - 1, 0) - int(moved_back)
-        for number, converged in enumerate(optimizer.irun(fmax=settings.fmax, steps=remaining)):
+        # fmax 0: what has converged is decided here, because forces and stress have targets of their own.
+        for number, _ in enumerate(optimizer.irun(fmax=0.0, steps=remaining)):
             if number > 0 or not steps or moved_back:  # otherwise the last geometry of LBFGS, known already
                 known = len(steps) < len(replay)
-                steps.append(replay[len(steps)] if known else _record(work, engine, len(steps), name))
+                now = replay[len(steps)] if known else _record(work, engine, len(steps), name, settings)
+                steps.append(now)
                 if on_step is not None and len(steps) > len(replay):
                     on_step(steps[-1], work)
             moved_back = False
+            converged = _reached(steps[-1], settings)
             running = name == "lbfgs" and not converged
             trouble = running and (_stalled(steps, settings.stall_steps) or _ran_away(steps))
             late = settings.max_seconds is not None and time.perf_counter() - start > settings.max_seconds
-            if trouble or late:
+            if converged or trouble or late:
                 break
         if not trouble or late or len(steps) > settings.max_steps:
             break
         if _ran_away(steps):
             best = min(steps, key=lambda step: step.energy)
+            if best.cell is not None:
+                work.set_cell(best.cell)
             work.set_positions(best.positions, apply_constraint=False)
             moved_back = True
         name = "fire"
@@ -153,16 +183,39 @@ def relax(
 
 
 def _make_optimizer(name: OptimizerName, work: ase.Atoms, settings: RelaxSettings) -> Any:
-    lbfgs = PreconditionedLBFGS if len(work) >= _PRECONDITION_FROM else LBFGS
-    kind = FIRE if name == "fire" else lbfgs
-    return kind(work, logfile=None, maxstep=settings.max_displacement)
+    moving = settings.cell != "fixed"
+    soft = len(work) >= _PRECONDITION_FROM and not moving
+    kind = FIRE if name == "fire" else PreconditionedLBFGS if soft else LBFGS
+    target = (
+        FrechetCellFilter(
+            work,
+            hydrostatic_strain=settings.cell == "volume",
+            scalar_pressure=settings.pressure / EV_ANGSTROM3_GPA,
+        )
+        if moving
+        else work
+    )
+    return kind(target, logfile=None, maxstep=settings.max_displacement)
 
 
-def _record(work: ase.Atoms, engine: _ReplayCalculator, step: int, name: str) -> RelaxStep:
+def _reached(step: RelaxStep, settings: RelaxSettings) -> bool:
+    """True when the forces are at their target, and the stress when the cell moves."""
+    if step.fmax > settings.fmax or settings.cell == "fixed" or step.stress is None:
+        return step.fmax <= settings.fmax
+    left = step.stress * EV_ANGSTROM3_GPA + settings.pressure * np.array([1.0, 1, 1, 0, 0, 0])
+    if settings.cell == "volume":
+        return bool(abs(left[:3].mean()) <= settings.smax)
+    return bool(np.abs(left).max() <= settings.smax)
+
+
+def _record(
+    work: ase.Atoms, engine: _ReplayCalculator, step: int, name: str, settings: RelaxSettings
+) -> RelaxStep:
     """The current geometry as one immutable step; fmax respects constraints, forces do not."""
     constrained = work.get_forces()
     residual: Any = engine.results.get("residual")
     estimate: Any = engine.results.get("energy_error")
+    moving = settings.cell != "fixed"
     return RelaxStep(
         step=step,
         energy=float(work.get_potential_energy()),
@@ -173,6 +226,8 @@ def _record(work: ase.Atoms, engine: _ReplayCalculator, step: int, name: str) ->
         positions=work.get_positions(),
         forces=work.get_forces(apply_constraint=False),
         energy_error=None if estimate is None else float(estimate),
+        cell=work.cell.array.copy() if moving else None,
+        stress=work.get_stress() if moving else None,
     )
 
 
@@ -192,6 +247,8 @@ def _ran_away(steps: Sequence[RelaxStep]) -> bool:
 def _finished(work: ase.Atoms, last: RelaxStep) -> ase.Atoms:
     result = work.copy()
     result.calc = None
+    if last.cell is not None:
+        result.set_cell(last.cell)
     result.set_positions(last.positions, apply_constraint=False)
     return result
 
@@ -199,10 +256,11 @@ def _finished(work: ase.Atoms, last: RelaxStep) -> ase.Atoms:
 class _ReplayCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
     """First returns recorded steps, checked against the geometry asked for, then calculates."""
 
-    implemented_properties = ("energy", "free_energy", "forces")
+    implemented_properties = ("energy", "free_energy", "forces", "stress")
 
-    def __init__(self, calculator: Calculator, replay: Sequence[RelaxStep]) -> None:
+    def __init__(self, calculator: Calculator, replay: Sequence[RelaxStep], stress: bool) -> None:
         super().__init__()
+        self._stress = stress
         self._calculator = calculator
         self._replay = tuple(replay)
         self._next = 0
@@ -224,6 +282,8 @@ class _ReplayCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
 
     def _replay_step(self, step: RelaxStep) -> None:
         difference = float(np.abs(self.atoms.positions - step.positions).max())
+        if step.cell is not None:
+            difference = max(difference, float(np.abs(self.atoms.cell.array - step.cell).max()))
         if difference > _REPLAY_TOLERANCE:
             raise ValueError(
                 f"replay: expected the recorded geometry of step {step.step}, got one {difference:.2e} A "
@@ -235,13 +295,18 @@ class _ReplayCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
             self.results["residual"] = step.residual
         if step.energy_error is not None:
             self.results["energy_error"] = step.energy_error
+        if step.stress is not None:
+            self.results["stress"] = step.stress
 
     def _calculate(self) -> None:
         start = time.perf_counter()
         forces = self._calculator.get_property("forces", self.atoms)
         energy = self._calculator.get_property("energy", self.atoms)
+        stress = self._calculator.get_property("stress", self.atoms) if self._stress else None
         self.seconds = time.perf_counter() - start
         if not (np.isfinite(energy) and np.isfinite(forces).all()):
             raise RuntimeError(f"calculator: expected finite energy and forces, got {energy} eV and {forces}")
         self.results = {**self._calculator.results, "energy": energy, "forces": forces}
         self.results.setdefault("free_energy", energy)
+        if stress is not None:
+            self.results["stress"] = stress

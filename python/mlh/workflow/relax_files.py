@@ -50,6 +50,8 @@ def run_relaxation(
         "max_displacement": settings.max_displacement,
         "stall_steps": settings.stall_steps,
     }
+    if settings.cell != "fixed":
+        identity |= {"cell": settings.cell, "pressure": settings.pressure}
     replay = _prepare(target, identity, resume=resume, overwrite=overwrite)
 
     def record(step: RelaxStep, work: ase.Atoms) -> None:
@@ -69,6 +71,8 @@ def run_relaxation(
         raise
     # What the file holds, digit for digit: whatever is made from the result has the same fingerprint
     # whether the relaxation was calculated now or read back.
+    if settings.cell != "fixed":
+        result.atoms.set_cell(np.round(result.atoms.cell.array, 8))
     result.atoms.set_positions(np.round(result.atoms.positions, 8), apply_constraint=False)
     write_structure(target / RELAXED, _frame(result.steps[-1], result.atoms))
     _write_summary(target, {**identity, **summary(result)})
@@ -76,8 +80,19 @@ def run_relaxation(
 
 
 def summary(result: RelaxResult) -> dict[str, Any]:
-    """What a script wants to know of a relaxation; eV, Angstrom, seconds."""
+    """What a script wants to know of a relaxation; eV, Angstrom, seconds, GPa."""
+    moved = (
+        {}
+        if result.settings.cell == "fixed"
+        else {
+            "cell_vectors": result.atoms.cell.array.tolist(),
+            "volume": float(result.atoms.cell.volume),
+            "stress": result.steps[-1].stress_gpa,
+            "stress_target": result.settings.smax,
+        }
+    )
     return {
+        **moved,
         "status": "converged" if result.converged else "unconverged",
         "fmax_target": result.settings.fmax,
         "fmax": result.fmax,
@@ -151,12 +166,15 @@ def _frame(step: RelaxStep, atoms: ase.Atoms) -> ase.Atoms:
         info["residual"] = step.residual
     if step.energy_error is not None:
         info["energy_error"] = step.energy_error
+    if step.stress is not None:
+        info["REF_stress"] = step.stress
     return with_labels(atoms, step.energy, step.forces, info)
 
 
 def _step(frame: ase.Atoms) -> RelaxStep:
     residual = frame.info.get("residual")
     estimate = frame.info.get("energy_error")
+    stress = frame.info.get("REF_stress")
     return RelaxStep(
         step=int(frame.info["step"]),
         energy=float(frame.info["REF_energy"]),
@@ -167,6 +185,8 @@ def _step(frame: ase.Atoms) -> RelaxStep:
         positions=frame.get_positions(),
         forces=np.asarray(frame.arrays["REF_forces"], dtype=float),
         energy_error=None if estimate is None else float(estimate),
+        cell=None if stress is None else frame.cell.array.copy(),
+        stress=None if stress is None else np.asarray(stress, dtype=float),
     )
 
 

@@ -1,0 +1,102 @@
+"""`mlh accuracy`: a model against DFT on unseen hosts and vacancies, with and without relaxation."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from mlh.commands.vacancies import parse_sites
+from mlh.report.steps import StepPrinter
+from mlh.workflow.relax import RelaxSettings
+
+_EXAMPLE = (
+    "Example: mlh accuracy asio2_96_d asio2_216_a --model sio2-vo --sites 4 --relax --paper --out accuracy"
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an application."""
+    app.command("accuracy", epilog=_EXAMPLE)(accuracy_command)
+
+
+def accuracy_command(
+    hosts: Annotated[list[str], typer.Argument(help="Hosts: files, crystals or shipped structures.")],
+    model: Annotated[str, typer.Option(help="Model file or shipped name.")],
+    species: Annotated[str, typer.Option(help="Element of the vacancies.")] = "O",
+    sites: Annotated[
+        str, typer.Option(help="Per host: all, inequivalent, a number drawn at random, or index:4,17.")
+    ] = "2",
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    refine: Annotated[str, typer.Option(help="Refining steps at equal geometries, such as 0,1.")] = "0,1",
+    relax: Annotated[bool, typer.Option("--relax", help="Also relax hosts and vacancies by both.")] = False,
+    relax_refine: Annotated[str, typer.Option(help="Refining steps of relaxations, such as 1.")] = "1",
+    dft_start: Annotated[
+        str, typer.Option(help="DFT relaxes from: initial, or relaxed (the model's minima, fewer steps).")
+    ] = "initial",
+    fmax: Annotated[float, typer.Option(help="Largest force at the end, eV/Angstrom.")] = 0.02,
+    max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 300,
+    processes: Annotated[int, typer.Option(min=1, help="Vacancies relaxed at the same time.")] = 1,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Beside the numbers of arXiv 2604.07197 (a-SiO2).")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder for all files.")] = Path("accuracy"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print accuracy.json.")] = False,
+) -> None:
+    """Errors of a model against DFT: Hamiltonian, density, energy, forces at equal geometries, and with
+    --relax energies, structures and formation energies of relaxations.
+
+    Writes accuracy.md, accuracy.json and accuracy.png after every part. The same command goes on where it
+    stopped.
+    """
+    from mlh.report.accuracy import accuracy_figure, accuracy_markdown  # late: it loads matplotlib
+    from mlh.report.plots import save_figure
+    from mlh.workflow.accuracy import SUMMARY, AccuracySettings, run_accuracy
+
+    if dft_start not in ("initial", "relaxed"):
+        raise typer.BadParameter(f"expected initial or relaxed, got {dft_start!r}", param_hint="--dft-start")
+    settings = AccuracySettings(
+        species=species,
+        sites=parse_sites(sites),
+        seed=seed,
+        refine=_numbers(refine, "--refine"),
+        relax=relax,
+        relax_refine=_numbers(relax_refine, "--relax-refine"),
+        limits=RelaxSettings(fmax=fmax, max_steps=max_steps),
+        dft_start="relaxed" if dft_start == "relaxed" else "initial",
+        processes=processes,
+    )
+    console, start = Console(stderr=True), time.perf_counter()
+
+    def announce(title: str) -> StepPrinter:
+        minutes = (time.perf_counter() - start) / 60.0
+        label = title.rsplit(" ", 1)[-1] if processes > 1 else ""
+        return StepPrinter(console, f"[{minutes:5.1f} min] {title}", label=label)
+
+    def write(content: Mapping[str, Any]) -> None:
+        (out / "accuracy.md").write_text(accuracy_markdown(content, paper), encoding="utf-8")
+        if content["points"]:
+            save_figure(accuracy_figure(content), out / "accuracy.png")
+
+    try:
+        content = run_accuracy(hosts, model, out, settings, announce, write)
+    except KeyboardInterrupt:
+        console.print(f"interrupted; what is finished is in {out}: the same command goes on from there")
+        raise typer.Exit(130) from None
+    typer.echo(json.dumps(content, indent=2) if as_json else accuracy_markdown(content, paper))
+    console.print(f"written: {out / 'accuracy.md'}, {out / SUMMARY}, {out / 'accuracy.png'}")
+    if content["failures"]:
+        raise typer.Exit(1)
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
+    """0,1 -> (0, 1)."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise typer.BadParameter(f"expected numbers such as 0,1, got {text!r}", param_hint=option)
+    return tuple(sorted({int(part) for part in parts}))

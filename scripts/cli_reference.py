@@ -1,0 +1,105 @@
+"""Write docs/cli.md from the commands themselves: PYTHONPATH=python .venv/bin/python scripts/cli_reference.py
+
+tests/test_documentation.py fails when the page is not what this script writes. Only signatures are read, so
+that the page does not depend on the version of typer.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.models import ArgumentInfo, OptionInfo
+
+from mlh.cli import app
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
+HEAD = """# Command line
+
+Made from the commands by `scripts/cli_reference.py`; `mlh COMMAND --help` says the same. Options of every
+command: `mlh --threads N COMMAND` (threads of the compiled core; default: `OMP_NUM_THREADS` or all cores),
+`mlh --version`.
+Exit status: 0 done, 1 something did not converge or failed, 2 wrong input, 130 interrupted.
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    return "\n".join([HEAD, *_sections(app, "mlh")])
+
+
+def _sections(group: typer.Typer, prefix: str) -> Iterator[str]:
+    """One section per command in alphabetical order; groups after them."""
+    for command in sorted(group.registered_commands, key=lambda c: str(c.name)):
+        assert command.callback is not None
+        yield from _section(command.callback, f"{prefix} {command.name}", command.epilog or "")
+    for child in group.registered_groups:
+        assert child.typer_instance is not None
+        yield from _sections(child.typer_instance, f"{prefix} {child.name or child.typer_instance.info.name}")
+
+
+def _section(function: Callable[..., Any], name: str, epilog: str) -> Iterator[str]:
+    arguments, options = _parameters(function)
+    words = [f"{word.upper()}{'...' if many else ''}" for word, many, _ in arguments]
+    yield f"## {name}\n\n    {' '.join([name, *words, *(['[OPTIONS]'] if options else [])])}\n"
+    yield inspect.cleandoc(function.__doc__ or "") + "\n"
+    for word, _, help_text in arguments:
+        yield f"* `{word.upper()}`: {help_text}"
+    if arguments:
+        yield ""
+    if options:
+        yield "| option | default | |\n|---|---|---|"
+        yield from (f"| `{names}` | {default} | {help_text} |" for names, default, help_text in options)
+        yield ""
+    if epilog:
+        yield f"{epilog}\n"
+
+
+def _parameters(
+    function: Callable[..., Any],
+) -> tuple[list[tuple[str, bool, str]], list[tuple[str, str, str]]]:
+    """Arguments (name, several, help) and options (names, default, help)."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    arguments, options = [], []
+    for name, parameter in inspect.signature(function).parameters.items():
+        kind, info = typing.get_args(hints[name])[:2]
+        help_text = " ".join((info.help or "").split()).replace("|", "\\|")
+        if isinstance(info, ArgumentInfo):
+            arguments.append((name, typing.get_origin(kind) is list, help_text))
+        elif isinstance(info, OptionInfo):
+            # In Annotated the first name comes in the place of the default.
+            given = [d for d in (info.default, *(info.param_decls or ())) if str(d).startswith("-")]
+            names = ", ".join(given or ["--" + name.replace("_", "-")])
+            required = parameter.default is inspect.Parameter.empty
+            options.append(
+                (f"{names}{_values(kind)}", _default(parameter.default), help_text + " Required." * required)
+            )
+    return arguments, options
+
+
+def _values(kind: Any) -> str:
+    """What follows the name of an option: nothing for a switch, one letter per number of a tuple."""
+    members = [k for k in typing.get_args(kind) if k is not type(None)]
+    if kind is bool:
+        return ""
+    if typing.get_origin(kind) is tuple:
+        return " " + " ".join("XYZ"[: len(members)])
+    if members:
+        return _values(members[0]) + (" ..." if typing.get_origin(kind) is list else "")
+    return {str: " TEXT", int: " N", float: " X", Path: " PATH"}[kind]
+
+
+def _default(value: Any) -> str:
+    if value is None or value is False or value is inspect.Parameter.empty:
+        return ""
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(reference(), encoding="utf-8")
+    sys.stdout.write(f"{PAGE}: {len(reference().splitlines())} lines\n")
