@@ -7,6 +7,7 @@
 #include <memory>
 #include <numbers>
 #include <random>
+#include <string>
 
 #include "mlh/field.hpp"
 
@@ -28,7 +29,7 @@ RadialTable shell(int l, double decay, double cutoff) {
 /// Two atoms with s, p and d in a triclinic cell smaller than the range of the orbitals.
 Grid small_grid() {
   SpeciesData s;
-  s.symbol = "A";
+  s.symbol = std::string("A");  // GCC 12 warns inside the assignment of a literal (bug 105651)
   s.valence = 2.0;
   for (int l = 0; l <= 2; ++l) s.orbitals.push_back(shell(l, 0.4, 3.4));
   s.neutral_potential = shell(0, 0.4, 3.4);
