@@ -76,3 +76,14 @@ def test_demo_folder_goes_on_or_moves_on(tmp_path: Path, monkeypatch: pytest.Mon
     assert _free_folder() == (Path("demo"), True)
     (tmp_path / "demo" / "demo.json").write_text("{}")
     assert _free_folder() == (Path("demo-2"), False)
+
+
+def test_a_model_of_other_elements_is_refused_before_the_reference(tmp_path: Path) -> None:
+    atoms = crystal("silicon")
+    atoms.symbols[0] = "Ge"
+    write_structure(tmp_path / "ge.xyz", atoms)
+    out = tmp_path / "vo"
+    command = ["defect", str(tmp_path / "ge.xyz"), "--species", "Si", "--model", "sio2-vo", "--out", str(out)]
+    result = runner.invoke(app, command)
+    assert result.exit_code != 0 and "got Ge" in str(result.exception)
+    assert "reference" not in result.output and not out.exists()

@@ -97,8 +97,18 @@ class _Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         self.grid_shape = (int(n1), int(n2), int(n3))
         return self.grid_shape
 
+    def check_elements(self, atoms: Atoms) -> None:
+        """Before any work: an error in words when an element is not in the basis."""
+        basis = self._basis_of(atoms)
+        unknown = sorted(set(atoms.get_chemical_symbols()) - set(basis.symbols))
+        if unknown:
+            raise CalculatorSetupError(
+                f"atoms: expected elements of the basis ({', '.join(basis.symbols)}), "
+                f"got {', '.join(unknown)}"
+            )
+
     def _basis_of(self, atoms: Atoms) -> Basis:
-        """The basis; an error in words for elements that are not in it."""
+        """The basis for these atoms."""
         raise NotImplementedError
 
     def _store(self, result: SCFResult, properties: Sequence[str]) -> None:

@@ -75,6 +75,7 @@ def defect_command(
         )
     host = load_structure(structure)
     chosen = select_sites(host, species, parse_sites(sites), seed)
+    engine.calculator().check_elements(host)  # before minutes are spent on the reference
     settings = DefectSettings(
         relax=RelaxSettings(fmax=fmax, max_steps=max_steps),
         relax_host=not host_as_is,

@@ -35,9 +35,10 @@ class StepPrinter:
 
     def _header(self) -> None:
         self._console.print(
-            f"{'':{len(self._label)}s}{'step':>5s} {'energy eV':>16s} {'change meV':>12s} {'fmax eV/A':>10s} "
-            f"{'residual':>10s} {'s/step':>7s} {'elapsed':>9s} {'left':>8s}",
+            f"{'':{len(self._label)}s}{'step':>4s} {'energy eV':>14s} {'change meV':>10s} {'fmax eV/A':>9s} "
+            f"{'residual':>9s} {'s/step':>6s} {'elapsed':>8s} {'left':>6s}",
             style="dim",
+            soft_wrap=True,
         )
 
     def __call__(self, step: RelaxStep, atoms: ase.Atoms) -> None:
@@ -51,10 +52,11 @@ class StepPrinter:
         self._seconds.append(step.seconds)
         stress = "" if step.stress is None else f"  stress {step.stress_gpa:.3f} GPa"
         self._console.print(
-            f"{self._label}{step.step:>5d} {step.energy:>16.6f} {change:>12s} {step.fmax:>10.4f} "
-            f"{residual:>10s} {step.seconds:>7.2f} {elapsed:>8.1f}s {self._left():>8s}{stress}"
+            f"{self._label}{step.step:>4d} {step.energy:>14.5f} {change:>10s} {step.fmax:>9.4f} "
+            f"{residual:>9s} {step.seconds:>6.2f} {elapsed:>7.1f}s {self._left():>6s}{stress}"
             + ("  FIRE" if step.optimizer == "fire" else ""),
             highlight=False,
+            soft_wrap=True,
         )
         self._last = step.energy
 

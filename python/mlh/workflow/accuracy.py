@@ -86,9 +86,11 @@ def run_accuracy(
     """
     folder.mkdir(parents=True, exist_ok=True)
     record = _Record(folder, _content(folder, model))
-    loaded = ModelEngine(model).calculator().model
+    checker = ModelEngine(model).calculator()
+    loaded = checker.model
     for name in hosts:
         host = load_structure(name)
+        checker.check_elements(host)
         sites = select_sites(host, settings.species, settings.sites, settings.seed)
         label = Path(name).stem.replace(":", "-")
         for part in _parts(label, host, sites, model, loaded, folder, settings, announce):
