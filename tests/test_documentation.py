@@ -90,7 +90,7 @@ def test_the_python_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pyte
     scope: dict[str, object] = {}
     with contextlib.redirect_stdout(output):
         for block in blocks:
-            exec(compile(block.replace("fmax=0.02", "fmax=0.5"), "README.md", "exec"), scope)
+            exec(compile(block.replace("fmax=0.02", "fmax=5.0"), "README.md", "exec"), scope)
     numbers = [float(line) for line in output.getvalue().splitlines() if re.fullmatch(r"[\d.e+-]+", line)]
     assert len(numbers) == 2 and all(number >= 0.0 for number in numbers)
     assert scope["result"].converged  # type: ignore[attr-defined]
