@@ -97,12 +97,6 @@ def plot(points: list[dict[str, Any]], path: Path) -> None:
         axes.loglog(n, mae, "o-", label=f"{label}{slope}")
         for x, y in rows:
             axes.annotate(f"{y:.3g}", (x, y), textcoords="offset points", xytext=(4, 5), fontsize="small")
-    sizes = sorted({p["n_train"] for p in points})
-    axes.set_xticks(sizes, [str(n) for n in sizes])
-    axes.minorticks_off()
-    low, high = min(p["mae_mev"] for p in points), max(p["mae_mev"] for p in points)
-    ticks = [y for e in range(-3, 4) for y in (10.0**e, 2 * 10.0**e, 5 * 10.0**e) if low / 2 < y < 2 * high]
-    axes.set_yticks(ticks, [f"{y:g}" for y in ticks])
     axes.set_xlabel("training structures")
     axes.set_ylabel("MAE of H on unseen structures (meV)")
     axes.grid(alpha=0.3, which="both")

@@ -55,6 +55,7 @@ PYBIND11_MODULE(_core, m) {
   mlh::bind::bind_structure(m);
   mlh::bind::bind_two_center(m);
   mlh::bind::bind_grid(m);
+  mlh::bind::bind_sparse(m);
   mlh::bind::bind_network(m);
   mlh::bind_xc(m);
 }

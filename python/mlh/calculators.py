@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from ase import Atoms
@@ -31,7 +31,8 @@ from mlh.model.domain import warn_of_residual
 from mlh.pattern import BlockMatrix
 from mlh.pseudo.library import load_basis
 from mlh.scf import SCFResult, SCFStep, scf
-from mlh.solver import KPointsSpec, Smearing
+from mlh.solver import KPointsSpec, Method, Smearing, Solution, check_method
+from mlh.solver.purification import THRESHOLD
 from mlh.species import Basis
 from mlh.system import System
 from mlh.units import EV, HARTREE_BOHR3_EV_ANGSTROM3, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
@@ -61,9 +62,18 @@ class _Engine(Calculator):  # type: ignore[misc]  # ASE has no types
     implemented_properties = ("energy", "free_energy", "forces", "stress", "magmom")
 
     def __init__(
-        self, cutoff_ry: float, kpts: KPointsSpec, xc: str, grid_shape: GridShape | None, label: str
+        self,
+        cutoff_ry: float,
+        kpts: KPointsSpec,
+        xc: str,
+        grid_shape: GridShape | None,
+        method: Method,
+        threshold: float,
+        label: str,
     ) -> None:
         super().__init__()
+        self.method = method
+        self.threshold = threshold
         self.cutoff_ry = cutoff_ry
         self.grid_shape = grid_shape
         self.kpts = kpts
@@ -115,16 +125,17 @@ class _Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         """Put a state into `results`; forces and stress only when one of them is asked for."""
         self.result = result
         energies, solution = result.energies, result.solution
-        self.results = {
+        self.results: dict[str, Any] = {
             "energy": 0.5 * (energies.internal + energies.total) * HARTREE_EV,
             "free_energy": energies.total * HARTREE_EV,
             "magmom": solution.magnetic_moment,
-            "eigenvalues": solution.eigenvalues * HARTREE_EV,
             "fermi_level": solution.fermi_level * HARTREE_EV,
             "residual": result.residual * HARTREE_EV,
             "residual_rms": result.residual_rms * HARTREE_EV,
             "energy_error": result.energy_error * HARTREE_EV,
         }
+        if isinstance(solution, Solution):
+            self.results["eigenvalues"] = solution.eigenvalues * HARTREE_EV
         if not {"forces", "stress"}.isdisjoint(properties):
             self._store_derivatives(properties)
 
@@ -158,6 +169,7 @@ class DFTCalculator(_Engine):
     max |H[D] - H_in| below residual_tol_ev. A cell that is missing in a non-periodic direction is added.
     grid_shape: points of the grid along the cell vectors, instead of those of the cutoff for every new cell.
     The stress is the derivative of the energy at a fixed number; where the cell varies much, hold it fixed.
+    method, threshold: the solver, see `mlh.solve`; "purification" has no eigenvalues in its results.
 
     Every step of a trajectory starts from dH = H - H0 extrapolated from the steps before; restart=False: from
     the Harris Hamiltonian.
@@ -179,8 +191,10 @@ class DFTCalculator(_Engine):
         restart: bool = True,
         grid_shape: GridShape | None = None,
         on_scf_step: Callable[[SCFStep], Any] | None = None,
+        method: Method = "dense",
+        threshold: float = THRESHOLD,
     ) -> None:
-        super().__init__(cutoff_ry, kpts, xc, grid_shape, "mlh-dft")
+        super().__init__(cutoff_ry, kpts, xc, grid_shape, method, threshold, "mlh-dft")
         if total_moment is not None and not spin:
             raise ValueError(f"total_moment: expected None without spin=True, got {total_moment}")
         if smearing_ev is not None and not smearing_ev > 0.0:
@@ -191,6 +205,7 @@ class DFTCalculator(_Engine):
         self.spin = spin
         self.total_moment = total_moment
         self.smearing: Smearing = "none" if smearing_ev is None else smearing
+        check_method(method, kpts, self.smearing)
         self.width = 0.0 if smearing_ev is None else smearing_ev * EV
         self.energy_tol = energy_tol_ev * EV
         self.residual_tol = residual_tol_ev * EV
@@ -224,6 +239,8 @@ class DFTCalculator(_Engine):
             total_spin=self.total_moment,
             initial_moments=moments if self.spin and moments.any() and start is None else None,
             callback=self.on_scf_step,
+            method=self.method,
+            threshold=self.threshold,
         )
         if not result.converged:
             self._past.clear()
@@ -260,6 +277,7 @@ class MLHCalculator(_Engine):
     Forces and stress are exact once D is self-consistent; before, they lack the response of D to the
     geometry, an error of first order in the residual, which `refine` removes step by step. The first step
     mixes 60 percent of H[D]; in soft systems (small gaps) it may overshoot, which the residual then shows.
+    method, threshold: the solver, see `mlh.solve`; "purification" has no eigenvalues in its results.
 
     results["residual"], ["residual_rms"]: max and rms of H[D] - H_in (eV), zero for a perfect model;
     results["energy_error"]: second-order estimate of E[D] - E_DFT (eV), an upper bound in practice
@@ -277,19 +295,20 @@ class MLHCalculator(_Engine):
         kpts: KPointsSpec = (1, 1, 1),
         smearing_ev: float | None = None,
         smearing: Smearing = "fermi-dirac",
-        method: Literal["dense"] = "dense",
+        method: Method = "dense",
         device: str = "cpu",
         spread: bool = False,
         grid_shape: GridShape | None = None,
+        threshold: float = THRESHOLD,
     ) -> None:
         if refine < 0:
             raise ValueError(f"refine: expected 0 or more self-consistency steps, got {refine}")
-        if method != "dense":
-            raise ValueError(f"method: expected 'dense', got {method!r}")
         self.model = _load(model, device) if isinstance(model, str) else model
-        super().__init__(cutoff_ry or self.model.cutoff_ry, kpts, self.model.xc, grid_shape, "mlh")
-        self.refine = refine
         self.smearing: Smearing = "none" if smearing_ev is None else smearing
+        check_method(method, kpts, self.smearing)
+        cutoff = cutoff_ry or self.model.cutoff_ry
+        super().__init__(cutoff, kpts, self.model.xc, grid_shape, method, threshold, "mlh")
+        self.refine = refine
         self.width = 0.0 if smearing_ev is None else smearing_ev * EV
         self.predicted_dh: BlockMatrix | None = None
         if spread and not isinstance(self.model, Committee):
@@ -317,6 +336,8 @@ class MLHCalculator(_Engine):
             max_steps=1 + self.refine,
             smearing=self.smearing,
             width=self.width,
+            method=self.method,
+            threshold=self.threshold,
         )
         self._store(result, properties)
         warn_of_residual(self.model, result.history[0].residual_rms * HARTREE_EV)
@@ -345,6 +366,8 @@ class MLHCalculator(_Engine):
                 max_steps=1,
                 smearing=self.smearing,
                 width=self.width,
+                method=self.method,
+                threshold=self.threshold,
             )
             for dh in committee.last
         ]

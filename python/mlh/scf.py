@@ -15,8 +15,21 @@ from mlh.energies import Energies, Forces, Stress
 from mlh.mixing import PulayMixer
 from mlh.pattern import BlockMatrix, same_pattern
 from mlh.screening import ChargeSpace, Screening
-from mlh.solver import KPointsSpec, OverlapFactor, Smearing, Solution, as_kpoints, projected_w, solve
-from mlh.solver.dense import residual_energy
+from mlh.solver import (
+    Factor,
+    KPointsSpec,
+    Method,
+    OverlapFactor,
+    Smearing,
+    Solution,
+    State,
+    check_method,
+    factorise,
+    projected_w,
+    residual_energy,
+)
+from mlh.solver.dense import diagonalise
+from mlh.solver.purification import THRESHOLD, purify
 from mlh.timing import Stopwatch
 from mlh.units import HARTREE_EV
 
@@ -72,10 +85,10 @@ class SCFStep:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SCFResult:
-    """The state reached. H is dE/dD at D; `solution` holds the eigenstates of the last input Hamiltonian."""
+    """The state reached. H is dE/dD at D; `solution` is the occupied space of the last input Hamiltonian."""
 
     system: SystemLike
-    solution: Solution
+    solution: State
     H: BlockMatrix
     residual_matrix: BlockMatrix
     """H[D] - H_in, Hartree."""
@@ -98,7 +111,17 @@ class SCFResult:
     @property
     def eigenvalues(self) -> NDArray[np.float64]:
         """(nspin, nk, norb), Hartree."""
-        return self.solution.eigenvalues
+        return self.eigenstates.eigenvalues
+
+    @property
+    def eigenstates(self) -> Solution:
+        """The solution with its eigenstates; an error when the method has none."""
+        if isinstance(self.solution, Solution):
+            return self.solution
+        raise ValueError(
+            "method: eigenstates (levels, bands, orbitals) need method='dense', "
+            f"got a {type(self.solution).__name__} without eigenstates"
+        )
 
     @property
     def fermi_level(self) -> float:
@@ -129,7 +152,7 @@ class SCFResult:
     def advice(self) -> str:
         """What to do about a state that is not the ground state, in words; empty when all is well."""
         s = self.solution
-        integer = np.isin(s.occupations, (0.0, float(s.degeneracy))).all()
+        integer = s.integer_occupations
         gap = f"{s.gap * HARTREE_EV:.3f} eV"
         if integer and s.gap < 0.0:
             return f"occupied and empty levels overlap by {gap[1:]}, as in a metal: smear them ({_SMEAR})"
@@ -159,7 +182,7 @@ def scf(
     *,
     D0: BlockMatrix | None = None,
     H0: BlockMatrix | None = None,
-    factor: OverlapFactor | None = None,
+    factor: Factor | None = None,
     energy_tol: float = 1e-7,
     residual_tol: float = 1e-5,
     max_steps: int = 60,
@@ -169,6 +192,8 @@ def scf(
     initial_moments: Sequence[float] | NDArray[np.float64] | None = None,
     mixer: PulayMixer | None = None,
     callback: Callable[[SCFStep], Any] | None = None,
+    method: Method = "dense",
+    threshold: float = THRESHOLD,
 ) -> SCFResult:
     """Iterate H_in -> D -> H[D] with Pulay mixing of H until it is self-consistent.
 
@@ -176,7 +201,8 @@ def scf(
     Converged when |energy change| < energy_tol (Ha) and max |H[D] - H_in| < residual_tol (Ha); otherwise the
     last state is returned with converged=False. max_steps=1 evaluates the given start without iterating.
     total_spin: N_up - N_down held fixed. initial_moments: N_up - N_down of every atom, which splits the
-    spins of the start and is imposed in sum on the first step only. width: Ha.
+    spins of the start and is imposed in sum on the first step only. width: Ha. method, threshold: the solver
+    of every step, see `mlh.solve`; factor: what `mlh.solver.factorise` made of the overlap for that method.
     """
     if D0 is not None and H0 is not None:
         raise ValueError("D0, H0: expected at most one of them, got both")
@@ -185,10 +211,11 @@ def scf(
     for name, tolerance in (("energy_tol", energy_tol), ("residual_tol", residual_tol)):
         if not tolerance > 0.0:
             raise ValueError(f"{name}: expected a positive number, got {tolerance}")
+    check_method(method, system.kpts, smearing)
     watch = Stopwatch()
     with watch("overlap"):
         S = system.overlap()
-        overlap = factor if factor is not None else OverlapFactor.of(S, as_kpoints(system.kpts))
+        overlap = factor if factor is not None else factorise(S, system.kpts, method, threshold)
     with watch("first Hamiltonian"):
         H_in = _start(system, D0, H0)
     initial_spin = None
@@ -198,15 +225,13 @@ def scf(
         H_in = _split(H_in, S, moments)
     mixer = mixer if mixer is not None else PulayMixer()
     # Without smearing there is a gap, and no long-wave divergence to remove.
-    screening = Screening(system, overlap, width) if smearing != "none" else None
+    screening = _screening(system, overlap, width) if smearing != "none" else None
     history: list[SCFStep] = []
     while True:
         began = time.perf_counter()
         moment = total_spin if total_spin is not None or history else initial_spin
         with watch("eigenstates"):
-            solution = solve(
-                H_in, overlap, system.n_electrons, smearing=smearing, width=width, spin_moment=moment
-            )
+            solution = _occupied(H_in, overlap, system.n_electrons, smearing, width, moment)
         with watch("density, energy, H"):
             evaluation = system.evaluate(solution.D)
         energies = evaluation.energies.with_entropy(solution.entropy_energy)
@@ -235,6 +260,21 @@ def scf(
             H_in = BlockMatrix(system.pattern, mixer.next(H_in.data, R.data, precondition))
 
 
+def _occupied(
+    H: BlockMatrix, factor: Factor, n_electrons: float, smearing: Smearing, width: float, moment: float | None
+) -> State:
+    """The occupied space by the method that made the factor."""
+    if isinstance(factor, OverlapFactor):
+        return diagonalise(H, factor, n_electrons, smearing=smearing, width=width, spin_moment=moment)
+    return purify(H, factor, n_electrons, moment)
+
+
+def _screening(system: SystemLike, factor: Factor, width: float) -> Screening:
+    if not isinstance(factor, OverlapFactor):
+        raise ValueError(f"factor: expected an OverlapFactor with smearing, got {type(factor).__name__}")
+    return Screening(system, factor, width)
+
+
 def _checked_moments(
     system: SystemLike, moments: Sequence[float] | NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -257,8 +297,9 @@ def _split(H: BlockMatrix, S: BlockMatrix, moments: NDArray[np.float64]) -> Bloc
     return BlockMatrix(pattern, H.data + np.stack([-shift, shift]))
 
 
-def _screened(screening: Screening, solution: Solution, data: NDArray[np.float64]) -> NDArray[np.float64]:
+def _screened(screening: Screening, solution: State, data: NDArray[np.float64]) -> NDArray[np.float64]:
     """The preconditioner on plain arrays, for the mixer."""
+    assert isinstance(solution, Solution)
     return screening(BlockMatrix(solution.D.pattern, data), solution).data
 
 

@@ -68,10 +68,10 @@ class ElectronicState:
             atoms=atoms_of(system) if atoms is None else atoms,
             system=system,
             H=result.H - result.residual_matrix,
-            solution=result.solution,
+            solution=result.eigenstates,
             smearing=smearing,
             width=width,
-            spin_moment=_fixed_moment(result.solution),
+            spin_moment=_fixed_moment(result.eigenstates),
             residual=result.residual,
         )
 

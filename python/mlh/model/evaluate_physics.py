@@ -89,7 +89,7 @@ def evaluate_sample(
     label = solve(harris + BlockMatrix(system.pattern, sample.dh[None]), factor, system.n_electrons)
     difference = np.abs(density - system.density(label.D).values).mean()
     occupied = label.occupations > 0.5 * label.degeneracy
-    error = (state.solution.eigenvalues - label.eigenvalues)[occupied] * HARTREE_EV
+    error = (state.eigenvalues - label.eigenvalues)[occupied] * HARTREE_EV
     shift = float(error.mean())
     return PhysicsCase(
         origin=sample.origin,

@@ -1,17 +1,31 @@
 """From H and S to the density matrix."""
 
-from mlh.solver.dense import OverlapFactor, Solution, projected_w, residual_energy, solve
+from mlh.solver.dense import OverlapFactor, Solution
+from mlh.solver.inverse_factor import InverseFactor, PurificationError
 from mlh.solver.kpoints import KPoints, KPointsSpec, as_kpoints, monkhorst_pack
+from mlh.solver.methods import METHODS, Factor, Method, check_method, factorise, solve
 from mlh.solver.occupations import Occupations, Smearing, occupy
+from mlh.solver.purification import PurificationReport, PurifiedState
+from mlh.solver.state import State, projected_w, residual_energy
 
 __all__ = [
+    "METHODS",
+    "Factor",
+    "InverseFactor",
     "KPoints",
     "KPointsSpec",
+    "Method",
     "Occupations",
     "OverlapFactor",
+    "PurificationError",
+    "PurificationReport",
+    "PurifiedState",
     "Smearing",
     "Solution",
+    "State",
     "as_kpoints",
+    "check_method",
+    "factorise",
     "monkhorst_pack",
     "occupy",
     "projected_w",

@@ -9,7 +9,7 @@ Density matrix of the states f_i, c_i at k (f includes the spin degeneracy), wit
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from scipy.linalg import eigh, lapack, solve_triangular
 from mlh.pattern import BlockMatrix, Pattern, pattern_index
 from mlh.solver.kpoints import KPoints, KPointsSpec, as_kpoints
 from mlh.solver.occupations import Occupations, Smearing, occupy
+from mlh.solver.state import State
 
 FloatArray = NDArray[np.float64]
 
@@ -69,17 +70,17 @@ def _cholesky(S: NDArray[Any], k: FloatArray) -> tuple[NDArray[Any], float]:
     return lower, float(rcond)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Solution:
+@dataclass(frozen=True, eq=False)
+class Solution(State):
     """Eigenstates, occupations and density matrices.
 
-    D, W: BlockMatrix (nspin). eigenvalues, occupations: (nspin, nk, norb), Hartree; occupations run to 2
+    D: BlockMatrix (nspin). eigenvalues, occupations: (nspin, nk, norb), Hartree; occupations run to 2
     (unpolarised) or 1. fermi_levels: (nspin,), Hartree. entropy_energy: -T S, Hartree.
     coefficients[spin][k]: (norb, norb), columns c_i with C^+ S C = 1.
     """
 
     D: BlockMatrix
-    W: BlockMatrix
+    energy_weighted: BlockMatrix
     kpts: KPoints
     eigenvalues: FloatArray
     occupations: FloatArray
@@ -88,13 +89,14 @@ class Solution:
     coefficients: tuple[tuple[NDArray[Any], ...], ...]
 
     @property
-    def nspin(self) -> int:
-        return int(self.eigenvalues.shape[0])
+    def W(self) -> BlockMatrix:
+        """sum_i f e c c^+, Hartree."""
+        return self.energy_weighted
 
     @property
-    def degeneracy(self) -> int:
-        """Electrons that one full state holds."""
-        return 3 - self.nspin
+    def integer_occupations(self) -> bool:
+        """True when every state is full or empty."""
+        return bool(np.isin(self.occupations, (0.0, float(self.degeneracy))).all())
 
     @property
     def fermi_level(self) -> float:
@@ -112,11 +114,6 @@ class Solution:
         return float(self.eigenvalues[self.occupations <= 0.5 * self.degeneracy].min(initial=np.inf))
 
     @property
-    def gap(self) -> float:
-        """lumo - homo, Hartree; negative when integer occupations were forced on overlapping bands."""
-        return self.lumo - self.homo
-
-    @property
     def magnetic_moment(self) -> float:
         """N_up - N_down per cell; 0 for an unpolarised calculation."""
         if self.nspin == 1:
@@ -129,26 +126,25 @@ class Solution:
         """sum_k w_k f e = Tr D H_in = Tr W S, Hartree."""
         return float(np.einsum("skb,skb,k->", self.occupations, self.eigenvalues, self.kpts.weights))
 
+    def projected_w(self, H: BlockMatrix) -> BlockMatrix:
+        """C sqrt(f) (C^+ H C) sqrt(f) C^+."""
+        return _projected_w(self, H)
 
-def solve(
+    def residual_energy(self, residual: BlockMatrix) -> float:
+        """The sum over pairs of states."""
+        return _residual_energy(self, residual)
+
+
+def diagonalise(
     H: BlockMatrix,
     S: BlockMatrix | OverlapFactor,
     n_electrons: float,
-    *,
     kpts: KPointsSpec = None,
     smearing: Smearing = "none",
     width: float = 0.0,
     spin_moment: float | None = None,
-    method: Literal["dense"] = "dense",
 ) -> Solution:
-    """Solve H C = S C e and fill the states with `n_electrons` per cell.
-
-    H: nspin 1 or 2, Hartree. S: the overlap, or its `OverlapFactor` (then `kpts` is taken from it).
-    kpts: None (Gamma), (n1, n2, n3), {"size": ..., "gamma": ...} or KPoints. width: Hartree.
-    spin_moment: N_up - N_down held fixed (nspin 2 only); None lets both spins share one Fermi level.
-    """
-    if method != "dense":
-        raise ValueError(f"method: expected 'dense', got {method!r}")
+    """Solve H C = S C e and fill the states; arguments as in `mlh.solve`."""
     factor = S if isinstance(S, OverlapFactor) else OverlapFactor.of(S, kpts)
     points = factor.kpts
     if isinstance(S, OverlapFactor) and kpts is not None:
@@ -167,7 +163,7 @@ def solve(
     f = filled.values
     return Solution(
         D=_density_matrix(pattern, points, coefficients, f),
-        W=_density_matrix(pattern, points, coefficients, f, f * eigenvalues),
+        energy_weighted=_density_matrix(pattern, points, coefficients, f, f * eigenvalues),
         kpts=points,
         eigenvalues=eigenvalues,
         occupations=f,
@@ -222,13 +218,7 @@ def _blocks(
     return np.asarray((values.conj() * phase).real, dtype=np.float64)
 
 
-def projected_w(solution: Solution, H: BlockMatrix) -> BlockMatrix:
-    """W = D H D / g with H = H[D] in place of the Hamiltonian that made D (g = 2 unpolarised, 1 per spin).
-
-    With fractional occupations, W = C sqrt(f) (C^+ H C) sqrt(f) C^+, which is the same for full states. At
-    self-consistency it equals the energy-weighted density matrix; with a predicted Hamiltonian it is the
-    one that keeps the orbitals orthonormal while the energy is that of H[D].
-    """
+def _projected_w(solution: Solution, H: BlockMatrix) -> BlockMatrix:
     pattern = H.pattern
     index = pattern_index(pattern)
     cells = np.asarray(pattern.cell)
@@ -244,17 +234,7 @@ def projected_w(solution: Solution, H: BlockMatrix) -> BlockMatrix:
     return BlockMatrix(pattern, data)
 
 
-def residual_energy(solution: Solution, residual: BlockMatrix) -> float:
-    """Second-order estimate of E[D] - E_ground from R = H[D] - H_in, Hartree (zero or positive).
-
-    With chi0 the response of D to its Hamiltonian, E[D] - E_ground = 1/2 Tr[(chi0 x) R] where x = H_in - H_sc
-    and R = -(1 - K chi0) x, K = dH/dD. Leaving out the screening K chi0 gives x = -R and
-
-        -1/2 Tr[(chi0 R) R] = sum_k w_k sum_{i<a} (f_i - f_a) |R_ia|^2 / (e_a - e_i),   R_ia = c_i^+ R c_a.
-
-    Where the Hartree term dominates K, K chi0 < 0 and the estimate is too large by about the dielectric
-    constant: it is an upper bound of the error in practice.
-    """
+def _residual_energy(solution: Solution, residual: BlockMatrix) -> float:
     total = 0.0
     for spin in range(solution.nspin):
         for k, (point, weight) in enumerate(zip(solution.kpts.points, solution.kpts.weights)):

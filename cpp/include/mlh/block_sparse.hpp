@@ -1,0 +1,95 @@
+#pragma once
+// Block-sparse matrices of one unit cell at Gamma, for solvers whose cost is linear in the atoms:
+// one block per pair of atoms, whatever the distance. Which blocks are stored follows from their
+// size, not from a Pattern: a block whose Frobenius norm is not above a threshold is dropped.
+//
+// Values are immutable. Every row of blocks has one writer and sums run in a fixed order, so that
+// results are bitwise independent of the number of threads.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "mlh/pattern.hpp"
+
+namespace mlh {
+
+/// Sizes of the blocks. In memory the columns of a block are padded with zeros to `stride`.
+struct BlockLayout {
+  explicit BlockLayout(std::vector<int> orbitals);
+
+  std::vector<int> size;            ///< orbitals of each atom
+  std::vector<int> stride;          ///< size rounded up to whole vector registers
+  std::vector<std::int64_t> start;  ///< n_blocks + 1: first orbital of each atom
+
+  std::size_t n_blocks() const { return size.size(); }
+};
+
+/// One row of blocks, columns ascending; block b is size_i x stride_j row-major at
+/// values[offset[b]].
+struct BlockRow {
+  std::vector<int> column;
+  std::vector<std::size_t> offset;
+  std::vector<double> norm;  ///< Frobenius norms
+  std::vector<int> by_norm;  ///< blocks by descending norm: products stop at the first small one
+  std::vector<double> values;
+};
+
+/// Which products and which blocks of a result are left out.
+struct Truncation {
+  /// Products of two blocks are skipped when the product of their norms is not above this.
+  double product = 0.0;
+  /// Blocks of the result are dropped when their norm is not above this.
+  double block = 0.0;
+};
+
+class BlockSparse {
+ public:
+  BlockSparse(std::shared_ptr<const BlockLayout> layout, std::vector<BlockRow> rows);
+
+  const BlockLayout& layout() const { return *layout_; }
+  const std::shared_ptr<const BlockLayout>& shared_layout() const { return layout_; }
+  const BlockRow& row(std::size_t i) const { return rows_[i]; }
+  std::size_t n_rows() const { return rows_.size(); }
+  /// Stored blocks.
+  std::int64_t n_blocks() const;
+  /// Bytes of the stored blocks, padding and indices included.
+  std::int64_t bytes() const;
+
+ private:
+  std::shared_ptr<const BlockLayout> layout_;
+  std::vector<BlockRow> rows_;
+};
+
+/// M(Gamma)_ij = sum_R M_ij(R) of a matrix on a Pattern (`nnz` numbers); zero blocks are dropped.
+BlockSparse fold(const Pattern& pattern, std::span<const double> data);
+/// Blocks of a matrix on a Pattern: every image of a pair gets the same block; absent ones are
+/// zero.
+std::vector<double> unfold(const BlockSparse& M, const Pattern& pattern);
+
+BlockSparse identity(std::shared_ptr<const BlockLayout> layout);
+/// a A + b B + c 1; blocks with a norm of at most `drop` are dropped.
+BlockSparse combine(double a, const BlockSparse& A, double b, const BlockSparse& B, double c,
+                    double drop);
+BlockSparse transpose(const BlockSparse& A);
+
+/// A B.
+BlockSparse multiply(const BlockSparse& A, const BlockSparse& B, const Truncation& truncation);
+/// A B where the product is known to be symmetric: only blocks j >= i are computed.
+BlockSparse multiply_symmetric(const BlockSparse& A, const BlockSparse& B,
+                               const Truncation& truncation);
+
+/// Lower triangular G with G S G^T = 1 up to what the neighbourhoods leave out: row i has the
+/// blocks j <= i that row i of `reach` has. Throws when S is not positive definite.
+BlockSparse local_inverse_factor(const BlockSparse& S, const BlockSparse& reach);
+
+/// Tr A.
+double trace(const BlockSparse& A);
+/// Tr A^T B.
+double dot(const BlockSparse& A, const BlockSparse& B);
+/// A x, x of length n_orbitals.
+std::vector<double> apply(const BlockSparse& A, std::span<const double> x);
+
+}  // namespace mlh

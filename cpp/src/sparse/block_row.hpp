@@ -1,0 +1,48 @@
+#pragma once
+// Internal: how a row of blocks is put together.
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "mlh/block_sparse.hpp"
+
+namespace mlh::detail {
+
+/// Frobenius norm; the padding is zero.
+inline double frobenius(const double* values, std::size_t count) {
+  double sum = 0.0;
+  for (std::size_t k = 0; k < count; ++k) sum += values[k] * values[k];
+  return std::sqrt(sum);
+}
+
+/// Elements of block (i, j), padding included.
+inline std::size_t block_elements(const BlockLayout& layout, std::size_t i, int j) {
+  return static_cast<std::size_t>(layout.size[i]) *
+         static_cast<std::size_t>(layout.stride[static_cast<std::size_t>(j)]);
+}
+
+/// Appends a block unless its norm is at most `drop`; columns come in ascending order.
+inline void append(BlockRow& row, int column, const double* values, std::size_t count,
+                   double drop) {
+  const double norm = frobenius(values, count);
+  if (!(norm > drop)) return;
+  row.column.push_back(column);
+  row.offset.push_back(row.values.size());
+  row.norm.push_back(norm);
+  row.values.insert(row.values.end(), values, values + count);
+}
+
+/// Sorts the norms and gives back spare memory.
+inline void finish(BlockRow& row) {
+  row.by_norm.resize(row.column.size());
+  std::iota(row.by_norm.begin(), row.by_norm.end(), 0);
+  std::sort(row.by_norm.begin(), row.by_norm.end(), [&row](int a, int b) {
+    const double x = row.norm[static_cast<std::size_t>(a)];
+    const double y = row.norm[static_cast<std::size_t>(b)];
+    return x != y ? x > y : a < b;
+  });
+  row.values.shrink_to_fit();
+}
+
+}  // namespace mlh::detail

@@ -1,0 +1,248 @@
+#include "mlh/block_sparse.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "../simd.hpp"
+#include "block_row.hpp"
+
+namespace mlh {
+
+namespace {
+
+using detail::append;
+using detail::block_elements;
+using detail::finish;
+
+using Index = std::ptrdiff_t;
+
+void require_same_layout(const BlockSparse& A, const BlockSparse& B) {
+  if (A.layout().size != B.layout().size) {
+    throw std::invalid_argument("B: expected blocks of the same sizes as A has, got others");
+  }
+}
+
+/// Runs make(i, row) for every row in parallel.
+template <class Make>
+std::vector<BlockRow> build_rows(std::size_t n, const Make& make) {
+  std::vector<BlockRow> rows(n);
+#pragma omp parallel for schedule(dynamic, 8)
+  for (Index i = 0; i < static_cast<Index>(n); ++i) {
+    BlockRow& row = rows[static_cast<std::size_t>(i)];
+    make(static_cast<std::size_t>(i), row);
+    finish(row);
+  }
+  return rows;
+}
+
+/// Sum over rows of part(i), added in the order of the rows.
+template <class Part>
+double sum_rows(std::size_t n, const Part& part) {
+  std::vector<double> parts(n);
+#pragma omp parallel for schedule(dynamic, 8)
+  for (Index i = 0; i < static_cast<Index>(n); ++i) {
+    parts[static_cast<std::size_t>(i)] = part(static_cast<std::size_t>(i));
+  }
+  double sum = 0.0;
+  for (const double p : parts) sum += p;
+  return sum;
+}
+
+/// block += factor * block b of `row`; nothing when b is -1.
+void add_scaled(double factor, const BlockRow& row, Index b, std::vector<double>& block) {
+  if (b < 0) return;
+  const double* source = row.values.data() + row.offset[static_cast<std::size_t>(b)];
+  for (std::size_t k = 0; k < block.size(); ++k) block[k] += factor * source[k];
+}
+
+void add_diagonal(double c, std::size_t n, std::size_t stride, std::vector<double>& block) {
+  for (std::size_t a = 0; a < n; ++a) block[a * stride + a] += c;
+}
+
+/// Calls visit(column, block of A or -1, block of B or -1) over the union of two rows and `also`.
+template <class Visit>
+void merge(const BlockRow& A, const BlockRow& B, int also, const Visit& visit) {
+  std::size_t a = 0, b = 0;
+  bool open = also >= 0;
+  while (a < A.column.size() || b < B.column.size() || open) {
+    int j = open ? also : std::numeric_limits<int>::max();
+    if (a < A.column.size()) j = std::min(j, A.column[a]);
+    if (b < B.column.size()) j = std::min(j, B.column[b]);
+    const bool in_a = a < A.column.size() && A.column[a] == j;
+    const bool in_b = b < B.column.size() && B.column[b] == j;
+    visit(j, in_a ? static_cast<Index>(a) : -1, in_b ? static_cast<Index>(b) : -1);
+    a += in_a;
+    b += in_b;
+    open = open && j != also;
+  }
+}
+
+}  // namespace
+
+BlockLayout::BlockLayout(std::vector<int> orbitals) : size(std::move(orbitals)), start{0} {
+  for (const int n : size) {
+    if (n < 1) {
+      throw std::invalid_argument("orbitals: expected at least 1 per atom, got " +
+                                  std::to_string(n));
+    }
+    stride.push_back((n + detail::kLanes - 1) / detail::kLanes * detail::kLanes);
+    start.push_back(start.back() + n);
+  }
+}
+
+BlockSparse::BlockSparse(std::shared_ptr<const BlockLayout> layout, std::vector<BlockRow> rows)
+    : layout_(std::move(layout)), rows_(std::move(rows)) {}
+
+std::int64_t BlockSparse::n_blocks() const {
+  std::int64_t n = 0;
+  for (const BlockRow& row : rows_) n += static_cast<std::int64_t>(row.column.size());
+  return n;
+}
+
+std::int64_t BlockSparse::bytes() const {
+  constexpr std::int64_t per_block = 2 * sizeof(int) + sizeof(std::size_t) + sizeof(double);
+  std::int64_t n = per_block * n_blocks();
+  for (const BlockRow& row : rows_) {
+    n += static_cast<std::int64_t>(sizeof(double) * row.values.size());
+  }
+  return n;
+}
+
+BlockSparse fold(const Pattern& pattern, std::span<const double> data) {
+  auto layout = std::make_shared<const BlockLayout>(pattern.n_orbitals);
+  auto rows = build_rows(pattern.n_atoms(), [&](std::size_t i, BlockRow& row) {
+    const auto n = static_cast<std::size_t>(layout->size[i]);
+    std::vector<double> block;
+    // Images of one pair are neighbours in the row.
+    for (std::int64_t p = pattern.row_start[i]; p < pattern.row_start[i + 1];) {
+      const int j = pattern.atom_j[static_cast<std::size_t>(p)];
+      const auto m = static_cast<std::size_t>(layout->size[static_cast<std::size_t>(j)]);
+      const auto stride = static_cast<std::size_t>(layout->stride[static_cast<std::size_t>(j)]);
+      block.assign(n * stride, 0.0);
+      for (; p < pattern.row_start[i + 1]; ++p) {
+        if (pattern.atom_j[static_cast<std::size_t>(p)] != j) break;
+        const double* source = data.data() + pattern.offset[static_cast<std::size_t>(p)];
+        for (std::size_t a = 0; a < n; ++a) {
+          for (std::size_t b = 0; b < m; ++b) block[a * stride + b] += source[a * m + b];
+        }
+      }
+      append(row, j, block.data(), block.size(), 0.0);
+    }
+  });
+  return {std::move(layout), std::move(rows)};
+}
+
+std::vector<double> unfold(const BlockSparse& M, const Pattern& pattern) {
+  if (M.layout().size != pattern.n_orbitals) {
+    throw std::invalid_argument("pattern: expected the atoms of the matrix, got others");
+  }
+  std::vector<double> data(static_cast<std::size_t>(pattern.nnz()), 0.0);
+#pragma omp parallel for schedule(dynamic, 8)
+  for (Index i = 0; i < static_cast<Index>(pattern.n_atoms()); ++i) {
+    const BlockRow& row = M.row(static_cast<std::size_t>(i));
+    const auto n = static_cast<std::size_t>(M.layout().size[static_cast<std::size_t>(i)]);
+    std::size_t at = 0;
+    for (std::int64_t p = pattern.row_start[static_cast<std::size_t>(i)];
+         p < pattern.row_start[static_cast<std::size_t>(i) + 1]; ++p) {
+      const int j = pattern.atom_j[static_cast<std::size_t>(p)];
+      while (at < row.column.size() && row.column[at] < j) ++at;
+      if (at == row.column.size() || row.column[at] != j) continue;
+      const auto m = static_cast<std::size_t>(M.layout().size[static_cast<std::size_t>(j)]);
+      const auto stride = static_cast<std::size_t>(M.layout().stride[static_cast<std::size_t>(j)]);
+      const double* source = row.values.data() + row.offset[at];
+      double* target = data.data() + pattern.offset[static_cast<std::size_t>(p)];
+      for (std::size_t a = 0; a < n; ++a) {
+        std::copy_n(source + a * stride, m, target + a * m);
+      }
+    }
+  }
+  return data;
+}
+
+BlockSparse identity(std::shared_ptr<const BlockLayout> layout) {
+  auto rows = build_rows(layout->n_blocks(), [&](std::size_t i, BlockRow& row) {
+    std::vector<double> block(block_elements(*layout, i, static_cast<int>(i)), 0.0);
+    add_diagonal(1.0, static_cast<std::size_t>(layout->size[i]),
+                 static_cast<std::size_t>(layout->stride[i]), block);
+    append(row, static_cast<int>(i), block.data(), block.size(), 0.0);
+  });
+  return {std::move(layout), std::move(rows)};
+}
+
+BlockSparse combine(double a, const BlockSparse& A, double b, const BlockSparse& B, double c,
+                    double drop) {
+  require_same_layout(A, B);
+  const BlockLayout& layout = A.layout();
+  auto rows = build_rows(A.n_rows(), [&](std::size_t i, BlockRow& row) {
+    std::vector<double> block;
+    const int diagonal = static_cast<int>(i);
+    merge(A.row(i), B.row(i), c != 0.0 ? diagonal : -1, [&](int j, Index in_a, Index in_b) {
+      block.assign(block_elements(layout, i, j), 0.0);
+      add_scaled(a, A.row(i), in_a, block);
+      add_scaled(b, B.row(i), in_b, block);
+      if (j == diagonal) {
+        add_diagonal(c, static_cast<std::size_t>(layout.size[i]),
+                     static_cast<std::size_t>(layout.stride[i]), block);
+      }
+      append(row, j, block.data(), block.size(), drop);
+    });
+  });
+  return {A.shared_layout(), std::move(rows)};
+}
+
+double trace(const BlockSparse& A) {
+  return sum_rows(A.n_rows(), [&](std::size_t i) {
+    const BlockRow& row = A.row(i);
+    const auto at = std::lower_bound(row.column.begin(), row.column.end(), static_cast<int>(i));
+    if (at == row.column.end() || *at != static_cast<int>(i)) return 0.0;
+    const double* block =
+        row.values.data() + row.offset[static_cast<std::size_t>(at - row.column.begin())];
+    const auto stride = static_cast<std::size_t>(A.layout().stride[i]);
+    double sum = 0.0;
+    for (std::size_t a = 0; a < static_cast<std::size_t>(A.layout().size[i]); ++a) {
+      sum += block[a * stride + a];
+    }
+    return sum;
+  });
+}
+
+double dot(const BlockSparse& A, const BlockSparse& B) {
+  require_same_layout(A, B);
+  return sum_rows(A.n_rows(), [&](std::size_t i) {
+    double sum = 0.0;
+    merge(A.row(i), B.row(i), -1, [&](int j, Index in_a, Index in_b) {
+      if (in_a < 0 || in_b < 0) return;
+      const double* x = A.row(i).values.data() + A.row(i).offset[static_cast<std::size_t>(in_a)];
+      const double* y = B.row(i).values.data() + B.row(i).offset[static_cast<std::size_t>(in_b)];
+      const std::size_t count = block_elements(A.layout(), i, j);
+      for (std::size_t k = 0; k < count; ++k) sum += x[k] * y[k];
+    });
+    return sum;
+  });
+}
+
+std::vector<double> apply(const BlockSparse& A, std::span<const double> x) {
+  const BlockLayout& layout = A.layout();
+  std::vector<double> y(x.size(), 0.0);
+#pragma omp parallel for schedule(dynamic, 8)
+  for (Index i = 0; i < static_cast<Index>(A.n_rows()); ++i) {
+    const BlockRow& row = A.row(static_cast<std::size_t>(i));
+    double* out = y.data() + layout.start[static_cast<std::size_t>(i)];
+    for (std::size_t b = 0; b < row.column.size(); ++b) {
+      const auto j = static_cast<std::size_t>(row.column[b]);
+      const double* block = row.values.data() + row.offset[b];
+      const double* in = x.data() + layout.start[j];
+      for (int a = 0; a < layout.size[static_cast<std::size_t>(i)]; ++a) {
+        double sum = 0.0;
+        for (int k = 0; k < layout.size[j]; ++k) sum += block[a * layout.stride[j] + k] * in[k];
+        out[a] += sum;
+      }
+    }
+  }
+  return y;
+}
+
+}  // namespace mlh

@@ -1,0 +1,192 @@
+#include <omp.h>
+
+#include <Eigen/Dense>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <random>
+
+#include "mlh/block_sparse.hpp"
+
+using namespace mlh;
+
+namespace {
+
+using Dense = Eigen::MatrixXd;
+
+/// A chain of atoms on a ring: orbitals 1, 4, 13, 18, 5, ... and blocks between neighbours up to
+/// `range`.
+Pattern ring(int n_atoms, int range) {
+  constexpr int kinds[] = {1, 4, 13, 18, 5};
+  Pattern p;
+  for (int i = 0; i < n_atoms; ++i) p.n_orbitals.push_back(kinds[i % 5]);
+  p.row_start = {0};
+  p.offset = {0};
+  for (int i = 0; i < n_atoms; ++i) {
+    for (int j = 0; j < n_atoms; ++j) {
+      for (int R = -1; R <= 1; ++R) {
+        if (std::abs(j + R * n_atoms - i) > range) continue;
+        p.atom_i.push_back(i);
+        p.atom_j.push_back(j);
+        p.cell.push_back({R, 0, 0});
+        p.offset.push_back(p.offset.back() + p.n_orbitals[static_cast<std::size_t>(i)] *
+                                                 p.n_orbitals[static_cast<std::size_t>(j)]);
+      }
+    }
+    p.row_start.push_back(static_cast<std::int64_t>(p.atom_j.size()));
+  }
+  return p;
+}
+
+std::vector<double> random_blocks(const Pattern& p, unsigned seed) {
+  std::mt19937 random(seed);
+  std::uniform_real_distribution<double> value(-1.0, 1.0);
+  std::vector<double> data(static_cast<std::size_t>(p.nnz()));
+  for (double& x : data) x = value(random);
+  return data;
+}
+
+/// The matrix column by column, through `apply`.
+Dense dense(const BlockSparse& M) {
+  const Eigen::Index n = M.layout().start.back();
+  Dense out(n, n);
+  for (Eigen::Index c = 0; c < n; ++c) {
+    std::vector<double> unit(static_cast<std::size_t>(n), 0.0);
+    unit[static_cast<std::size_t>(c)] = 1.0;
+    const auto column = mlh::apply(M, unit);
+    out.col(c) = Eigen::Map<const Eigen::VectorXd>(column.data(), n);
+  }
+  return out;
+}
+
+/// Direct sum over the pairs of a Pattern.
+Dense folded(const Pattern& p, const std::vector<double>& data) {
+  std::vector<Eigen::Index> start{0};
+  for (const int n : p.n_orbitals) start.push_back(start.back() + n);
+  Dense out = Dense::Zero(start.back(), start.back());
+  for (std::size_t k = 0; k < p.n_pairs(); ++k) {
+    const auto i = static_cast<std::size_t>(p.atom_i[k]), j = static_cast<std::size_t>(p.atom_j[k]);
+    for (int a = 0; a < p.n_orbitals[i]; ++a) {
+      for (int b = 0; b < p.n_orbitals[j]; ++b) {
+        out(start[i] + a, start[j] + b) += data[static_cast<std::size_t>(p.offset[k]) +
+                                                static_cast<std::size_t>(a * p.n_orbitals[j] + b)];
+      }
+    }
+  }
+  return out;
+}
+
+double difference(const Dense& a, const Dense& b) { return (a - b).cwiseAbs().maxCoeff(); }
+
+/// Positive definite with a dominant diagonal.
+BlockSparse overlap(const BlockSparse& A) {
+  const BlockSparse symmetric = combine(0.5, A, 0.5, transpose(A), 0.0, 0.0);
+  return combine(0.02, symmetric, 0.0, symmetric, 1.0, 0.0);
+}
+
+}  // namespace
+
+TEST_CASE("fold sums the images of a pair, unfold gives each its block", "[block_sparse]") {
+  for (const int atoms : {2, 3, 11}) {
+    const Pattern p = ring(atoms, 2);
+    const auto data = random_blocks(p, 1);
+    const BlockSparse M = fold(p, data);
+    CHECK(difference(dense(M), folded(p, data)) < 1e-14);
+    // Every image carries the folded block, so that folding again counts the images.
+    const auto back = unfold(M, p);
+    const Dense again = folded(p, back);
+    const auto ones = folded(p, std::vector<double>(data.size(), 1.0));
+    CHECK(difference(again, dense(M).cwiseProduct(ones)) < 1e-13);
+  }
+}
+
+TEST_CASE("elementwise operations and traces", "[block_sparse]") {
+  const Pattern p = ring(11, 2), q = ring(11, 1);
+  const BlockSparse A = fold(p, random_blocks(p, 1)), B = fold(q, random_blocks(q, 2));
+  const Dense a = dense(A), b = dense(B);
+  const Dense one = Dense::Identity(a.rows(), a.cols());
+  CHECK(difference(dense(combine(2.0, A, -0.5, B, 3.0, 0.0)), 2.0 * a - 0.5 * b + 3.0 * one) <
+        1e-14);
+  CHECK(difference(dense(transpose(A)), a.transpose()) == 0.0);
+  CHECK(difference(dense(identity(A.shared_layout())), one) == 0.0);
+  CHECK(trace(A) == Approx(a.trace()));
+  CHECK(dot(A, B) == Approx(a.cwiseProduct(b).sum()));
+}
+
+TEST_CASE("products are the dense ones for every size of block", "[block_sparse]") {
+  const Pattern p = ring(23, 3), q = ring(23, 1);
+  const BlockSparse A = fold(p, random_blocks(p, 1)), B = fold(q, random_blocks(q, 2));
+  CHECK(difference(dense(multiply(A, B, {})), dense(A) * dense(B)) < 1e-12);
+  const BlockSparse product = multiply_symmetric(A, transpose(A), {});
+  CHECK(difference(dense(product), dense(A) * dense(A).transpose()) < 1e-12);
+  CHECK(difference(dense(product), dense(product).transpose()) == 0.0);
+}
+
+TEST_CASE("truncation leaves out what it says", "[block_sparse]") {
+  const Pattern p = ring(23, 3);
+  const BlockSparse A = fold(p, random_blocks(p, 1)), B = fold(p, random_blocks(p, 2));
+  const Dense exact = dense(A) * dense(B);
+  const BlockSparse full = multiply(A, B, {});
+  const double drop = 6.0, screen = 8.0;
+  const BlockSparse dropped = multiply(A, B, {0.0, drop});
+  CHECK(dropped.n_blocks() < full.n_blocks());
+  for (std::size_t i = 0; i < dropped.n_rows(); ++i) {
+    for (const double norm : dropped.row(i).norm) CHECK(norm > drop);
+  }
+  // Sum of the skipped products of norms bounds the error of a block.
+  const Dense error = dense(multiply(A, B, {screen, 0.0})) - exact;
+  CHECK(error.cwiseAbs().maxCoeff() > 0.0);
+  for (std::size_t i = 0; i < A.n_rows(); ++i) {
+    for (std::size_t j = 0; j < A.n_rows(); ++j) {
+      double bound = 1e-12;
+      for (std::size_t x = 0; x < A.row(i).column.size(); ++x) {
+        const BlockRow& b = B.row(static_cast<std::size_t>(A.row(i).column[x]));
+        for (std::size_t y = 0; y < b.column.size(); ++y) {
+          const double norms = A.row(i).norm[x] * b.norm[y];
+          if (b.column[y] == static_cast<int>(j) && !(norms > screen)) bound += norms;
+        }
+      }
+      const auto& L = A.layout();
+      CHECK(error.block(L.start[i], L.start[j], L.size[i], L.size[j]).norm() <= bound);
+    }
+  }
+}
+
+TEST_CASE("products do not depend on the number of threads", "[block_sparse]") {
+  const Pattern p = ring(40, 4);
+  const BlockSparse A = fold(p, random_blocks(p, 1)), B = fold(p, random_blocks(p, 2));
+  const int before = omp_get_max_threads();
+  std::vector<std::vector<double>> results;
+  for (const int threads : {1, 2, 3}) {
+    omp_set_num_threads(threads);
+    results.push_back(unfold(multiply_symmetric(A, transpose(A), {1.0, 1.0}), p));
+    results.back().push_back(dot(A, B));
+    results.back().push_back(trace(multiply(A, B, {1.0, 1.0})));
+  }
+  omp_set_num_threads(before);
+  CHECK(results[0] == results[1]);
+  CHECK(results[0] == results[2]);
+}
+
+TEST_CASE("local inverse factor: exact on whole rows, close on neighbourhoods", "[block_sparse]") {
+  const Pattern p = ring(17, 2), all = ring(17, 8);
+  const BlockSparse S = overlap(fold(p, random_blocks(p, 3)));
+  const Dense s = dense(S);
+  const Dense one = Dense::Identity(s.rows(), s.cols());
+  const BlockSparse everything =
+      fold(all, std::vector<double>(static_cast<std::size_t>(all.nnz()), 1.0));
+  const Dense G = dense(local_inverse_factor(S, everything));
+  CHECK(difference(G * s * G.transpose(), one) < 1e-12);
+  const Dense inverse_cholesky = s.llt().matrixL().solve(one);
+  CHECK(difference(G, inverse_cholesky) < 1e-12);
+  const Dense local = dense(local_inverse_factor(S, S));
+  const double error = difference(local * s * local.transpose(), one);
+  CHECK(error < 0.02);
+  CHECK(error > 1e-8);
+}
+
+TEST_CASE("an indefinite overlap is an error that names the atom", "[block_sparse]") {
+  const Pattern p = ring(5, 1);
+  const BlockSparse A = fold(p, random_blocks(p, 1));
+  const BlockSparse S = combine(0.01, A, 0.01, transpose(A), -1.0, 0.0);
+  CHECK_THROWS_WITH(local_inverse_factor(S, S), Catch::Contains("not positive definite"));
+}

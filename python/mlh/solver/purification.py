@@ -1,0 +1,332 @@
+"""Linear-scaling density matrix of an insulator at Gamma by trace-correcting purification.
+
+    F = G H G^T with G S G^T = 1 (`inverse_factor`)
+    X_0 = (e_max - F)/(e_max - e_min);   X <- X^2 or 2 X - X^2, whichever has the trace nearer to N_occ (TC2)
+    P = X, D = g G^T P G,   then one step K <- 3 K S K - 2 K S K S K of K = D/g                     (McWeeny)
+
+(Niklasson, PRB 66, 155115 (2002); McWeeny, Rev. Mod. Phys. 32, 335 (1960).) g = 2 electrons per state
+unpolarised, 1 per spin. In an insulator every matrix decays exponentially with distance; blocks of atoms
+below a threshold are dropped (`Truncation`). The last step acts in the orbital basis with the exact S, so
+that errors of G and of the expansion enter idempotency to second order only, and the energy, which is
+variational in the occupied space, likewise.
+
+Error control: number of electrons, idempotency and a lower bound of the gap come with every result and are
+checked against limits; a metal is an error. There are no eigenstates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NoReturn
+
+import numpy as np
+
+from mlh._core import BlockSparse, sparse_combine
+from mlh.pattern import BlockMatrix, same_pattern
+from mlh.solver.inverse_factor import InverseFactor, PurificationError, Truncation
+from mlh.solver.kpoints import KPoints, as_kpoints
+from mlh.solver.spectrum import PurificationStep, gap_bounds, spectral_bounds
+from mlh.solver.state import State
+from mlh.units import HARTREE_EV
+
+THRESHOLD = 1e-5
+"""Default threshold: errors of docs/theory.md, "Density matrix without eigenstates"."""
+
+LAST_STEP = 0.1
+"""Threshold of the McWeeny step as a part of the others: its own truncation is not corrected any more."""
+
+MAX_STEPS = 80
+
+MIN_GAP = 0.01
+"""Ha. Below it the density matrix is too long-ranged, and levels may change places between steps."""
+
+ELECTRON_TOLERANCE = 1e-5
+"""Electrons per atom that Tr D S may be off."""
+
+IDEMPOTENCY_TOLERANCE = 1e-3
+"""Largest ||P - P^2||_F per square root of the number of orbitals."""
+
+
+@dataclass(frozen=True, slots=True)
+class PurificationReport:
+    """Error control of one solution; the worse of two spins."""
+
+    electron_error: float
+    """Tr D S - N."""
+    idempotency: float
+    """||P - P^2||_F per square root of the number of orbitals, before the last McWeeny step."""
+    factor_error: float
+    """rms of 1 - G S G^T per orbital."""
+    steps: int
+    """Polynomials of the expansion."""
+    blocks_per_atom: float
+    """Blocks of D per atom."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Channel:
+    """One spin: K = D/g in full range, P and F in the orthogonal basis, the levels at the gap."""
+
+    K: BlockSparse
+    P: BlockSparse
+    F: BlockSparse
+    homo: float
+    lumo: float
+
+
+@dataclass(frozen=True, eq=False)
+class PurifiedState(State):
+    """Density matrices of the occupied space, without eigenstates.
+
+    homo, lumo: bounds, so that `gap` is a lower bound of the gap; fermi_level: halfway between them.
+    """
+
+    D: BlockMatrix
+    H_in: BlockMatrix
+    factor: InverseFactor
+    channels: tuple[_Channel, ...]
+    moment: float
+    report: PurificationReport
+    kpts: KPoints
+    entropy_energy: float = 0.0
+
+    @cached_property
+    def _w(self) -> BlockMatrix:
+        return self.projected_w(self.H_in)
+
+    @property
+    def W(self) -> BlockMatrix:
+        """D H_in D / g on the pattern, Hartree."""
+        return self._w
+
+    @property
+    def integer_occupations(self) -> bool:
+        """Always: there is no smearing."""
+        return True
+
+    @property
+    def homo(self) -> float:
+        """Upper bound of the highest occupied level, Hartree."""
+        return max(c.homo for c in self.channels)
+
+    @property
+    def lumo(self) -> float:
+        """Lower bound of the lowest empty level, Hartree."""
+        return min(c.lumo for c in self.channels)
+
+    @property
+    def fermi_level(self) -> float:
+        """Halfway between the bounds of the levels at the gap (of the spin where it is higher), Hartree."""
+        return max(0.5 * (c.homo + c.lumo) for c in self.channels)
+
+    @property
+    def magnetic_moment(self) -> float:
+        """N_up - N_down per cell, held fixed."""
+        return self.moment
+
+    @property
+    def band_energy(self) -> float:
+        """Tr D H_in, Hartree."""
+        return self.D.dot(self.H_in)
+
+    @property
+    def eigenvalues(self) -> NoReturn:
+        """None: this method has no eigenvalues."""
+        raise _no_eigenstates("eigenvalues")
+
+    @property
+    def occupations(self) -> NoReturn:
+        """None: this method has no occupations of states."""
+        raise _no_eigenstates("occupations")
+
+    @property
+    def coefficients(self) -> NoReturn:
+        """None: this method has no eigenstates."""
+        raise _no_eigenstates("coefficients")
+
+    def projected_w(self, H: BlockMatrix) -> BlockMatrix:
+        """g K H K on the pattern, K = D/g."""
+        cut = self.factor.truncation
+        data = []
+        for spin, channel in enumerate(self.channels):
+            KH = cut.multiply(channel.K, _folded(H, spin))
+            W = cut.multiply(KH, channel.K, symmetric=True)
+            data.append(self.degeneracy * W.unfold(H.pattern))
+        return BlockMatrix(H.pattern, np.stack(data))
+
+    def residual_energy(self, residual: BlockMatrix) -> float:
+        """Upper bound of g sum_ia |R_ia|^2 / (e_a - e_i) from its first three moments and the gap.
+
+        X = P R (1 - P) has m_0 = |X|^2 = sum |R_ia|^2; with L X = X F - F X, m_1 = <X, L X> and m_2 = |L X|^2
+        carry the weights (e_a - e_i)^1 and ^2. The Gauss-Radau rule of these moments with a node at the
+        smallest e_a - e_i bounds sum |R_ia|^2/(e_a - e_i) from above (Golub and Meurant, "Matrices, Moments
+        and Quadrature", ch. 6).
+        """
+        size = residual.max_abs()
+        if size == 0.0:
+            return 0.0
+        scaled = (1.0 / size) * residual
+        bounds = [
+            _radau_bound(channel, _folded(scaled, spin), self.factor)
+            for spin, channel in enumerate(self.channels)
+        ]
+        return self.degeneracy * size**2 * float(sum(bounds))
+
+
+def _no_eigenstates(name: str) -> AttributeError:
+    return AttributeError(
+        f"{name}: method='purification' computes the density matrix without eigenstates; "
+        "use method='dense' for levels, bands and orbitals"
+    )
+
+
+def purify(
+    H: BlockMatrix,
+    S: BlockMatrix | InverseFactor,
+    n_electrons: float,
+    spin_moment: float | None = None,
+    threshold: float = THRESHOLD,
+) -> PurifiedState:
+    """Density matrices of the `n_electrons` lowest states at Gamma; arguments as in `mlh.solve`."""
+    factor = S if isinstance(S, InverseFactor) else InverseFactor.of(S, threshold)
+    if not same_pattern(factor.pattern, H.pattern):
+        raise ValueError("S: expected the overlap on the pattern of H, got one on another pattern")
+    counts = _occupied(n_electrons, H.nspin, spin_moment, factor.S.n_orbitals)
+    results = [_channel(_folded(H, spin), factor, n) for spin, n in enumerate(counts)]
+    channels = tuple(channel for channel, _, _ in results)
+    degeneracy = 3 - H.nspin
+    data = np.stack([degeneracy * c.K.unfold(H.pattern) for c in channels])
+    electrons = sum(degeneracy * c.K.dot(factor.S) for c in channels)
+    report = PurificationReport(
+        electron_error=electrons - n_electrons,
+        idempotency=max(v for _, v, _ in results),
+        factor_error=factor.error,
+        steps=max(n for _, _, n in results),
+        blocks_per_atom=max(c.K.n_blocks for c in channels) / factor.S.n_atoms,
+    )
+    _check(report, factor)
+    moment = float(counts[0] - counts[1]) if H.nspin == 2 else 0.0
+    D = BlockMatrix(H.pattern, data)
+    return PurifiedState(D, H, factor, channels, moment, report, as_kpoints(None))
+
+
+def _folded(H: BlockMatrix, spin: int) -> BlockSparse:
+    return BlockSparse.fold(H.pattern, H.data[spin if H.nspin == 2 else 0])
+
+
+def _occupied(n_electrons: float, nspin: int, moment: float | None, n_orbitals: int) -> list[int]:
+    """Occupied states of each spin."""
+    if nspin == 2 and moment is None:
+        raise ValueError(
+            "spin_moment: method='purification' needs the moment fixed (N_up - N_down), got None; "
+            "method='dense' can let it float"
+        )
+    if nspin == 1 and moment not in (None, 0, 0.0):
+        raise ValueError(f"spin_moment: expected None for an unpolarised calculation, got {moment}")
+    m = 0.0 if moment is None else moment
+    exact = [0.5 * n_electrons] if nspin == 1 else [0.5 * (n_electrons + m), 0.5 * (n_electrons - m)]
+    counts = [round(x) for x in exact]
+    if any(abs(x - n) > 1e-8 for x, n in zip(exact, counts)):
+        need = "an even number of electrons" if nspin == 1 else "whole electrons in each spin"
+        raise ValueError(f"n_electrons: integer occupations need {need}, got {n_electrons:g}")
+    if any(not 0 < n < n_orbitals for n in counts):
+        raise ValueError(
+            f"n_electrons: method='purification' needs 1 to {n_orbitals - 1} occupied states in each spin, "
+            f"got {counts}"
+        )
+    return counts
+
+
+def _channel(H: BlockSparse, factor: InverseFactor, n_occupied: int) -> tuple[_Channel, float, int]:
+    """One spin, the idempotency of P per orbital and the number of polynomials."""
+    cut = factor.truncation
+    F = cut.multiply(cut.multiply(factor.G, H), factor.G_transposed, symmetric=True)
+    low, high = spectral_bounds(F.apply, F.n_orbitals)
+    P, steps = _expand(F, low, high, n_occupied, cut)
+    homo, lumo = gap_bounds(steps, low, high)
+    if lumo - homo < MIN_GAP:
+        raise PurificationError(_small_gap(lumo - homo))
+    K = cut.multiply(cut.multiply(factor.G_transposed, P), factor.G, symmetric=True)
+    K = _mcweeny(K, factor.S, Truncation(LAST_STEP * cut.threshold))
+    return _Channel(K, P, F, homo, lumo), steps[-1].idempotency / np.sqrt(F.n_orbitals), len(steps)
+
+
+def _small_gap(gap: float) -> str:
+    found = f"a gap of at most {max(gap, 0.0) * HARTREE_EV:.2f} eV"
+    return (
+        f"H: method='purification' is for insulators, expected a gap above {MIN_GAP * HARTREE_EV:.2f} eV, "
+        f"could show {found} at this number of electrons; use method='dense', with smearing for a metal"
+    )
+
+
+def _expand(
+    F: BlockSparse, low: float, high: float, n_occupied: int, cut: Truncation
+) -> tuple[BlockSparse, list[PurificationStep]]:
+    """TC2 until idempotency has reached the floor that truncation sets."""
+    width = high - low
+    X = sparse_combine(-1.0 / width, F, 0.0, F, high / width, cut.block)
+    steps: list[PurificationStep] = []
+    while len(steps) < MAX_STEPS:
+        square = cut.multiply(X, X, symmetric=True)
+        trace, trace_square = X.trace(), square.trace()
+        difference = sparse_combine(1.0, X, -1.0, square, 0.0, 0.0)
+        idempotency = float(np.sqrt(difference.dot(difference)))
+        squared = abs(trace_square - n_occupied) < abs(2.0 * trace - trace_square - n_occupied)
+        steps.append(PurificationStep(squared, idempotency))
+        if _converged(steps, abs(trace - n_occupied), F.n_orbitals):
+            return X, steps
+        X = square if squared else sparse_combine(2.0, X, -1.0, square, 0.0, cut.block)
+    raise PurificationError(_small_gap(0.0))
+
+
+def _converged(steps: list[PurificationStep], electrons: float, n_orbitals: int) -> bool:
+    """Exact, or no longer falling as a quadratically convergent iteration does.
+
+    A pair of polynomials takes v to about v^2. Where truncation has taken over, v stays; and a level in the
+    middle of the spectrum, which would also hold v, keeps the trace away from a whole number.
+    """
+    v = steps[-1].idempotency / np.sqrt(n_orbitals)
+    if v < 1e-12:
+        return True
+    settled = len(steps) > 4 and steps[-1].idempotency > 0.3 * steps[-3].idempotency
+    return settled and v < IDEMPOTENCY_TOLERANCE and electrons < 0.05
+
+
+def _mcweeny(K: BlockSparse, S: BlockSparse, cut: Truncation) -> BlockSparse:
+    """3 K S K - 2 K S K S K."""
+    KS = cut.multiply(K, S)
+    KSK = cut.multiply(KS, K, symmetric=True)
+    return sparse_combine(3.0, KSK, -2.0, cut.multiply(KS, KSK, symmetric=True), 0.0, cut.block)
+
+
+def _check(report: PurificationReport, factor: InverseFactor) -> None:
+    per_atom = abs(report.electron_error) / factor.S.n_atoms
+    limits: list[tuple[str, float, float]] = [
+        ("electrons missing or in excess per atom", per_atom, ELECTRON_TOLERANCE),
+        ("||P - P^2|| per orbital", report.idempotency, IDEMPOTENCY_TOLERANCE),
+    ]
+    for what, value, limit in limits:
+        if not value < limit:
+            raise PurificationError(
+                f"{what}: expected below {limit:.0e}, got {value:.1e} at the threshold "
+                f"{factor.truncation.threshold:g}; take a smaller threshold"
+            )
+
+
+def _radau_bound(channel: _Channel, R: BlockSparse, factor: InverseFactor) -> float:
+    """Upper bound of sum_ia |R_ia|^2/(e_a - e_i) of one spin."""
+    multiply: Callable[..., BlockSparse] = Truncation(1e-3).multiply
+    P, F = channel.P, channel.F
+    PR = multiply(P, multiply(multiply(factor.G, R), factor.G_transposed, symmetric=True))
+    X = sparse_combine(1.0, PR, -1.0, multiply(PR, P), 0.0, 0.0)
+    LX = sparse_combine(1.0, multiply(X, F), -1.0, multiply(F, X), 0.0, 0.0)
+    m0, m1, m2 = X.dot(X), X.dot(LX), LX.dot(LX)
+    smallest = channel.lumo - channel.homo
+    if not m1 > smallest * m0 or not m1 * m1 < m0 * m2:
+        return m0 / smallest
+    mean = m1 / m0
+    spread = m2 / m0 - mean**2
+    last = smallest + spread / (mean - smallest)
+    return m0 * last / (mean * last - spread)
