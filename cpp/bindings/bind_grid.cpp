@@ -198,6 +198,14 @@ void bind_grid(py::module_& m) {
                                             {static_cast<py::ssize_t>(h.grid.n_sphere_points())},
                                             self);
                              })
+      .def_property_readonly("core_density",
+                             [array](const py::object& self) {
+                               const auto& h = self.cast<const GridHandle&>();
+                               if (h.neutral.core.uniform.empty()) {
+                                 throw std::invalid_argument("core_density: no species has one");
+                               }
+                               return array(h.neutral.core.uniform, uniform_shape(h), self);
+                             })
       .def_property_readonly("has_core",
                              [](const GridHandle& h) { return !h.neutral.core.uniform.empty(); })
       .def(
@@ -214,12 +222,18 @@ void bind_grid(py::module_& m) {
           py::arg("D"), "Density of one spin component from its density matrix, shape (nnz,).")
       .def(
           "exchange_correlation",
-          [](const GridHandle& h, const std::string& name, const std::vector<Density>& n) {
+          [](const GridHandle& h, const std::string& name, const std::vector<Density>& n,
+             int order) {
             const Functional functional = functional_from_name(name);
+            if (order != 2 && order != 8) {
+              throw py::value_error("stencil_order: expected 2 or 8, got " + std::to_string(order));
+            }
+            const Stencil stencil = order == 2 ? Stencil::second : Stencil::eighth;
             const py::gil_scoped_release release;
-            return exchange_correlation(h.grid, h.neutral, functional, n);
+            return exchange_correlation(h.grid, h.neutral, functional, n, stencil);
           },
-          py::arg("functional"), py::arg("density"))
+          py::arg("functional"), py::arg("density"), py::arg("stencil_order") = 8,
+          "E_xc of n + n_core; stencil_order of the density gradient on the grid: 2 or 8.")
       .def(
           "neutral_atoms", [](const GridHandle& h) { return neutral_potential(h.grid, h.neutral); },
           "V_na with its quadrature weights as a Potential.")

@@ -49,7 +49,7 @@ py::tuple core(const TwoCenterTables& tables, const Structure& structure) {
   CoreRepulsion result;
   {
     const py::gil_scoped_release release;
-    result = core_repulsion(tables, structure);
+    result = core_repulsion(tables.core(), structure);
   }
   return py::make_tuple(result.energy, to_array(result.gradient.atoms),
                         to_array(result.gradient.strain));
@@ -90,10 +90,19 @@ void bind_two_center(py::module_& m) {
           py::arg("structure"), py::arg("pattern"), py::arg("W"))
       .def(
           "nonlocal_gradient",
-          [](const TwoCenterTables& t, const Structure& s, const Pattern& p, const py::object& D) {
-            return gradient<&nonlocal_gradient>(t, s, p, D, "D");
+          [](const TwoCenterTables& t, const Structure& s, const Pattern& p, const py::object& D,
+             double damping_slope) {
+            const auto a = require<double>(D, "D", {static_cast<py::ssize_t>(p.nnz())});
+            const std::span<const double> view(a.data(), static_cast<std::size_t>(a.size()));
+            PairGradient result;
+            {
+              const py::gil_scoped_release release;
+              result = nonlocal_gradient(t, s, p, view, damping_slope);
+            }
+            return py::make_tuple(to_array(result.atoms), to_array(result.strain));
           },
-          py::arg("structure"), py::arg("pattern"), py::arg("D"))
+          py::arg("structure"), py::arg("pattern"), py::arg("D"), py::arg("damping_slope") = 1.0,
+          "damping_slope: factor of dq/dr; only 1 gives the gradient of the energy.")
       .def(
           "core_repulsion", &core, py::arg("structure"),
           "(energy Hartree, dE/dtau (n_atoms, 3), dE/dstrain (3, 3)) of the neutral atoms' E_scc.");

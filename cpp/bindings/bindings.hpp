@@ -10,6 +10,7 @@ void bind_two_center(pybind11::module_& m);  // overlap, kinetic, nonlocal, core
 void bind_grid(pybind11::module_& m);        // uniform grid, density, potential matrices, gradients
 void bind_sparse(pybind11::module_& m);     // block-sparse matrices at Gamma
 void bind_network(pybind11::module_& m);     // networks of bonds, bond switching, rings
+void bind_openmx(pybind11::module_& m);      // kernels of the integration that follows OpenMX
 
 }  // namespace mlh::bind
 

@@ -57,5 +57,6 @@ PYBIND11_MODULE(_core, m) {
   mlh::bind::bind_grid(m);
   mlh::bind::bind_sparse(m);
   mlh::bind::bind_network(m);
+  mlh::bind::bind_openmx(m);
   mlh::bind_xc(m);
 }

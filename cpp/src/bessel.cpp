@@ -27,10 +27,11 @@ double bessel_series(double x, int l) {
 }  // namespace
 
 void reduced_bessel(double x, int lmax, double* values) {
-  if (x < static_cast<double>(kMaxBesselOrder)) {
+  const int top = std::max(lmax, 8);
+  if (x < static_cast<double>(top)) {
     // Downward from two orders at which the series is exact: u_{l-1} = (2l+1) u_l - x^2 u_{l+1}.
-    double upper = bessel_series(x, kMaxBesselOrder), lower = bessel_series(x, kMaxBesselOrder - 1);
-    for (int l = kMaxBesselOrder; l >= 0; --l) {
+    double upper = bessel_series(x, top), lower = bessel_series(x, top - 1);
+    for (int l = top; l >= 0; --l) {
       if (l <= lmax) values[l] = upper;
       const double next = (2 * l - 1) * lower - x * x * upper;
       upper = lower;

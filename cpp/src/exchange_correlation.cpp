@@ -66,13 +66,13 @@ double evaluate_points(Functional functional, std::size_t n_spin, std::size_t si
 }
 
 void uniform_part(const Grid& grid, const NeutralFields& neutral, Functional functional,
-                  const std::vector<Density>& density, ExchangeCorrelation& out) {
+                  Stencil stencil, const std::vector<Density>& density, ExchangeCorrelation& out) {
   const std::size_t n_spin = density.size(), size = grid.uniform().size();
   const bool gga = needs_gradient(functional);
   const double dv = grid.uniform().volume_element();
   std::vector<std::array<std::vector<double>, 3>> slope(n_spin);
   for (std::size_t s = 0; s < n_spin; ++s) {
-    if (gga) slope[s] = gradient(grid.uniform(), density[s].uniform);
+    if (gga) slope[s] = gradient(grid.uniform(), density[s].uniform, stencil);
   }
   out.energy_density.resize(size);
   std::vector<Mat3> strain((size + XcEvaluator::kChunk - 1) / XcEvaluator::kChunk, Mat3::Zero());
@@ -110,7 +110,7 @@ void uniform_part(const Grid& grid, const NeutralFields& neutral, Functional fun
   out.energy += evaluate_points(functional, n_spin, size, fill, use);
   for (const Mat3& part : strain) out.strain += symmetric_part(part);
   for (std::size_t s = 0; s < n_spin; ++s) {
-    if (gga) subtract_divergence(grid.uniform(), slope[s], out.potential[s].uniform);
+    if (gga) subtract_divergence(grid.uniform(), slope[s], out.potential[s].uniform, stencil);
   }
 }
 
@@ -160,7 +160,7 @@ std::vector<Density> with_core(const NeutralFields& neutral, std::vector<Density
 
 ExchangeCorrelation exchange_correlation(const Grid& grid, const NeutralFields& neutral,
                                          Functional functional,
-                                         const std::vector<Density>& density) {
+                                         const std::vector<Density>& density, Stencil stencil) {
   if (density.empty() || density.size() > 2) {
     throw std::invalid_argument("exchange_correlation: expected 1 or 2 spin components, got " +
                                 std::to_string(density.size()));
@@ -173,7 +173,7 @@ ExchangeCorrelation exchange_correlation(const Grid& grid, const NeutralFields& 
     v.sphere_vector.assign(neutral.sphere_weight.size(), Vec3::Zero());
   }
   const auto add_parts = [&](const std::vector<Density>& n) {
-    uniform_part(grid, neutral, functional, n, out);
+    uniform_part(grid, neutral, functional, stencil, n, out);
     sphere_part(neutral, functional, n, out);
   };
   if (neutral.core.uniform.empty()) {

@@ -125,13 +125,13 @@ void solid_harmonics(const Vec3& r, int lmax, double* values, double* gradients)
 
 namespace {
 
-constexpr int kLo = kMaxOrbitalL;
-using GauntTable = std::array<std::vector<GauntTerm>, (kLo + 1) * (kLo + 1) * (kL + 1)>;
+constexpr int kLo = kMaxOrbitalL, kHi = kMaxExpansionL;
+using GauntTable = std::array<std::vector<GauntTerm>, (kLo + 1) * (kHi + 1) * (kL + 1)>;
 
 GauntTable make_gaunt_table() {
   // Gauss-Legendre in cos theta (exact to degree 2n-1) x equidistant phi (exact below order n_phi):
-  // a product of three harmonics has degree at most 4 kMaxOrbitalL.
-  constexpr int degree = 4 * kLo;
+  // a product of three harmonics has degree at most 2 kMaxHarmonicL.
+  constexpr int degree = 2 * kL;
   constexpr int n_theta = degree / 2 + 1, n_phi = degree + 1;
   const auto legendre = gauss_legendre(n_theta, 2.0);
   GauntTable table;
@@ -146,9 +146,9 @@ GauntTable make_gaunt_table() {
     }
   }
   for (int l1 = 0; l1 <= kLo; ++l1) {
-    for (int l2 = 0; l2 <= kLo; ++l2) {
+    for (int l2 = 0; l2 <= kHi; ++l2) {
       for (int L = std::abs(l1 - l2); L <= l1 + l2; L += 2) {
-        auto& terms = table[(l1 * (kLo + 1) + l2) * (kL + 1) + L];
+        auto& terms = table[(l1 * (kHi + 1) + l2) * (kL + 1) + L];
         for (int a = 0; a < 2 * l1 + 1; ++a) {
           for (int b = 0; b < 2 * l2 + 1; ++b) {
             for (int m = 0; m < 2 * L + 1; ++m) {
@@ -171,13 +171,13 @@ GauntTable make_gaunt_table() {
 }  // namespace
 
 const std::vector<GauntTerm>& gaunt_terms(int l1, int l2, int L) {
-  if (l1 < 0 || l1 > kLo || l2 < 0 || l2 > kLo || L < 0 || L > kL) {
-    throw std::invalid_argument("gaunt_terms: expected l1, l2 in 0..3 and L in 0..6, got " +
+  if (l1 < 0 || l1 > kLo || l2 < 0 || l2 > kHi || L < 0 || L > kL) {
+    throw std::invalid_argument("gaunt_terms: expected l1 in 0..3, l2 in 0..9 and L in 0..12, got " +
                                 std::to_string(l1) + ", " + std::to_string(l2) + ", " +
                                 std::to_string(L));
   }
   static const GauntTable table = make_gaunt_table();
-  return table[static_cast<std::size_t>((l1 * (kLo + 1) + l2) * (kL + 1) + L)];
+  return table[static_cast<std::size_t>((l1 * (kHi + 1) + l2) * (kL + 1) + L)];
 }
 
 }  // namespace mlh

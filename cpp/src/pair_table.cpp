@@ -79,16 +79,17 @@ std::vector<Combination> combinations(const ShellSet& a, const ShellSet& b) {
 
 /// Column c: weight * prefactor * k^(2+L) A(k) B(k), and k^2 more for the kinetic energy.
 Eigen::MatrixXd wave_integrands(const std::vector<Combination>& list, const ShellSet& a,
-                                const ShellSet& b, const WaveMesh& mesh, PairOperator op) {
-  Eigen::MatrixXd f(mesh.size, static_cast<Eigen::Index>(list.size()));
+                                const ShellSet& b, const WaveQuadrature& waves,
+                                PairOperator op) {
+  Eigen::MatrixXd f(waves.k.size(), static_cast<Eigen::Index>(list.size()));
   const bool kinetic = op == PairOperator::kinetic;
   for (std::size_t c = 0; c < list.size(); ++c) {
     const auto& [i, j, L, cutoff] = list[c];
     const int phase = (b.l[j] - a.l[i] + L) / 2;
     const double prefactor = (kinetic ? 4.0 : 8.0) * (phase % 2 == 0 ? 1.0 : -1.0);
-    for (Eigen::Index k = 0; k < mesh.size; ++k) {
-      f(k, static_cast<Eigen::Index>(c)) = mesh.weight(k) * prefactor *
-                                           std::pow(mesh.k(k), L + (kinetic ? 4 : 2)) *
+    for (Eigen::Index k = 0; k < waves.k.size(); ++k) {
+      f(k, static_cast<Eigen::Index>(c)) = waves.weight[k] * prefactor *
+                                           std::pow(waves.k[k], L + (kinetic ? 4 : 2)) *
                                            (*a.transforms)(k, static_cast<Eigen::Index>(i)) *
                                            (*b.transforms)(k, static_cast<Eigen::Index>(j));
     }
@@ -99,12 +100,11 @@ Eigen::MatrixXd wave_integrands(const std::vector<Combination>& list, const Shel
 /// t(R) = int F(k) u_L(kR), t' = -R int k^2 F u_{L+1}, t'' = int -k^2 F u_{L+1} + R^2 k^4 F
 /// u_{L+2}.
 DistanceTable tabulate(const BesselMatrices& bessel, const std::vector<Combination>& list,
-                       const Eigen::MatrixXd& integrands, const WaveMesh& mesh) {
+                       const Eigen::MatrixXd& integrands, const WaveQuadrature& waves) {
   const auto& [range, u] = bessel;
   const Eigen::Index nodes = u[0].rows();
   const Eigen::VectorXd R = Eigen::VectorXd::LinSpaced(nodes, 0.0, range);
-  const Eigen::VectorXd k2 =
-      Eigen::VectorXd::LinSpaced(mesh.size, mesh.start, mesh.k(mesh.size - 1)).array().square();
+  const Eigen::VectorXd k2 = waves.k.array().square();
   const auto n_functions = static_cast<Eigen::Index>(list.size());
   Eigen::MatrixXd value(nodes, n_functions), first(nodes, n_functions), second(nodes, n_functions);
   for (int L = 0; L <= kMaxHarmonicL; ++L) {
@@ -138,7 +138,8 @@ int count(const std::vector<int>& shells) {
 
 }  // namespace
 
-BesselMatrices make_bessel_matrices(const ShellSet& a, const ShellSet& b, const WaveMesh& mesh) {
+BesselMatrices make_bessel_matrices(const ShellSet& a, const ShellSet& b,
+                                    const WaveQuadrature& waves) {
   BesselMatrices result;
   if (a.l.empty() || b.l.empty()) return result;
   const int orders =
@@ -147,18 +148,18 @@ BesselMatrices make_bessel_matrices(const ShellSet& a, const ShellSet& b, const 
                  *std::max_element(b.cutoff.begin(), b.cutoff.end());
   const Eigen::Index nodes = DistanceTable::nodes(result.range);
   const double step = result.range / static_cast<double>(nodes - 1);
-  result.u.assign(static_cast<std::size_t>(orders) + 1, Eigen::MatrixXd(nodes, mesh.size));
+  result.u.assign(static_cast<std::size_t>(orders) + 1, Eigen::MatrixXd(nodes, waves.k.size()));
   std::array<double, kMaxBesselOrder + 1> values{};
-  for (Eigen::Index k = 0; k < mesh.size; ++k) {
+  for (Eigen::Index k = 0; k < waves.k.size(); ++k) {
     for (Eigen::Index n = 0; n < nodes; ++n) {
-      reduced_bessel(mesh.k(k) * step * static_cast<double>(n), orders, values.data());
+      reduced_bessel(waves.k[k] * step * static_cast<double>(n), orders, values.data());
       for (std::size_t l = 0; l < result.u.size(); ++l) result.u[l](n, k) = values[l];
     }
   }
   return result;
 }
 
-PairTable::PairTable(const ShellSet& a, const ShellSet& b, const WaveMesh& mesh,
+PairTable::PairTable(const ShellSet& a, const ShellSet& b, const WaveQuadrature& waves,
                      const BesselMatrices& bessel, PairOperator op)
     : rows_(count(a.l)), columns_(count(b.l)) {
   const auto list = combinations(a, b);
@@ -172,7 +173,7 @@ PairTable::PairTable(const ShellSet& a, const ShellSet& b, const WaveMesh& mesh,
     }
     row += 2 * la + 1;
   }
-  radial_ = tabulate(bessel, list, wave_integrands(list, a, b, mesh, op), mesh);
+  radial_ = tabulate(bessel, list, wave_integrands(list, a, b, waves, op), waves);
 }
 
 void PairTable::add_channel(int row, int column, int la, int lb, int L) {

@@ -35,7 +35,6 @@ TwoCenterSpecies summarise(const SpeciesData& s) {
   result.n_orbitals = s.n_orbitals();
   result.orbital_cutoff = s.orbital_cutoff();
   result.projector_cutoff = s.projector_cutoff();
-  result.density_cutoff = s.density.cutoff();
   for (const auto& projector : s.projectors) {
     result.projector_energy.insert(result.projector_energy.end(),
                                    static_cast<std::size_t>(2 * projector.radial.l() + 1),
@@ -53,11 +52,13 @@ TwoCenterTables::TwoCenterTables(const BasisData& basis, double wave_cutoff) {
     species_.push_back(summarise(s));
   }
   const BasisTransforms transforms = make_transforms(basis, wave_cutoff);
+  const WaveQuadrature waves = quadrature(transforms.mesh);
   const std::size_t n = basis.species.size();
   overlap_.resize(n * n);
   kinetic_.resize(n * n);
   projector_.resize(n * n);
-  core_.resize(n * n);
+  core_.pair.resize(n * n);
+  for (const auto& s : basis.species) core_.cutoff.push_back(s.density.cutoff());
   std::exception_ptr failure;
   // Independent tables: one writer each, a thrown exception is carried out of the parallel region.
 #pragma omp parallel for schedule(dynamic, 1)
@@ -67,16 +68,16 @@ TwoCenterTables::TwoCenterTables(const BasisData& basis, double wave_cutoff) {
       const auto& ta = transforms.species[a];
       const auto& tb = transforms.species[b];
       const ShellSet rows = orbital_shells(basis.species[a], ta);
-      const auto& mesh = transforms.mesh;
       const ShellSet beta = projector_shells(basis.species[b], tb);
-      projector_[ab] = PairTable(rows, beta, mesh, make_bessel_matrices(rows, beta, mesh),
+      projector_[ab] = PairTable(rows, beta, waves, make_bessel_matrices(rows, beta, waves),
                                  PairOperator::overlap);
       if (a > b) continue;
       const ShellSet columns = orbital_shells(basis.species[b], tb);
-      const BesselMatrices bessel = make_bessel_matrices(rows, columns, mesh);
-      overlap_[ab] = PairTable(rows, columns, mesh, bessel, PairOperator::overlap);
-      kinetic_[ab] = PairTable(rows, columns, mesh, bessel, PairOperator::kinetic);
-      core_[ab] = make_core_table(basis.species[a], ta, basis.species[b], tb, mesh);
+      const BesselMatrices bessel = make_bessel_matrices(rows, columns, waves);
+      overlap_[ab] = PairTable(rows, columns, waves, bessel, PairOperator::overlap);
+      kinetic_[ab] = PairTable(rows, columns, waves, bessel, PairOperator::kinetic);
+      core_.pair[ab] = core_.pair[b * n + a] =
+          make_core_table(basis.species[a], ta, basis.species[b], tb, transforms.mesh);
     } catch (...) {
 #pragma omp critical
       if (!failure) failure = std::current_exception();
@@ -99,19 +100,22 @@ Vec3 pair_vector(const Structure& structure, const Pattern& pattern, std::size_t
          structure.positions[static_cast<std::size_t>(pattern.atom_i[p])];
 }
 
-void check_consistent(const TwoCenterTables& tables, const Structure& structure) {
+void check_species(std::size_t n_species, const Structure& structure) {
   if (structure.species.size() != structure.size()) {
     throw std::invalid_argument("structure: expected one species index per atom (" +
                                 std::to_string(structure.size()) + "), got " +
                                 std::to_string(structure.species.size()));
   }
   for (const int s : structure.species) {
-    if (s < 0 || s >= static_cast<int>(tables.n_species())) {
-      throw std::invalid_argument("structure: expected species below " +
-                                  std::to_string(tables.n_species()) + ", got " +
-                                  std::to_string(s));
+    if (s < 0 || s >= static_cast<int>(n_species)) {
+      throw std::invalid_argument("structure: expected species below " + std::to_string(n_species) +
+                                  ", got " + std::to_string(s));
     }
   }
+}
+
+void check_consistent(const TwoCenterTables& tables, const Structure& structure) {
+  check_species(tables.n_species(), structure);
 }
 
 void check_consistent(const TwoCenterTables& tables, const Structure& structure,

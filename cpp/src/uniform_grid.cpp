@@ -10,19 +10,25 @@ namespace mlh {
 
 namespace {
 
-/// Coefficients of f(+k) - f(-k), k = 1..4, for the first derivative at order 8.
-constexpr std::array<double, 4> kStencil = {4.0 / 5.0, -1.0 / 5.0, 4.0 / 105.0, -1.0 / 280.0};
+/// Coefficients of f(+k) - f(-k), k = 1, 2, ..., for the first derivative.
+constexpr std::array<double, 4> kEighth = {4.0 / 5.0, -1.0 / 5.0, 4.0 / 105.0, -1.0 / 280.0};
+constexpr std::array<double, 1> kSecond = {0.5};
+
+std::span<const double> coefficients(Stencil stencil) {
+  if (stencil == Stencil::second) return kSecond;
+  return kEighth;
+}
 
 /// out[.] += sum_d weight[d] * D_d f, with D_d the central difference along grid axis d (per step).
 void add_differences(const std::array<int, 3>& n, const double* f, const std::array<double, 3>& weight,
-                     double* out) {
+                     std::span<const double> stencil, double* out) {
   const auto stride = std::array<std::ptrdiff_t, 3>{static_cast<std::ptrdiff_t>(n[1]) * n[2], n[2], 1};
 #pragma omp parallel for schedule(static)
   for (int x = 0; x < n[0]; ++x) {
     for (int d = 0; d < 3; ++d) {
       if (weight[d] == 0.0) continue;
-      for (int k = 1; k <= 4; ++k) {
-        const double c = weight[d] * kStencil[static_cast<std::size_t>(k - 1)];
+      for (int k = 1; k <= static_cast<int>(stencil.size()); ++k) {
+        const double c = weight[d] * stencil[static_cast<std::size_t>(k - 1)];
         for (int y = 0; y < n[1]; ++y) {
           const auto wrap = [&](int i, int axis) { return ((i % n[axis]) + n[axis]) % n[axis]; };
           double* row = out + x * stride[0] + y * stride[1];
@@ -85,21 +91,24 @@ std::array<int, 3> grid_size(const Mat3& cell, double cutoff_ry) {
   return n;
 }
 
-std::array<std::vector<double>, 3> gradient(const UniformGrid& grid, std::span<const double> f) {
+std::array<std::vector<double>, 3> gradient(const UniformGrid& grid, std::span<const double> f,
+                                            Stencil stencil) {
   const Mat3 g = index_gradients(grid);
   std::array<std::vector<double>, 3> out;
   for (int a = 0; a < 3; ++a) {
     out[a].assign(grid.size(), 0.0);
-    add_differences(grid.n, f.data(), {g(a, 0), g(a, 1), g(a, 2)}, out[a].data());
+    add_differences(grid.n, f.data(), {g(a, 0), g(a, 1), g(a, 2)}, coefficients(stencil),
+                    out[a].data());
   }
   return out;
 }
 
 void subtract_divergence(const UniformGrid& grid, const std::array<std::vector<double>, 3>& f,
-                         std::span<double> out) {
+                         std::span<double> out, Stencil stencil) {
   const Mat3 g = index_gradients(grid);
   for (int a = 0; a < 3; ++a) {
-    add_differences(grid.n, f[a].data(), {-g(a, 0), -g(a, 1), -g(a, 2)}, out.data());
+    add_differences(grid.n, f[a].data(), {-g(a, 0), -g(a, 1), -g(a, 2)},
+                    coefficients(stencil), out.data());
   }
 }
 

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "pbe_correlation.hpp"
 #include "xc_evaluator.hpp"
 
 namespace mlh {
@@ -24,8 +25,9 @@ void initialise(xc_func_type& functional, int id, int nspin) {
 
 struct Parts {
   int exchange;
-  int correlation;
+  int correlation;  ///< kOwn: `pbe_correlation`
 };
+constexpr int kOwn = -1;
 
 Parts libxc_parts(Functional functional) {
   switch (functional) {
@@ -33,8 +35,10 @@ Parts libxc_parts(Functional functional) {
       return {XC_GGA_X_PBE, XC_GGA_C_PBE};
     case Functional::lda_pw92:
       return {XC_LDA_X, XC_LDA_C_PW};
+    case Functional::pbe_pw92:
+      return {XC_GGA_X_PBE, kOwn};
   }
-  throw std::invalid_argument("functional: expected pbe or lda_pw92");
+  throw std::invalid_argument("functional: expected pbe, pbe_pw92 or lda_pw92");
 }
 
 /// Scratch of one chunk: what one libxc functional returns, before it is summed into the outputs.
@@ -76,6 +80,29 @@ void add_functional(const xc_func_type* functional, bool gradient, std::size_t n
   for (std::size_t k = 0; k < nspin * chunk.size; ++k) chunk.v_density[k] += scratch.v_density[k];
 }
 
+/// Adds the correlation of `pbe_correlation` where the density is above the threshold.
+void add_own_correlation(std::size_t nspin, const Chunk& chunk) noexcept {
+  for (std::size_t p = 0; p < chunk.size; ++p) {
+    if (total_density(chunk, p, nspin) < kXcDensityThreshold) continue;
+    const double* n = chunk.density + nspin * p;
+    if (nspin == 1) {
+      const auto c = detail::pbe_correlation(n[0], chunk.sigma[p]);
+      chunk.energy_density[p] += c.energy;
+      chunk.v_density[p] += c.up;
+      chunk.v_sigma[p] += c.sigma;
+      continue;
+    }
+    const double* s = chunk.sigma + 3 * p;
+    const auto c = detail::pbe_correlation(n[0], n[1], s[0] + 2.0 * s[1] + s[2]);
+    chunk.energy_density[p] += c.energy;
+    chunk.v_density[2 * p] += c.up;
+    chunk.v_density[2 * p + 1] += c.down;
+    chunk.v_sigma[3 * p] += c.sigma;
+    chunk.v_sigma[3 * p + 1] += 2.0 * c.sigma;
+    chunk.v_sigma[3 * p + 2] += c.sigma;
+  }
+}
+
 }  // namespace
 
 namespace detail {
@@ -84,6 +111,8 @@ XcEvaluator::XcEvaluator(Functional functional, int nspin)
     : gradient_(needs_gradient(functional)), nspin_(nspin == 1 ? 1 : 2) {
   const Parts parts = libxc_parts(functional);
   initialise(exchange_, parts.exchange, nspin);
+  own_correlation_ = parts.correlation == kOwn;
+  if (own_correlation_) return;
   try {
     initialise(correlation_, parts.correlation, nspin);
   } catch (...) {
@@ -94,7 +123,7 @@ XcEvaluator::XcEvaluator(Functional functional, int nspin)
 
 XcEvaluator::~XcEvaluator() {
   xc_func_end(&exchange_);
-  xc_func_end(&correlation_);
+  if (!own_correlation_) xc_func_end(&correlation_);
 }
 
 void XcEvaluator::operator()(std::size_t n_points, const double* density, const double* sigma,
@@ -108,7 +137,11 @@ void XcEvaluator::operator()(std::size_t n_points, const double* density, const 
 
   Scratch scratch;
   add_functional(&exchange_, gradient_, nspin_, chunk, scratch);
-  add_functional(&correlation_, gradient_, nspin_, chunk, scratch);
+  if (own_correlation_) {
+    add_own_correlation(nspin_, chunk);
+  } else {
+    add_functional(&correlation_, gradient_, nspin_, chunk, scratch);
+  }
 
   for (std::size_t p = 0; p < chunk.size; ++p) {
     // A NaN density fails this comparison and stays visible in the results.
@@ -124,10 +157,12 @@ void XcEvaluator::operator()(std::size_t n_points, const double* density, const 
 Functional functional_from_name(std::string_view name) {
   if (name == "PBE") return Functional::pbe;
   if (name == "PW92") return Functional::lda_pw92;
-  throw std::invalid_argument("xc: expected 'PBE' or 'PW92', got '" + std::string(name) + "'");
+  if (name == "PBE-PW92") return Functional::pbe_pw92;
+  throw std::invalid_argument("xc: expected 'PBE', 'PBE-PW92' or 'PW92', got '" +
+                              std::string(name) + "'");
 }
 
-bool needs_gradient(Functional functional) { return functional == Functional::pbe; }
+bool needs_gradient(Functional functional) { return functional != Functional::lda_pw92; }
 
 void evaluate_xc(Functional functional, int nspin, std::size_t n_points, const double* density,
                  const double* sigma, double* energy_density, double* v_density, double* v_sigma) {

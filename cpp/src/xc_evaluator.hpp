@@ -1,6 +1,6 @@
 #pragma once
-// Internal: an initialised functional of libxc, for callers that go through their points chunk by
-// chunk.
+// Internal: an initialised functional (libxc and `pbe_correlation`), for callers that go through
+// their points chunk by chunk.
 
 #include <xc.h>
 
@@ -29,6 +29,7 @@ class XcEvaluator {
  private:
   bool gradient_;
   std::size_t nspin_;
+  bool own_correlation_ = false;  ///< `pbe_correlation` in place of libxc's
   xc_func_type exchange_{}, correlation_{};
 };
 

@@ -90,7 +90,7 @@ TEST_CASE("Gaunt coefficients expand products of harmonics", "[harmonics]") {
   for (const Vec3& r : kPoints) {
     const auto y = harmonics(r.normalized());
     for (int l1 = 0; l1 <= kMaxOrbitalL; ++l1) {
-      for (int l2 = 0; l2 <= kMaxOrbitalL; ++l2) {
+      for (int l2 = 0; l2 <= kMaxExpansionL; ++l2) {
         Eigen::MatrixXd product = Eigen::MatrixXd::Zero(2 * l1 + 1, 2 * l2 + 1);
         for (int L = 0; L <= kMaxHarmonicL; ++L) {
           for (const auto& g : gaunt_terms(l1, l2, L)) {
@@ -108,7 +108,7 @@ TEST_CASE("Gaunt coefficients expand products of harmonics", "[harmonics]") {
     }
   }
   CHECK(gaunt_terms(1, 2, 2).empty());
-  CHECK_THROWS_AS(gaunt_terms(4, 0, 4), std::invalid_argument);
+  CHECK_THROWS_AS(gaunt_terms(kMaxOrbitalL + 1, 0, 4), std::invalid_argument);
 }
 
 TEST_CASE("reduced Bessel functions", "[bessel]") {

@@ -207,7 +207,7 @@ TEST_CASE("core repulsion of two Gaussian charges", "[core_repulsion]") {
   const TwoCenterTables tables(two_species());
   const double p = 0.35;  // a b / (a + b) for a = b = 0.7
   const double d = 2.3;
-  const auto result = core_repulsion(tables, dimer(d * Vec3(0.6, 0.0, 0.8)));
+  const auto result = core_repulsion(tables.core(), dimer(d * Vec3(0.6, 0.0, 0.8)));
   const double on_site = (16.0 + 36.0) * std::sqrt(p / std::numbers::pi);
   const double expected = 24.0 * std::erfc(std::sqrt(p) * d) / d - on_site;
   CHECK(result.energy == Approx(expected).epsilon(1e-9));

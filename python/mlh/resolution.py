@@ -22,9 +22,10 @@ def smallest_cutoff(species: Species) -> float:
 
 def _cutoff_of(f: RadialFunction) -> float:
     """sqrt(E)^2 from the norm in wave space, 2/pi int k^2 F(k)^2 dk, F = int j_l(kr) R r^2 dr."""
-    r = f.mesh[::4]
+    stride = max(1, round(0.04 / f.step))
+    r = f.mesh[::stride]
     k = np.linspace(0.05, 30.0, 600)
-    R = f.g[::4] * r**f.l
+    R = f.g[::stride] * r**f.l
     F = spherical_jn(f.l, np.outer(k, r)) @ (R * r**2)
     weight = np.cumsum((k * F) ** 2)
     return float(k[np.searchsorted(weight, (1.0 - LOST_NORM) * weight[-1])]) ** 2

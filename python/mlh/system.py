@@ -27,14 +27,13 @@ from mlh.resolution import check_cutoff
 from mlh.solver import KPointsSpec
 from mlh.species import Basis
 from mlh.terms.contract import (
-    AtomicCoefficients,
     Derivative,
     Discretisation,
     Geometry,
     Integration,
     LocalState,
 )
-from mlh.terms.local import uniform_density
+from mlh.terms.local import atomic_gradient, uniform_density
 from mlh.terms.spheres import SphereIntegration
 from mlh.units import ANGSTROM
 
@@ -87,8 +86,9 @@ class System:
             raise ValueError(f"grid_shape: expected three positive numbers of points, got {grid_shape}")
         full = load_basis(basis) if isinstance(basis, str) else basis
         self.basis = full.subset(atoms.get_chemical_symbols())
-        self.cutoff_ry, self.kpts, self.xc, self.nspin = float(cutoff_ry), kpts, xc, int(nspin)
         self.integration: Integration = SphereIntegration() if integration is None else integration
+        self.cutoff_ry, self.xc, self.nspin = float(cutoff_ry), xc, int(nspin)
+        self.kpts: KPointsSpec = self.integration.kpoints(kpts)
         self._grid_shape = grid_shape
         self.symbols: tuple[str, ...] = tuple(atoms.get_chemical_symbols())
         self.cell: FloatArray = np.array(atoms.cell.array) * ANGSTROM
@@ -124,13 +124,18 @@ class System:
 
     @property
     def grid(self) -> _core.Grid:
+        """Points for densities and states to look at: the uniform grid from the origin of the cell on."""
+        return self.discretisation.field_grid
+
+    @property
+    def _points(self) -> _core.Grid:
         """Integration points with the neutral-atom fields."""
         return self.discretisation.grid
 
     @property
     def grid_shape(self) -> tuple[int, ...]:
         """Points of the uniform grid along each cell vector."""
-        return tuple(self.grid.shape)
+        return tuple(self._points.shape)
 
     @cached_property
     def _overlap(self) -> BlockMatrix:
@@ -144,16 +149,16 @@ class System:
 
     @cached_property
     def _harris(self) -> BlockMatrix:
-        neutral = [self.grid.neutral()]
+        neutral = [self._points.neutral()]
         potential = _total([term.at(neutral) for term in self.discretisation.local_terms], 1)[0]
-        return BlockMatrix(self.pattern, self._matrix_sum + self.grid.matrix(potential))
+        return BlockMatrix(self.pattern, self._matrix_sum + self._points.matrix(potential))
 
     def _matrix(self, name: str) -> BlockMatrix:
         """The matrix of the terms of one name, local ones linear in the density included."""
         parts = [t.matrix.data[0] for t in self.discretisation.matrix_terms if t.name == name]
         if name == "neutral_atom":
             local = [t for t in self.discretisation.local_terms if t.name == name]
-            parts += [self.grid.matrix(t.at([self.grid.neutral()]).potential[0]) for t in local]
+            parts += [self._points.matrix(t.at([self._points.neutral()]).potential[0]) for t in local]
         return BlockMatrix(self.pattern, np.asarray(sum(parts)))
 
     def overlap(self) -> BlockMatrix:
@@ -187,7 +192,7 @@ class System:
     def evaluate(self, D: BlockMatrix) -> Evaluation:
         """Energy contributions and H = dE/dD (nspin of the system) in one pass over the grid."""
         fields = self._fields(D)
-        grid_part = np.stack([self.grid.matrix(v) for v in fields.potential])
+        grid_part = np.stack([self._points.matrix(v) for v in fields.potential])
         return Evaluation(BlockMatrix(self.pattern, self._matrix_sum + grid_part), self._energies(D, fields))
 
     def hamiltonian(self, D: BlockMatrix) -> BlockMatrix:
@@ -200,7 +205,10 @@ class System:
 
     def density(self, D: BlockMatrix) -> GridFunction:
         """Electron density (both spins) on the uniform grid, electrons/Bohr^3."""
-        return GridFunction(uniform_density(self.grid, self._fields(D).density), self.cell)
+        fields = self._fields(D)
+        same = self.grid is self._points
+        density = fields.density if same else [self.grid.density(component) for component in D.data]
+        return GridFunction(uniform_density(self.grid, density), self.cell)
 
     def neutral_density(self) -> GridFunction:
         """Density of the superposed neutral atoms on the uniform grid, electrons/Bohr^3."""
@@ -211,7 +219,7 @@ class System:
 
         W: energy-weighted density matrix; for a D that is not self-consistent use the projected D H[D] D.
         """
-        return self.forces_and_stress(D, W)[0]
+        return Forces(**_by_name([(name, -part.atoms) for name, part in self._derivatives(D, W)]))
 
     def stress(self, D: BlockMatrix, W: BlockMatrix) -> Stress:
         """(1/V) (dE/deps at fixed D - Tr[W dS/deps]), shape (3, 3), Hartree/Bohr^3.
@@ -222,24 +230,39 @@ class System:
 
     def forces_and_stress(self, D: BlockMatrix, W: BlockMatrix) -> tuple[Forces, Stress]:
         """Both in one pass over the grid, for what the forces alone cost."""
-        fields, grid, d = self._fields(D), self.grid, self.discretisation
-        total_D = D.spin_sum().data[0]
-        parts: list[tuple[str, Derivative]] = [
-            ("orbital", Derivative(*grid.orbital_gradient(D.data[s], v)))
-            for s, v in enumerate(fields.potential)
-        ]
-        atomic = reduce(add, (state.atomic() for state in fields.states.values()))
-        parts.append(("atomic", atomic_gradient(grid, atomic)))
-        parts += [(term.name, term.derivative(total_D)) for term in d.matrix_terms]
-        parts += [(pair.name, pair.derivative) for pair in d.pair_terms]
-        W_gradient, W_strain = d.tables.overlap_gradient(self.structure, self.pattern, W.spin_sum().data[0])
-        parts.append(("overlap", Derivative(-W_gradient, -W_strain)))
+        if not self.has_stress:
+            raise ValueError(
+                "stress: with this integration the forces are not the derivative of the energy, and there is "
+                f"no stress ({self.integration})"
+            )
+        parts = self._derivatives(D, W)
         strains = [(name, part.strain) for name, part in parts]
-        strains += [(name, state.strain()) for name, state in fields.states.items()]
+        strains += [(name, state.strain()) for name, state in self._fields(D).states.items()]
         return (
             Forces(**_by_name([(name, -part.atoms) for name, part in parts])),
             Stress(**_by_name([(name, strain / self.cell_volume) for name, strain in strains])),
         )
+
+    @property
+    def has_stress(self) -> bool:
+        """Whether the integration has a stress."""
+        return self.discretisation.exact_stress
+
+    def _derivatives(self, D: BlockMatrix, W: BlockMatrix) -> list[tuple[str, Derivative]]:
+        """dE/dtau and dE/deps of all parts; the strain of the local terms' integrals is not among them."""
+        fields, grid, d = self._fields(D), self._points, self.discretisation
+        total_D = D.spin_sum().data[0]
+        parts: list[tuple[str, Derivative]] = [
+            ("orbital", d.on_grid(Derivative(*grid.orbital_gradient(D.data[s], v))))
+            for s, v in enumerate(fields.potential)
+        ]
+        atomic = reduce(add, (state.atomic() for state in fields.states.values()))
+        parts.append(("atomic", d.on_grid(atomic_gradient(grid, atomic))))
+        parts += [(term.name, term.derivative(total_D)) for term in d.matrix_terms]
+        parts += [(pair.name, pair.derivative) for pair in d.pair_terms]
+        W_gradient, W_strain = d.tables.overlap_gradient(self.structure, self.pattern, W.spin_sum().data[0])
+        parts.append(("overlap", Derivative(-W_gradient, -W_strain)))
+        return parts
 
     def _fields(self, D: BlockMatrix) -> _Fields:
         if not isinstance(D, BlockMatrix):
@@ -253,7 +276,7 @@ class System:
         if not np.isfinite(D.data).all():
             bad = int(np.count_nonzero(~np.isfinite(D.data)))
             raise ValueError(f"D: expected finite elements, got {bad} that are not")
-        density = [self.grid.density(component) for component in D.data]
+        density = [self._points.density(component) for component in D.data]
         states = {term.name: term.at(density) for term in self.discretisation.local_terms}
         fields = _Fields(density, states, _total(list(states.values()), self.nspin))
         self._last = (D.data, fields)
@@ -282,20 +305,6 @@ def _by_name(parts: list[tuple[str, FloatArray]]) -> dict[str, FloatArray]:
     for name, part in parts:
         sums[name] = sums[name] + part if name in sums else part
     return sums
-
-
-def atomic_gradient(grid: _core.Grid, c: AtomicCoefficients) -> Derivative:
-    """Through the functions that ride on the atoms."""
-    zero, none = np.zeros(grid.shape), np.zeros(grid.n_sphere_points)
-    return Derivative(
-        *grid.spherical_gradient(
-            potential=zero if c.potential is None else c.potential,
-            density=zero if c.density is None else c.density,
-            weight=zero if c.weight is None else c.weight,
-            sphere_potential=none if c.sphere_potential is None else c.sphere_potential,
-            core=c.core,
-        )
-    )
 
 
 def _check(atoms: Atoms, cutoff_ry: float, xc: str, nspin: int) -> None:

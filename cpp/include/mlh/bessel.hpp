@@ -9,8 +9,8 @@
 
 namespace mlh {
 
-/// Largest order of reduced_bessel: L <= 6 of a product and two derivatives.
-inline constexpr int kMaxBesselOrder = 8;
+/// Largest order of reduced_bessel: L <= 12 of a product and two derivatives.
+inline constexpr int kMaxBesselOrder = 14;
 
 /// values[l] = u_l(x) = j_l(x) / x^l for l = 0..lmax <= kMaxBesselOrder, x >= 0. Entire and even in
 /// x: u_l(0) = 1/(2l+1)!!, du_l/dx = -x u_{l+1}.

@@ -22,6 +22,6 @@ struct CoreRepulsion {
   PairGradient gradient;
 };
 
-CoreRepulsion core_repulsion(const TwoCenterTables& tables, const Structure& structure);
+CoreRepulsion core_repulsion(const CoreTables& tables, const Structure& structure);
 
 }  // namespace mlh

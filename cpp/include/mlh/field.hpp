@@ -47,7 +47,8 @@ struct Potential {
 /// entries.
 std::vector<double> potential_matrix(const Grid& grid, const Potential& potential);
 
-/// Exchange and correlation of n + n_core (1 or 2 spin components, which share the core equally).
+/// Exchange and correlation of n + n_core (1 or 2 spin components, which share the core equally);
+/// `stencil`: of the gradient on the uniform grid.
 struct ExchangeCorrelation {
   double energy = 0.0;
   std::vector<Potential> potential;    ///< per spin, weights included
@@ -57,7 +58,8 @@ struct ExchangeCorrelation {
 };
 ExchangeCorrelation exchange_correlation(const Grid& grid, const NeutralFields& neutral,
                                          Functional functional,
-                                         const std::vector<Density>& density);
+                                         const std::vector<Density>& density,
+                                         Stencil stencil = Stencil::eighth);
 
 /// dE_xc/dn_core on the points: the mean of the potentials of the spins.
 Potential core_potential(const ExchangeCorrelation& xc);

@@ -13,10 +13,12 @@
 
 namespace mlh {
 
-/// Largest l of orbitals and projectors.
+/// Largest l of orbitals and projectors of the nonlocal potential.
 inline constexpr int kMaxOrbitalL = 3;
-/// Largest l of the solid harmonics: the product of two orbitals.
-inline constexpr int kMaxHarmonicL = 2 * kMaxOrbitalL;
+/// Largest l of the projectors that expand a local potential.
+inline constexpr int kMaxExpansionL = kMaxOrbitalL + 6;
+/// Largest l of the solid harmonics: the product of an orbital and a projector.
+inline constexpr int kMaxHarmonicL = kMaxOrbitalL + kMaxExpansionL;
 inline constexpr int kMaxHarmonics = (kMaxHarmonicL + 1) * (kMaxHarmonicL + 1);
 
 /// Place of component m (0 .. 2l, order above) of l in an array over all l.
@@ -38,8 +40,8 @@ struct GauntTerm {
 };
 
 /// All nonzero G of (l1, l2, L), by a quadrature that is exact for products of total degree
-/// l1 + l2 + L <= 4 kMaxOrbitalL. Computed once; empty unless |l1-l2| <= L <= l1+l2 and l1+l2+L
-/// even. Requires l1, l2 <= kMaxOrbitalL and L <= kMaxHarmonicL.
+/// l1 + l2 + L <= 2 kMaxHarmonicL. Computed once; empty unless |l1-l2| <= L <= l1+l2 and l1+l2+L
+/// even. Requires l1 <= kMaxOrbitalL, l2 <= kMaxExpansionL and L <= kMaxHarmonicL.
 const std::vector<GauntTerm>& gaunt_terms(int l1, int l2, int L);
 
 }  // namespace mlh

@@ -20,7 +20,9 @@ std::vector<double> nonlocal_matrix(const TwoCenterTables& tables, const Structu
                                     const Pattern& pattern);
 
 /// Gradient of sum_p sum_ab D_p[ab] V_p[ab] at fixed D, dq/dr included; D need not be symmetric.
+/// `damping_slope` multiplies dq/dr: 2 reproduces OpenMX, which counts it twice.
 PairGradient nonlocal_gradient(const TwoCenterTables& tables, const Structure& structure,
-                               const Pattern& pattern, std::span<const double> D);
+                               const Pattern& pattern, std::span<const double> D,
+                               double damping_slope = 1.0);
 
 }  // namespace mlh

@@ -65,7 +65,8 @@ struct BesselMatrices {
   std::vector<Eigen::MatrixXd> u;
 };
 /// Orders 0..lmax+2 for the largest product of the two sets, on [0, sum of the largest cutoffs].
-BesselMatrices make_bessel_matrices(const ShellSet& a, const ShellSet& b, const WaveMesh& mesh);
+BesselMatrices make_bessel_matrices(const ShellSet& a, const ShellSet& b,
+                                    const WaveQuadrature& waves);
 
 /// <A_a(r) | O | B_b(r - R)> for all functions a of species A and b of species B:
 ///   sum_L t_L(R) sum_M G(l_a m_a, l_b m_b, L M) R^L Y_LM(R-hat),
@@ -74,9 +75,9 @@ BesselMatrices make_bessel_matrices(const ShellSet& a, const ShellSet& b, const 
 class PairTable {
  public:
   PairTable() = default;
-  /// `bessel` must come from the same sets and mesh. Without shells on one side the blocks are
+  /// `bessel` must come from the same sets and nodes. Without shells on one side the blocks are
   /// empty.
-  PairTable(const ShellSet& a, const ShellSet& b, const WaveMesh& mesh,
+  PairTable(const ShellSet& a, const ShellSet& b, const WaveQuadrature& waves,
             const BesselMatrices& bessel, PairOperator op);
 
   int rows() const { return rows_; }

@@ -27,12 +27,21 @@ struct CoreTable {
   double on_site = 0.0;  ///< J_ab(0); used for a = b
 };
 
+/// Core tables of all ordered pairs of species.
+struct CoreTables {
+  std::vector<CoreTable> pair;  ///< n_species^2, symmetric
+  std::vector<double> cutoff;   ///< per species, Bohr: the pair term vanishes beyond the sum
+  std::size_t n_species() const { return cutoff.size(); }
+  const CoreTable& operator()(int a, int b) const {
+    return pair[static_cast<std::size_t>(a) * n_species() + static_cast<std::size_t>(b)];
+  }
+};
+
 /// What the two-centre terms need of one species.
 struct TwoCenterSpecies {
   int n_orbitals = 0;
   double orbital_cutoff = 0.0;
   double projector_cutoff = 0.0;
-  double density_cutoff = 0.0;
   std::vector<double> projector_energy;  ///< one per projector and m
 };
 
@@ -53,8 +62,7 @@ class TwoCenterTables {
   const PairTable& projector(int a, int b) const {
     return projector_[static_cast<std::size_t>(a) * species_.size() + static_cast<std::size_t>(b)];
   }
-  /// Symmetric in a and b.
-  const CoreTable& core(int a, int b) const { return core_[unordered(a, b)]; }
+  const CoreTables& core() const { return core_; }
 
  private:
   std::size_t unordered(int a, int b) const {
@@ -65,7 +73,7 @@ class TwoCenterTables {
 
   std::vector<TwoCenterSpecies> species_;
   std::vector<PairTable> overlap_, kinetic_, projector_;  ///< n_species^2; only a <= b filled
-  std::vector<CoreTable> core_;
+  CoreTables core_;
 };
 
 /// S and T on every block of the pattern (nnz doubles).
@@ -79,6 +87,9 @@ PairGradient overlap_gradient(const TwoCenterTables& tables, const Structure& st
                               const Pattern& pattern, std::span<const double> W);
 PairGradient kinetic_gradient(const TwoCenterTables& tables, const Structure& structure,
                               const Pattern& pattern, std::span<const double> W);
+
+/// Throws std::invalid_argument unless every atom has one of n_species species.
+void check_species(std::size_t n_species, const Structure& structure);
 
 /// Throws std::invalid_argument unless structure, pattern and tables belong together (and, when
 /// given, the matrix has nnz elements).

@@ -1,5 +1,5 @@
 #pragma once
-// The periodic real-space grid of a cell and its eighth-order finite-difference operators.
+// The periodic real-space grid of a cell and its finite-difference operators.
 
 #include <array>
 #include <span>
@@ -33,13 +33,17 @@ struct UniformGrid {
 /// 2-3-5-7-smooth number nearest in the logarithm (OpenMX's rule).
 std::array<int, 3> grid_size(const Mat3& cell, double cutoff_ry);
 
-/// Cartesian gradient of a periodic function by central differences of order 8 along the axes;
-/// three arrays (x, y, z).
-std::array<std::vector<double>, 3> gradient(const UniformGrid& grid, std::span<const double> f);
+/// Order of the central differences along the axes: 8, or 2 as in OpenMX.
+enum class Stencil { eighth, second };
+
+/// Cartesian gradient of a periodic function by central differences along the axes; three arrays
+/// (x, y, z).
+std::array<std::vector<double>, 3> gradient(const UniformGrid& grid, std::span<const double> f,
+                                            Stencil stencil = Stencil::eighth);
 
 /// out -= div F with the same stencil: the transpose of `gradient`, so that a potential made with it
 /// is the exact derivative of the discretised energy.
 void subtract_divergence(const UniformGrid& grid, const std::array<std::vector<double>, 3>& f,
-                         std::span<double> out);
+                         std::span<double> out, Stencil stencil = Stencil::eighth);
 
 }  // namespace mlh

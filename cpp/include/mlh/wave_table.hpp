@@ -21,6 +21,19 @@ struct WaveMesh {
   bool operator==(const WaveMesh&) const = default;
 };
 
+/// Nodes and weights of an integral over the wave number.
+struct WaveQuadrature {
+  Eigen::VectorXd k, weight;
+};
+inline WaveQuadrature quadrature(const WaveMesh& mesh) {
+  WaveQuadrature q{Eigen::VectorXd(mesh.size), Eigen::VectorXd(mesh.size)};
+  for (Eigen::Index i = 0; i < mesh.size; ++i) {
+    q.k[i] = mesh.k(i);
+    q.weight[i] = mesh.weight(i);
+  }
+  return q;
+}
+
 /// Transforms of everything the two-centre terms need of one species.
 struct SpeciesTransforms {
   Eigen::MatrixXd orbitals;    ///< k x shells

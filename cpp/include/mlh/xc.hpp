@@ -7,13 +7,14 @@
 
 namespace mlh {
 
-/// Functionals the package offers: PBE (gga_x_pbe + gga_c_pbe) and PW92 (lda_x + lda_c_pw).
-enum class Functional { pbe, lda_pw92 };
+/// Functionals the package offers: PBE (gga_x_pbe + gga_c_pbe), PW92 (lda_x + lda_c_pw), and PBE with
+/// the rounded constants of Perdew and Wang in its correlation, as in OpenMX (src/pbe_correlation.hpp).
+enum class Functional { pbe, lda_pw92, pbe_pw92 };
 
 /// Points with a total density below this (electrons/Bohr^3) contribute exact zeros.
 inline constexpr double kXcDensityThreshold = 1e-14;
 
-/// "PBE" or "PW92"; throws std::invalid_argument for any other name.
+/// "PBE", "PW92" or "PBE-PW92"; throws std::invalid_argument for any other name.
 Functional functional_from_name(std::string_view name);
 
 /// True when the energy depends on the density gradient.

@@ -67,10 +67,10 @@ void check_separations(int i, const std::vector<Neighbour>& neighbours) {
 
 }  // namespace
 
-CoreRepulsion core_repulsion(const TwoCenterTables& tables, const Structure& structure) {
-  check_consistent(tables, structure);
+CoreRepulsion core_repulsion(const CoreTables& tables, const Structure& structure) {
+  check_species(tables.n_species(), structure);
   std::vector<double> range;
-  for (const int s : structure.species) range.push_back(tables.species(s).density_cutoff);
+  for (const int s : structure.species) range.push_back(tables.cutoff[static_cast<std::size_t>(s)]);
   const auto neighbours = find_neighbours(structure, range, range);
   const auto n_atoms = structure.size();
   for (std::size_t i = 0; i < n_atoms; ++i) check_separations(static_cast<int>(i), neighbours[i]);
@@ -82,10 +82,10 @@ CoreRepulsion core_repulsion(const TwoCenterTables& tables, const Structure& str
 #pragma omp parallel for schedule(dynamic, 8)
   for (std::size_t i = 0; i < n_atoms; ++i) {
     const int a = structure.species[i];
-    energy[i] = -0.5 * tables.core(a, a).on_site;
+    energy[i] = -0.5 * tables(a, a).on_site;
     for (const auto& n : neighbours[i]) {
       if (is_self(static_cast<int>(i), n)) continue;
-      const auto& table = tables.core(a, structure.species[static_cast<std::size_t>(n.atom)]);
+      const auto& table = tables(a, structure.species[static_cast<std::size_t>(n.atom)]);
       const auto point = table.function.locate(n.distance);
       if (point.node == nullptr) continue;
       const double d = n.distance;

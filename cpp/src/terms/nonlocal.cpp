@@ -260,7 +260,8 @@ Vec3 projection_force(const PairTable& table, const Vec3& r, const double* db,
 }  // namespace
 
 PairGradient nonlocal_gradient(const TwoCenterTables& tables, const Structure& structure,
-                               const Pattern& pattern, std::span<const double> D) {
+                               const Pattern& pattern, std::span<const double> D,
+                               double damping_slope) {
   check_consistent(tables, structure, pattern);
   check_matrix("D", D, pattern);
   const Projections projections = make_projections(tables, structure);
@@ -282,7 +283,8 @@ PairGradient nonlocal_gradient(const TwoCenterTables& tables, const Structure& s
       for (std::size_t n = 0; n < scratch.pairs.size(); ++n) {
         if (scratch.pairs[n].damping_slope == 0.0) continue;
         const Vec3 r = pair_vector(structure, pattern, first + n);
-        pair_forces[first + n] = scratch.dq[n] * scratch.pairs[n].damping_slope / r.norm() * r;
+        pair_forces[first + n] =
+            damping_slope * scratch.dq[n] * scratch.pairs[n].damping_slope / r.norm() * r;
       }
     }
   }

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from mlh import _core
 from mlh.pattern import BlockMatrix, Pattern
+from mlh.solver.kpoints import KPointsSpec
 from mlh.species import Basis
 
 FloatArray = NDArray[np.float64]
@@ -149,6 +150,20 @@ class Discretisation(ABC):
     def _make_grid(self) -> _core.Grid: ...
 
     @property
+    def field_grid(self) -> _core.Grid:
+        """Points for densities and states to look at: their first one is the origin of the cell."""
+        return self.grid
+
+    @property
+    def exact_stress(self) -> bool:
+        """Whether dE/deps of the terms is the derivative of the energy."""
+        return True
+
+    def on_grid(self, derivative: Derivative) -> Derivative:
+        """Of a derivative taken with the grid at rest: what it is with the grid where the method puts it."""
+        return derivative
+
+    @property
     @abstractmethod
     def matrix_terms(self) -> Sequence[MatrixTerm]: ...
 
@@ -165,3 +180,6 @@ class Integration(Protocol):
     """How the integrals of a System are done: a plain immutable option."""
 
     def discretise(self, geometry: Geometry) -> Discretisation: ...
+
+    def kpoints(self, spec: KPointsSpec) -> KPointsSpec:
+        """The k points that a System of this integration uses for those asked for."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlh import _core
 from mlh.grid_function import hartree_potential, hartree_strain
-from mlh.terms.contract import AtomicCoefficients
+from mlh.terms.contract import AtomicCoefficients, Derivative
 
 FloatArray = NDArray[np.float64]
 
@@ -19,6 +19,20 @@ FloatArray = NDArray[np.float64]
 def uniform_density(grid: _core.Grid, density: Sequence[_core.Density]) -> FloatArray:
     """n of both spins on the uniform grid, (n1, n2, n3)."""
     return np.reshape(sum(np.asarray(n.uniform) for n in density), grid.shape)
+
+
+def atomic_gradient(grid: _core.Grid, c: AtomicCoefficients) -> Derivative:
+    """Through the functions that ride on the atoms."""
+    zero, none = np.zeros(grid.shape), np.zeros(grid.n_sphere_points)
+    return Derivative(
+        *grid.spherical_gradient(
+            potential=zero if c.potential is None else c.potential,
+            density=zero if c.density is None else c.density,
+            weight=zero if c.weight is None else c.weight,
+            sphere_potential=none if c.sphere_potential is None else c.sphere_potential,
+            core=c.core,
+        )
+    )
 
 
 class NeutralAtoms:
@@ -109,12 +123,12 @@ class ExchangeCorrelation:
 
     name = "xc"
 
-    def __init__(self, grid: _core.Grid, functional: str) -> None:
-        self._grid, self._functional = grid, functional
+    def __init__(self, grid: _core.Grid, functional: str, stencil_order: int = 8) -> None:
+        self._grid, self._functional, self._order = grid, functional, stencil_order
 
     def at(self, density: Sequence[_core.Density]) -> ExchangeCorrelationState:
         """Energy and potential of a density."""
-        result = self._grid.exchange_correlation(self._functional, list(density))
+        result = self._grid.exchange_correlation(self._functional, list(density), self._order)
         return ExchangeCorrelationState(result.energy, result.potential, self._grid, result)
 
 

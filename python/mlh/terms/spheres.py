@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from mlh import _core
+from mlh.solver.kpoints import KPointsSpec
 from mlh.species import Basis
 from mlh.terms.contract import Discretisation, Geometry, LocalTerm, MatrixTerm, PairTerm
 from mlh.terms.local import ExchangeCorrelation, Hartree, NeutralAtoms
@@ -21,6 +22,10 @@ class SphereIntegration:
         """Terms of one geometry."""
         return SphereDiscretisation(geometry)
 
+    def kpoints(self, spec: KPointsSpec) -> KPointsSpec:
+        """As asked for."""
+        return spec
+
 
 class SphereDiscretisation(Discretisation):
     """Terms of the default integration."""
@@ -28,7 +33,7 @@ class SphereDiscretisation(Discretisation):
     @property
     def tables(self) -> _core.TwoCenterTables:
         """Converged two-centre integrals, shared by every System of the basis."""
-        return _two_center_tables(_TablesKey(self.geometry.basis))
+        return two_center_tables(self.geometry.basis)
 
     def _make_grid(self) -> _core.Grid:
         g = self.geometry
@@ -66,6 +71,11 @@ class _TablesKey:
             and self.basis.fingerprint == other.basis.fingerprint
             and self.basis.symbols == other.basis.symbols
         )
+
+
+def two_center_tables(basis: Basis) -> _core.TwoCenterTables:
+    """Two-centre integrals of a basis, built once."""
+    return _two_center_tables(_TablesKey(basis))
 
 
 @lru_cache(maxsize=16)

@@ -39,8 +39,11 @@ class Nonlocal:
 
     name = "nonlocal"
 
-    def __init__(self, geometry: Geometry, tables: _core.TwoCenterTables) -> None:
-        self._geometry, self._tables = geometry, tables
+    def __init__(
+        self, geometry: Geometry, tables: _core.TwoCenterTables, damping_slope: float = 1.0
+    ) -> None:
+        """damping_slope: factor of dq/dr in the derivative, 1 but for OpenMX's quirk."""
+        self._geometry, self._tables, self._slope = geometry, tables, damping_slope
 
     @cached_property
     def matrix(self) -> BlockMatrix:
@@ -51,7 +54,7 @@ class Nonlocal:
     def derivative(self, D: FloatArray) -> Derivative:
         """At fixed D."""
         g = self._geometry
-        return Derivative(*self._tables.nonlocal_gradient(g.structure, g.pattern, D))
+        return Derivative(*self._tables.nonlocal_gradient(g.structure, g.pattern, D, self._slope))
 
 
 class CoreRepulsion:
