@@ -16,10 +16,12 @@ from mlh.species import Basis
 CUTOFF = 4.0
 DEFINITION = ("H4.0-s2p1", "H_TEST")
 NODES = 90
+FUNCTIONS = 12
+"""Per l: as many as the expansion of the neutral-atom potential takes."""
 
 
-def _mesh(last: float) -> np.ndarray:
-    return np.exp(np.linspace(-7.0, np.log(last), NODES))
+def _mesh(last: float, nodes: int) -> np.ndarray:
+    return np.exp(np.linspace(-7.0, np.log(last), nodes))
 
 
 def _rows(r: np.ndarray, *columns: np.ndarray) -> str:
@@ -31,31 +33,34 @@ def _normalised(r: np.ndarray, f: np.ndarray) -> np.ndarray:
     return f / np.sqrt(np.sum(f**2 * r**3) * np.log(r[-1] / r[0]) / (len(r) - 1))
 
 
-def write_pao(path: Path, valence: float = 1.0) -> None:
-    """s and p functions, two each, confined to CUTOFF."""
-    r = _mesh(1.15 * CUTOFF)
+def write_pao(path: Path, valence: float = 1.0, nodes: int = NODES) -> None:
+    """s and p functions confined to CUTOFF."""
+    r = _mesh(1.15 * CUTOFF, nodes)
     wall = np.maximum(0.0, 1.0 - (r / CUTOFF) ** 2) ** 3
     blocks = [("valence.charge.density", [wall * np.exp(-r)])]
     for l in (0, 1):
-        functions = [_normalised(r, wall * r**l * np.exp(-a * r**2)) for a in (0.3, 0.9)]
+        shape = wall * r**l * np.exp(-0.3 * r**2)
+        functions = [_normalised(r, shape * np.cos(n * np.pi * r / CUTOFF)) for n in range(FUNCTIONS)]
         blocks.append((f"pseudo.atomic.orbitals.L={l}", functions))
     head = (
-        f"AtomSpecies 1\ntotal.electron 1.0\nvalence.electron {valence}\ngrid.num.output {NODES}\n"
-        f"radial.cutoff.pao {CUTOFF}\nPAO.Lmax 1\nPAO.Mul 2\n"
+        f"AtomSpecies 1\ntotal.electron 1.0\nvalence.electron {valence}\ngrid.num.output {nodes}\n"
+        f"radial.cutoff.pao {CUTOFF}\nPAO.Lmax 1\nPAO.Mul {FUNCTIONS}\n"
     )
     path.write_text(head + "".join(f"<{tag}\n{_rows(r, *f)}\n{tag}>\n" for tag, f in blocks))
 
 
-def write_vps(path: Path, j_dependent: bool = True, valence: float = 1.0, core: bool = True) -> None:
+def write_vps(
+    path: Path, j_dependent: bool = True, valence: float = 1.0, core: bool = True, nodes: int = NODES
+) -> None:
     """One s and one p projector, with or without a partial core."""
-    r = _mesh(12.0)
+    r = _mesh(12.0, nodes)
     local = -valence / r * np.tanh(r**2)
     beta_s, beta_p = np.exp(-3.0 * r**2), r * np.exp(-3.0 * r**2)
     columns = [local, beta_s, beta_s, beta_p, 1.3 * beta_p] if j_dependent else [local, beta_s, beta_p]
     energies = " 2\n 0 1.0 1.0\n 1 -0.5 -0.2\n" if j_dependent else " 2\n 0 1.0\n 1 -0.4\n"
     switch = "on" if j_dependent else "off"
     path.write_text(
-        f"AtomSpecies 1\ntotal.electron 1.0\nvalence.electron {valence}\ngrid.num.output {NODES}\n"
+        f"AtomSpecies 1\ntotal.electron 1.0\nvalence.electron {valence}\ngrid.num.output {nodes}\n"
         f"charge.pcc.calc {'on' if core else 'off'}\nj.dependent.pseudo.potentials {switch}\n"
         f"<project.energies\n{energies}project.energies>\n"
         f"<Pseudo.Potentials\n{_rows(r, *columns)}\nPseudo.Potentials>\n"
@@ -63,12 +68,12 @@ def write_vps(path: Path, j_dependent: bool = True, valence: float = 1.0, core: 
     )
 
 
-def write_database(folder: Path, core: bool = True) -> Path:
+def write_database(folder: Path, core: bool = True, nodes: int = NODES) -> Path:
     """A folder with PAO/H4.0.pao and VPS/H_TEST.vps."""
     for name in ("PAO", "VPS"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    write_pao(folder / "PAO" / "H4.0.pao")
-    write_vps(folder / "VPS" / "H_TEST.vps", core=core)
+    write_pao(folder / "PAO" / "H4.0.pao", nodes=nodes)
+    write_vps(folder / "VPS" / "H_TEST.vps", core=core, nodes=nodes)
     return folder
 
 

@@ -12,8 +12,9 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from mlh.pattern import BlockMatrix
-from mlh.system import System, atomic_gradient
+from mlh.system import System
 from mlh.terms.contract import Derivative
+from mlh.terms.local import atomic_gradient
 from toy_system import toy_atoms, toy_basis, with_core
 
 FloatArray = NDArray[np.float64]
@@ -47,7 +48,8 @@ CASES: dict[str, Callable[[], System]] = {
 
 def term_derivative(system: System, D: BlockMatrix, name: str) -> Derivative:
     """dE_term/dtau and dE_term/deps at fixed D, of the terms of this name alone."""
-    d, density = system.discretisation, [system.grid.density(component) for component in D.data]
+    d = system.discretisation
+    grid, density = d.grid, [d.grid.density(component) for component in D.data]
     parts = [t.derivative(D.spin_sum().data[0]) for t in d.matrix_terms if t.name == name]
     parts += [t.derivative for t in d.pair_terms if t.name == name]
     for term in d.local_terms:
@@ -56,7 +58,7 @@ def term_derivative(system: System, D: BlockMatrix, name: str) -> Derivative:
         state = term.at(density)
         for s, component in enumerate(D.data):
             potential = state.potential[min(s, len(state.potential) - 1)]
-            parts.append(Derivative(*system.grid.orbital_gradient(component, potential)))
-        parts.append(atomic_gradient(system.grid, state.atomic()))
+            parts.append(d.on_grid(Derivative(*grid.orbital_gradient(component, potential))))
+        parts.append(d.on_grid(atomic_gradient(grid, state.atomic())))
         parts.append(Derivative(np.zeros_like(system.positions), state.strain()))
     return Derivative(np.sum([p.atoms for p in parts], axis=0), np.sum([p.strain for p in parts], axis=0))

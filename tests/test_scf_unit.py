@@ -70,6 +70,9 @@ class MeanField:
         )
         return Evaluation(BlockMatrix(self.pattern, H), energies)
 
+    def forces(self, D: BlockMatrix, W: BlockMatrix) -> Forces:
+        raise NotImplementedError("the model has no positions")
+
     def forces_and_stress(self, D: BlockMatrix, W: BlockMatrix) -> tuple[Forces, Stress]:
         raise NotImplementedError("the model has no positions")
 

@@ -1,5 +1,5 @@
-// Kernels of the integration that follows OpenMX: cylinder integrals, reference functional, projector
-// expansion of the neutral-atom potential.
+// Kernels of the integration that follows OpenMX: cylinder integrals, reference functional,
+// projector expansion of the neutral-atom potential.
 
 #include <pybind11/stl.h>
 
@@ -149,7 +149,8 @@ void bind_expansion(py::module_& m) {
       },
       py::arg("orbital_l"), "(shell a, shell b, L) of the columns of ExpansionSpecies.products.");
   py::class_<ProjectorExpansion, std::shared_ptr<ProjectorExpansion>>(
-      m, "ProjectorExpansion", "Neutral-atom potential expanded in projectors; built once per basis.")
+      m, "ProjectorExpansion",
+      "Neutral-atom potential expanded in projectors; built once per basis.")
       .def(py::init([](const std::vector<ExpansionSpecies>& species, const py::object& k,
                        const py::object& weight) {
              const WaveQuadrature waves{vector_of(k, "k"), vector_of(weight, "weight")};
@@ -194,12 +195,14 @@ void bind_expansion(py::module_& m) {
 }  // namespace
 
 void bind_openmx(py::module_& m) {
-  py::class_<LogTable>(m, "LogTable", "Catmull-Rom cubics in ln r; tail / r beyond the last node.")
-      .def(py::init([](const py::object& r, const py::object& f, double tail) {
+  py::class_<LogTable>(
+      m, "LogTable",
+      "Catmull-Rom cubics in ln r; beyond the last node tail / r or, without tail, the last value.")
+      .def(py::init([](const py::object& r, const py::object& f, std::optional<double> tail) {
              const auto ra = require<double>(r, "r", {-1});
              return LogTable(span_of(ra), span_of(require<double>(f, "f", {ra.shape(0)})), tail);
            }),
-           py::arg("r"), py::arg("f"), py::arg("tail"))
+           py::arg("r"), py::arg("f"), py::arg("tail") = py::none())
       .def("derivatives", &LogTable::derivatives, py::arg("r"), "(f, f', f'') at one radius.");
   m.def("cylinder_integrals", &cylinder, py::arg("potential"), py::arg("z"), py::arg("x"),
         py::arg("weight"), py::arg("distances"),

@@ -6,13 +6,15 @@
 
 namespace mlh {
 
-LogTable::LogTable(std::span<const double> r, std::span<const double> f, double tail) : tail_(tail) {
+LogTable::LogTable(std::span<const double> r, std::span<const double> f, std::optional<double> tail)
+    : tail_(tail) {
   const std::size_t n = r.size();
   if (n < 8 || f.size() != n || !(r[0] > 0.0)) {
     throw std::invalid_argument("LogTable: expected at least 8 radii > 0 and as many values");
   }
   first_ = r.front();
   last_ = r.back();
+  last_value_ = f.back();
   log_first_ = std::log(first_);
   const double step = (std::log(last_) - log_first_) / static_cast<double>(n - 1);
   inverse_step_ = 1.0 / step;
@@ -42,7 +44,8 @@ std::array<double, 3> LogTable::derivatives(double r) const {
   }
   const double inverse = 1.0 / r;
   if (r >= last_) {
-    const double f = tail_ * inverse;
+    if (!tail_) return {last_value_, 0.0, 0.0};
+    const double f = *tail_ * inverse;
     return {f, -f * inverse, 2.0 * f * inverse * inverse};
   }
   const double x = (std::log(r) - log_first_) * inverse_step_;

@@ -74,7 +74,8 @@ Dual<N> expm1(const Dual<N>& x) {
   return chain(x, f, f + 1.0);
 }
 
-/// Parameters of G(rs) = -2 A (1 + a1 rs) ln[1 + 1/(2 A (b1 rs^1/2 + b2 rs + b3 rs^3/2 + b4 rs^2))].
+/// Parameters of G(rs) = -2 A (1 + a1 rs) ln[1 + 1/(2 A (b1 rs^1/2 + b2 rs + b3 rs^3/2 + b4
+/// rs^2))].
 struct Fit {
   double A, a1, b1, b2, b3, b4;
 };
@@ -117,7 +118,8 @@ double floored(double sigma) { return std::max(sigma, kGradientFloor * kGradient
 Correlation pbe_correlation(double n, double sigma) {
   using D = Dual<2>;
   const D density{std::max(n, 2.0 * kSpinFloor), {1.0, 0.0}}, square{floored(sigma), {0.0, 1.0}};
-  const D e = with_gradient(density, square, fit(kUnpolarised, root_of_radius(density)), D{1.0, {}});
+  const D e =
+      with_gradient(density, square, fit(kUnpolarised, root_of_radius(density)), D{1.0, {}});
   return {e.value, e.slope[0], e.slope[0], e.slope[1]};
 }
 
@@ -129,11 +131,13 @@ Correlation pbe_correlation(double n_up, double n_down, double sigma) {
   const D n = up + down, plus = (2.0 * up) / n, minus = (2.0 * down) / n;  // 1 + zeta, 1 - zeta
   const D zeta = (up - down) / n;
   const D phi = 0.5 * (power(plus, 2.0 / 3.0) + power(minus, 2.0 / 3.0));
-  const D f = (1.0 / (std::cbrt(16.0) - 2.0)) *
-              (-2.0 + (power(plus, 4.0 / 3.0) + power(minus, 4.0 / 3.0)));
+  const D f =
+      (1.0 / (std::cbrt(16.0) - 2.0)) * (-2.0 + (power(plus, 4.0 / 3.0) + power(minus, 4.0 / 3.0)));
   const D root = root_of_radius(n), z2 = zeta * zeta, z4 = z2 * z2;
-  const D e0 = fit(kUnpolarised, root), e1 = fit(kPolarised, root), stiffness = fit(kStiffness, root);
-  const D eps = e0 - (1.0 / kCurvature) * (stiffness * f * (1.0 + (-1.0) * z4)) + (e1 - e0) * f * z4;
+  const D e0 = fit(kUnpolarised, root), e1 = fit(kPolarised, root),
+          stiffness = fit(kStiffness, root);
+  const D eps =
+      e0 - (1.0 / kCurvature) * (stiffness * f * (1.0 + (-1.0) * z4)) + (e1 - e0) * f * z4;
   const D e = with_gradient(n, square, eps, phi);
   return {e.value, e.slope[0], e.slope[1], e.slope[2]};
 }

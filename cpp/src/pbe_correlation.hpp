@@ -1,7 +1,7 @@
 #pragma once
-// Correlation of Perdew, Burke, Ernzerhof (PRL 77, 3865 (1996)) with the rounded constants of Perdew
-// and Wang (PRB 45, 13244 (1992), table I), as OpenMX 3.9 has it: A = 0.031091 where libxc's PBE uses
-// 0.0310907, which shifts E_c by 1e-5 of its value.
+// Correlation of Perdew, Burke, Ernzerhof (PRL 77, 3865 (1996)) with the rounded constants of
+// Perdew and Wang (PRB 45, 13244 (1992), table I), as OpenMX 3.9 has it: A = 0.031091 where libxc's
+// PBE uses 0.0310907, which shifts E_c by 1e-5 of its value.
 
 namespace mlh::detail {
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlh.pseudo.library import load_basis
     from mlh.species import Basis, Species
     from mlh.system import System
+    from mlh.terms.openmx import OpenMXIntegration
 
 __version__ = "0.1.0"
 
@@ -36,6 +37,7 @@ _LAZY = {
     "Forces": "mlh.energies",
     "GridFunction": "mlh.grid_function",
     "MLHCalculator": "mlh.calculators",
+    "OpenMXIntegration": "mlh.terms.openmx",
     "Pattern": "mlh.pattern",
     "Species": "mlh.species",
     "Stress": "mlh.energies",
@@ -56,6 +58,7 @@ __all__ = [
     "Forces",
     "GridFunction",
     "MLHCalculator",
+    "OpenMXIntegration",
     "Pattern",
     "SCFResult",
     "Solution",

@@ -35,6 +35,8 @@ from mlh.solver import KPointsSpec, Method, Smearing, Solution, check_method
 from mlh.solver.purification import THRESHOLD
 from mlh.species import Basis
 from mlh.system import System
+from mlh.terms.contract import Integration
+from mlh.terms.named import as_integration
 from mlh.units import EV, HARTREE_BOHR3_EV_ANGSTROM3, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 from mlh.vacuum import PeriodicBox
 
@@ -45,7 +47,10 @@ _log = logging.getLogger("mlh.dft")
 
 
 class HamiltonianModel(Protocol):
-    """What `MLHCalculator` needs of a model: its basis, its level of theory and dH = H - H0 of a system."""
+    """What `MLHCalculator` needs of a model: its basis, its level of theory and dH = H - H0 of a system.
+
+    A model of labels with another integration than the default also has `integration`.
+    """
 
     @property
     def basis(self) -> Basis: ...
@@ -69,6 +74,7 @@ class _Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         grid_shape: GridShape | None,
         method: Method,
         threshold: float,
+        integration: Integration | str | None,
         label: str,
     ) -> None:
         super().__init__()
@@ -76,6 +82,7 @@ class _Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         self.threshold = threshold
         self.cutoff_ry = cutoff_ry
         self.grid_shape = grid_shape
+        self.integration = as_integration(integration)
         self.kpts = kpts
         self.xc = xc
         self._label = label
@@ -99,7 +106,9 @@ class _Engine(Calculator):  # type: ignore[misc]  # ASE has no types
     def _system(self, atoms: Atoms, basis: Basis, nspin: int) -> System:
         self.periodic_atoms = self._box.periodic(atoms, basis)
         cell = self.periodic_atoms
-        return System(cell, basis, self.cutoff_ry, self.kpts, self.xc, nspin, grid_shape=self.grid_shape)
+        return System(
+            cell, basis, self.cutoff_ry, self.kpts, self.xc, nspin, self.integration, self.grid_shape
+        )
 
     def hold_grid(self, atoms: Atoms) -> GridShape:
         """Fix `grid_shape` to what the cutoff gives for the cell of `atoms`, before the cell changes."""
@@ -148,7 +157,13 @@ class _Engine(Calculator):  # type: ignore[misc]  # ASE has no types
 
     def _store_derivatives(self, properties: Sequence[str]) -> None:
         """Forces and stress: one pass gives both."""
-        forces, stress = self._done().forces_and_stress()
+        result = self._done()
+        if not self.system.has_stress:
+            if "stress" in properties:
+                raise PropertyNotImplementedError(f"stress: there is none with {self.integration}")
+            self.results["forces"] = result.forces().total * HARTREE_BOHR_EV_ANGSTROM
+            return
+        forces, stress = result.forces_and_stress()
         self.results["forces"] = forces.total * HARTREE_BOHR_EV_ANGSTROM
         # Without a cell vector of their own the atoms are in a box that mlh has chosen.
         if self.atoms.cell.rank == 3:
@@ -170,6 +185,7 @@ class DFTCalculator(_Engine):
     grid_shape: points of the grid along the cell vectors, instead of those of the cutoff for every new cell.
     The stress is the derivative of the energy at a fixed number; where the cell varies much, hold it fixed.
     method, threshold: the solver, see `mlh.solve`; "purification" has no eigenvalues in its results.
+    integration: how the integrals are done, as in `mlh.System`.
 
     Every step of a trajectory starts from dH = H - H0 extrapolated from the steps before; restart=False: from
     the Harris Hamiltonian.
@@ -190,11 +206,12 @@ class DFTCalculator(_Engine):
         max_scf_steps: int = 80,
         restart: bool = True,
         grid_shape: GridShape | None = None,
+        integration: Integration | str | None = None,
         on_scf_step: Callable[[SCFStep], Any] | None = None,
         method: Method = "dense",
         threshold: float = THRESHOLD,
     ) -> None:
-        super().__init__(cutoff_ry, kpts, xc, grid_shape, method, threshold, "mlh-dft")
+        super().__init__(cutoff_ry, kpts, xc, grid_shape, method, threshold, integration, "mlh-dft")
         if total_moment is not None and not spin:
             raise ValueError(f"total_moment: expected None without spin=True, got {total_moment}")
         if smearing_ev is not None and not smearing_ev > 0.0:
@@ -307,7 +324,8 @@ class MLHCalculator(_Engine):
         self.smearing: Smearing = "none" if smearing_ev is None else smearing
         check_method(method, kpts, self.smearing)
         cutoff = cutoff_ry or self.model.cutoff_ry
-        super().__init__(cutoff, kpts, self.model.xc, grid_shape, method, threshold, "mlh")
+        integration = getattr(self.model, "integration", None)
+        super().__init__(cutoff, kpts, self.model.xc, grid_shape, method, threshold, integration, "mlh")
         self.refine = refine
         self.width = 0.0 if smearing_ev is None else smearing_ev * EV
         self.predicted_dh: BlockMatrix | None = None

@@ -63,6 +63,7 @@ class SystemLike(ChargeSpace, Protocol):
     def overlap(self) -> BlockMatrix: ...
     def harris_hamiltonian(self) -> BlockMatrix: ...
     def evaluate(self, D: BlockMatrix) -> EvaluationLike: ...
+    def forces(self, D: BlockMatrix, W: BlockMatrix) -> Forces: ...
     def forces_and_stress(self, D: BlockMatrix, W: BlockMatrix) -> tuple[Forces, Stress]: ...
 
 
@@ -166,7 +167,7 @@ class SCFResult:
 
     def forces(self) -> Forces:
         """Forces -dE/dtau, Hartree/Bohr."""
-        return self.forces_and_stress()[0]
+        return self.system.forces(self.D, self.W)
 
     def forces_and_stress(self) -> tuple[Forces, Stress]:
         """Forces and the stress (1/V) dE/deps (Hartree/Bohr^3), both of the free energy, in one pass."""

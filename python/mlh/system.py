@@ -34,7 +34,7 @@ from mlh.terms.contract import (
     LocalState,
 )
 from mlh.terms.local import atomic_gradient, uniform_density
-from mlh.terms.spheres import SphereIntegration
+from mlh.terms.named import as_integration
 from mlh.units import ANGSTROM
 
 FloatArray = NDArray[np.float64]
@@ -65,7 +65,8 @@ class System:
 
     atoms: ase.Atoms with a three-dimensional cell (positions and cell in Angstrom). basis: a Basis or the
     name of an embedded set. cutoff_ry: grid cutoff in Rydberg. kpts: (n1, n2, n3), a mapping or a KPoints.
-    xc: "PBE" or "PW92". nspin: 1, or 2 for collinear spin. integration: how the integrals are done.
+    xc: "PBE" or "PW92". nspin: 1, or 2 for collinear spin. integration: how the integrals are done, a
+    name of `mlh.terms.named` ("spheres", "openmx", "openmx-grid-vna") or an object such as OpenMXIntegration.
     grid_shape: points of the grid along the cell vectors in place of those of the cutoff; only at a fixed
     number is the energy a smooth function of the cell.
     """
@@ -78,7 +79,7 @@ class System:
         kpts: KPointsSpec = (1, 1, 1),
         xc: str = "PBE",
         nspin: int = 1,
-        integration: Integration | None = None,
+        integration: Integration | str | None = None,
         grid_shape: tuple[int, int, int] | None = None,
     ) -> None:
         _check(atoms, cutoff_ry, xc, nspin)
@@ -86,7 +87,7 @@ class System:
             raise ValueError(f"grid_shape: expected three positive numbers of points, got {grid_shape}")
         full = load_basis(basis) if isinstance(basis, str) else basis
         self.basis = full.subset(atoms.get_chemical_symbols())
-        self.integration: Integration = SphereIntegration() if integration is None else integration
+        self.integration: Integration = as_integration(integration)
         self.cutoff_ry, self.xc, self.nspin = float(cutoff_ry), xc, int(nspin)
         self.kpts: KPointsSpec = self.integration.kpoints(kpts)
         self._grid_shape = grid_shape

@@ -1,6 +1,6 @@
 #pragma once
-// A sum of atomic potentials V_K, between orbitals of different atoms expanded in projectors (Ozaki and
-// Kino, PRB 72, 045121 (2005)) and exact within an atom:
+// A sum of atomic potentials V_K, between orbitals of different atoms expanded in projectors (Ozaki
+// and Kino, PRB 72, 045121 (2005)) and exact within an atom:
 //
 //   H_ij(R) = q(|r_ij|) sum_K sum_p <phi_i|V chi_Kp> E_p <chi_Kp V|phi_j>,   (i, 0) != (j, R)
 //   H_ii(0) = sum_K <phi_i phi_i | V_K>,
@@ -19,14 +19,14 @@ namespace mlh {
 
 /// Bessel transforms int j_l(kr) f(r) r^2 dr of the functions of one species, rows are k.
 struct ExpansionSpecies {
-  double cutoff = 0.0;                ///< Bohr: of all its functions
-  std::vector<int> orbital_l;         ///< per shell
-  Eigen::MatrixXd orbitals;           ///< k x shells
-  std::vector<int> projector_l;       ///< per radial projector
-  Eigen::MatrixXd projectors;         ///< V chi; k x radial projectors
-  std::vector<double> energy;         ///< per radial projector, Hartree
-  Eigen::MatrixXd products;           ///< R_a R_b; k x `product_channels(orbital_l)`
-  Eigen::VectorXd potential;          ///< V(r)
+  double cutoff = 0.0;           ///< Bohr: of all its functions
+  std::vector<int> orbital_l;    ///< per shell
+  Eigen::MatrixXd orbitals;      ///< k x shells
+  std::vector<int> projector_l;  ///< per radial projector
+  Eigen::MatrixXd projectors;    ///< V chi; k x radial projectors
+  std::vector<double> energy;    ///< per radial projector, Hartree
+  Eigen::MatrixXd products;      ///< R_a R_b; k x `product_channels(orbital_l)`
+  Eigen::VectorXd potential;     ///< V(r)
 };
 
 /// One radial product R_a R_b seen with angular momentum L.

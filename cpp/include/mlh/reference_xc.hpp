@@ -1,7 +1,7 @@
 #pragma once
-// The reference functional of OpenMX: the local density approximation in the parametrisation of Perdew
-// and Zunger (PRB 23, 5048 (1981)), unpolarised, and its integral over superposed atomic densities on
-// fine atom-centred meshes,
+// The reference functional of OpenMX: the local density approximation in the parametrisation of
+// Perdew and Zunger (PRB 23, 5048 (1981)), unpolarised, and its integral over superposed atomic
+// densities on fine atom-centred meshes,
 //
 //   E_0 = sum_I int rho_I eps(rho),   rho = sum_J rho_J .
 //
@@ -20,8 +20,9 @@ namespace mlh {
 /// {eps, d eps/dn} of the density n, Hartree; zeros up to 1e-15 electrons/Bohr^3.
 std::array<double, 2> perdew_zunger(double n);
 
-/// Mesh and density of one species, zero from the cutoff (Bohr) on. Radial weights without r^2 and
-/// 4 pi.
+/// Mesh and density of one species. Atoms within the sum of their cutoffs (Bohr) see each other, at
+/// any distance: beyond its last node a table that holds its last value adds a little (OpenMX: 4e-8
+/// Hartree per silicon atom). Radial weights without r^2 and 4 pi.
 struct FineSpecies {
   LogTable density;
   double cutoff;

@@ -78,7 +78,8 @@ std::vector<ProductChannel> product_channels(const std::vector<int>& orbital_l) 
   std::vector<ProductChannel> channels;
   for (std::size_t a = 0; a < orbital_l.size(); ++a) {
     for (std::size_t b = a; b < orbital_l.size(); ++b) {
-      for (int L = std::abs(orbital_l[a] - orbital_l[b]); L <= orbital_l[a] + orbital_l[b]; L += 2) {
+      for (int L = std::abs(orbital_l[a] - orbital_l[b]); L <= orbital_l[a] + orbital_l[b];
+           L += 2) {
         channels.push_back({a, b, L});
       }
     }
@@ -105,18 +106,18 @@ ProjectorExpansion::ProjectorExpansion(const std::vector<ExpansionSpecies>& spec
       };
       const ShellSet orbitals = set(a.orbital_l, a.orbitals, a.cutoff);
       const ShellSet projectors = set(b.projector_l, b.projectors, b.cutoff);
-      projector_[ab] = PairTable(orbitals, projectors, waves,
-                                 make_bessel_matrices(orbitals, projectors, waves),
-                                 PairOperator::overlap);
+      projector_[ab] =
+          PairTable(orbitals, projectors, waves, make_bessel_matrices(orbitals, projectors, waves),
+                    PairOperator::overlap);
       // V(r) = sqrt(4 pi) V(r) Y_00.
       const Eigen::MatrixXd v = std::sqrt(4.0 * std::numbers::pi) * a.potential;
       std::vector<int> product_l;
       for (const auto& channel : product_channels(b.orbital_l)) product_l.push_back(channel.L);
       const ShellSet potential = set({0}, v, a.cutoff);
       const ShellSet products = set(product_l, b.products, b.cutoff);
-      on_site_[ab] = PairTable(potential, products, waves,
-                               make_bessel_matrices(potential, products, waves),
-                               PairOperator::overlap);
+      on_site_[ab] =
+          PairTable(potential, products, waves, make_bessel_matrices(potential, products, waves),
+                    PairOperator::overlap);
     } catch (...) {
 #pragma omp critical
       if (!failure) failure = std::current_exception();
@@ -167,7 +168,8 @@ void add_on_site(const ProjectorExpansion& tables, const Structure& structure,
       tables.on_site(k, structure.species[i]).block(-n.vector, block.data());
       for (std::size_t c = 0; c < sum.size(); ++c) sum[c] += block[c];
     }
-    const auto p = static_cast<std::size_t>(pattern.find(static_cast<int>(i), static_cast<int>(i), {0, 0, 0}));
+    const auto p =
+        static_cast<std::size_t>(pattern.find(static_cast<int>(i), static_cast<int>(i), {0, 0, 0}));
     double* out = matrix.data() + pattern.offset[p];
     for (const auto& t : own.on_site) {
       out[t.element] += t.coefficient * sum[static_cast<std::size_t>(t.column)];
@@ -261,7 +263,8 @@ void add_on_site_gradient(const ProjectorExpansion& tables, const Structure& str
 #pragma omp parallel for schedule(dynamic, 4)
   for (std::size_t i = 0; i < structure.size(); ++i) {
     const auto& own = tables.species(structure.species[i]);
-    const auto p = static_cast<std::size_t>(pattern.find(static_cast<int>(i), static_cast<int>(i), {0, 0, 0}));
+    const auto p =
+        static_cast<std::size_t>(pattern.find(static_cast<int>(i), static_cast<int>(i), {0, 0, 0}));
     const double* block = D.data() + pattern.offset[p];
     std::vector<double> weight(static_cast<std::size_t>(own.n_products), 0.0);
     for (const auto& t : own.on_site) {

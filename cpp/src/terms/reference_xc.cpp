@@ -42,30 +42,29 @@ AtomResult atom_energy(const std::vector<FineSpecies>& species,
   for (const auto& [r, weight] : own.radii) {
     const double rho_i = own.density.derivatives(r)[0];
     const double factor = 4.0 * std::numbers::pi * r * r * weight * rho_i;
-    std::size_t reaching = 0;
-    const auto cutoff = [&](const Neighbour& n) {
-      return species[static_cast<std::size_t>(
-                         structure.species[static_cast<std::size_t>(n.atom)])]
-          .cutoff;
+    const auto table = [&](const Neighbour& n) -> const LogTable& {
+      const auto s = structure.species[static_cast<std::size_t>(n.atom)];
+      return species[static_cast<std::size_t>(s)].density;
     };
+    std::size_t reaching = 0;
     while (reaching < neighbours.size() &&
-           neighbours[reaching].distance - cutoff(neighbours[reaching]) < r) {
+           neighbours[reaching].distance - table(neighbours[reaching]).end() < r) {
       ++reaching;
     }
+    double beyond = rho_i;  // and what the others hold beyond their last node
+    for (std::size_t k = reaching; k < neighbours.size(); ++k) {
+      const LogTable& other = table(neighbours[k]);
+      beyond += other.derivatives(other.end())[0];
+    }
     for (const auto& [direction, w] : directions) {
-      double rho = rho_i;
+      double rho = beyond;
       for (std::size_t k = 0; k < reaching; ++k) {
         const Neighbour& n = neighbours[k];
-        const auto& other = species[static_cast<std::size_t>(
-            structure.species[static_cast<std::size_t>(n.atom)])];
         const Vec3 d = n.vector - r * direction;  // from the point to the atom
-        const double s2 = d.squaredNorm();
-        slope[k].setZero();
-        if (s2 >= other.cutoff * other.cutoff) continue;
-        const double s = std::sqrt(s2);
-        const auto f = other.density.derivatives(s);
+        const double s = d.norm();
+        const auto f = table(n).derivatives(s);
         rho += f[0];
-        if (s > 1e-10) slope[k] = f[1] / s * d;
+        slope[k] = s > 1e-10 ? Vec3(f[1] / s * d) : Vec3(Vec3::Zero());
       }
       const auto eps = perdew_zunger(rho);
       result.energy += factor * w * eps[0];
@@ -95,11 +94,11 @@ FineEnergy fine_reference_energy(const std::vector<FineSpecies>& species,
       return n.atom == static_cast<int>(i) && n.cell == Cell{0, 0, 0};
     });
     const auto reach = [&](const Neighbour& n) {
-      return n.distance - range[static_cast<std::size_t>(n.atom)];
+      const int s = structure.species[static_cast<std::size_t>(n.atom)];
+      return n.distance - species[static_cast<std::size_t>(s)].density.end();
     };
-    std::stable_sort(list.begin(), list.end(), [&](const Neighbour& a, const Neighbour& b) {
-      return reach(a) < reach(b);
-    });
+    std::stable_sort(list.begin(), list.end(),
+                     [&](const Neighbour& a, const Neighbour& b) { return reach(a) < reach(b); });
     atoms[i] = atom_energy(species, directions, structure, i, list);
   }
   FineEnergy total{0.0, {std::vector<Vec3>(structure.size(), Vec3::Zero()), Mat3::Zero()}};

@@ -36,12 +36,11 @@ def input_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Write an OpenMX 3.9 input for STRUCTURE whose result `mlh dataset import-openmx` can read."""
-    from mlh.io.openmx.writeinput import default_species, openmx_input, write_openmx_input
+    from mlh.io.openmx.writeinput import chosen_species, openmx_input, write_openmx_input
     from mlh.structures import load_structure
 
     atoms = load_structure(structure)
-    named = dict(_definition(text) for text in species or [])
-    chosen = {**default_species(set(atoms.get_chemical_symbols()) - set(named), data), **named}
+    chosen = chosen_species(atoms, species or [], data)
     text = openmx_input(atoms, chosen, out.stem, data, cutoff, kpts, temperature)
     write_openmx_input(out, text, overwrite)
     used = ", ".join(" ".join(chosen[s]) for s in dict.fromkeys(atoms.get_chemical_symbols()))
@@ -77,11 +76,3 @@ def import_command(
     console.print(f"{report.samples} samples in {out}, {len(report.set_aside)} set aside")
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=2))
-
-
-def _definition(text: str) -> tuple[str, tuple[str, str]]:
-    symbol, _, rest = text.partition("=")
-    orbitals, _, potential = rest.partition(",")
-    if not (symbol and orbitals and potential):
-        raise ValueError(f"--species: expected a form such as Si=Si7.0-s2p2d1,Si_PBE19, got {text!r}")
-    return symbol, (orbitals, potential)

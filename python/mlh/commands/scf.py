@@ -21,6 +21,22 @@ def register(app: typer.Typer) -> None:
 def scf_command(
     structure: Annotated[str, typer.Argument(help="A file, or a crystal such as alpha-quartz:2x2x1.")],
     basis: Annotated[str, typer.Option(help="Basis set.")] = "gth-pbe",
+    openmx_data: Annotated[
+        Path | None, typer.Option(help="OpenMX database (folder with PAO and VPS): its basis, its integrals.")
+    ] = None,
+    openmx_species: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ELEMENT=ORBITALS,POTENTIAL with --openmx-data, as Si=Si7.0-s2p2d1,Si_PBE19; repeat."
+        ),
+    ] = None,
+    openmx_quirks: Annotated[
+        bool, typer.Option("--openmx-quirks", help="Its k mesh and forces digit by digit (no stress).")
+    ] = False,
+    integration: Annotated[
+        str | None,
+        typer.Option(help="spheres, openmx or openmx-grid-vna; default: openmx with --openmx-data."),
+    ] = None,
     cutoff: Annotated[float, typer.Option(help="Grid cutoff, Ry.")] = 200.0,
     kpts: Annotated[tuple[int, int, int], typer.Option(help="Monkhorst-Pack mesh.")] = (1, 1, 1),
     gamma: Annotated[bool, typer.Option("--gamma", help="Shift the mesh to contain Gamma.")] = False,
@@ -58,6 +74,7 @@ def scf_command(
     _refuse_existing([matrices, density, extxyz], overwrite)
     console = Console(stderr=True)
     atoms = load_structure(structure)
+    chosen, method = _level(atoms, basis, openmx_data, openmx_species, openmx_quirks, integration)
 
     def show(step: SCFStep) -> None:
         console.print(
@@ -68,7 +85,8 @@ def scf_command(
         )
 
     calculator = DFTCalculator(
-        basis=basis,
+        basis=chosen,
+        integration=method,
         cutoff_ry=cutoff,
         kpts={"size": kpts, "gamma": True} if gamma else kpts,
         xc=xc,
@@ -99,6 +117,34 @@ def scf_command(
         typer.echo(json.dumps(report, indent=2))
     else:
         _print(report)
+
+
+def _level(
+    atoms: Any,
+    basis: str,
+    data: Path | None,
+    species: list[str] | None,
+    quirks: bool,
+    integration: str | None,
+) -> tuple[Any, Any]:
+    """Basis and integration method of the options."""
+    from dataclasses import replace
+
+    from mlh.io.openmx import load_openmx_basis
+    from mlh.io.openmx.writeinput import chosen_species
+    from mlh.terms.named import as_integration
+    from mlh.terms.openmx import OpenMXIntegration
+
+    if data is None:
+        if species or quirks:
+            raise ValueError("--openmx-species, --openmx-quirks: expected together with --openmx-data")
+        return basis, as_integration(integration)
+    method = as_integration(integration or "openmx")
+    if quirks:
+        if not isinstance(method, OpenMXIntegration):
+            raise ValueError(f"--openmx-quirks: expected an integration of OpenMX, got {integration}")
+        method = replace(method, quirks=True)
+    return load_openmx_basis(data, chosen_species(atoms, species or [], data)), method
 
 
 def _refuse_existing(paths: list[Path | None], overwrite: bool) -> None:

@@ -38,16 +38,17 @@ class Committee:
             raise ValueError(f"committee: expected at least 2 models, got {len(members)}")
         first = members[0]
         for k, member in enumerate(members[1:], start=2):
-            for name in ("cutoff_ry", "xc"):
-                if getattr(member, name) != getattr(first, name):
+            for name in ("cutoff_ry", "xc", "integration"):
+                if getattr(member, name, None) != getattr(first, name, None):
                     raise ValueError(
-                        f"committee: expected equal {name}, got {getattr(first, name)} (model 1) and "
-                        f"{getattr(member, name)} (model {k})"
+                        f"committee: expected equal {name}, got {getattr(first, name, None)} (model 1) and "
+                        f"{getattr(member, name, None)} (model {k})"
                     )
             if member.basis.fingerprint != first.basis.fingerprint:
                 raise ValueError(f"committee: model {k} has another basis than model 1")
         self.members = tuple(members)
         self.basis, self.cutoff_ry, self.xc = first.basis, first.cutoff_ry, first.xc
+        self.integration: str | None = getattr(first, "integration", None)
         self.last: tuple[BlockMatrix, ...] = ()
 
     def predict(self, system: System) -> BlockMatrix:

@@ -133,7 +133,8 @@ def system_of_sample(
     sample: Sample, record: BasisRecord, settings: Mapping[str, Any] | None = None
 ) -> System:
     """The System of a sample in the basis that the record names, at the level of theory of `settings`
-    (cutoff_ry, xc, kpts; those absent take the defaults of System) and at the k points of the sample itself.
+    (cutoff_ry, xc, kpts, integration; those absent take the defaults of System) and at the k points of the
+    sample itself.
 
     Raises DatasetError when the basis as loaded here, or the Pattern, is not that of the file.
     """
@@ -155,7 +156,11 @@ def system_of_sample(
         cell=sample.graph.cell * BOHR_ANGSTROM,
         pbc=True,
     )
-    options = {key: value for key, value in (settings or {}).items() if key in ("cutoff_ry", "xc", "kpts")}
+    options = {
+        key: value
+        for key, value in (settings or {}).items()
+        if key in ("cutoff_ry", "xc", "kpts", "integration")
+    }
     if "kpts" in sample.info:  # a source may have its own
         options["kpts"] = tuple(sample.info["kpts"])
     system = System(atoms, basis, **options)

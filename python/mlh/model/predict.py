@@ -19,6 +19,7 @@ from mlh.model.domain import OutOfDomainWarning, domain_notes
 from mlh.model.graph import GraphInput, graph_from_system
 from mlh.model.modelfile import ModelCard, ModelError, read_model
 from mlh.model.network import HamiltonianNetwork, prepare
+from mlh.terms.named import DEFAULT_INTEGRATION
 
 if TYPE_CHECKING:
     from mlh.pattern import BlockMatrix
@@ -62,6 +63,11 @@ class Model:
         physics = self.card.metrics.get("physics") or {}
         value = physics.get("residual_rms_largest_ev")
         return None if value is None else float(value)
+
+    @property
+    def integration(self) -> str:
+        """Integration method of the labels (`mlh.terms.named`)."""
+        return str(self.card.settings.get("integration", DEFAULT_INTEGRATION))
 
     @cached_property
     def basis(self) -> Basis:

@@ -2,7 +2,7 @@
 
 Plain uniform grid, density gradients by second-order central differences, V_na expanded in projectors,
 E_xc corrected by a reference functional on fine atomic meshes, electrostatics of the neutral atoms by
-quadrature on cylinders. Formulas: docs/theory.md, "The integration of OpenMX"; what it is for: docs/openmx.md.
+quadrature on cylinders. Formulas: docs/theory.md, "The integration of OpenMX"; its use: docs/openmx.md.
 """
 
 from __future__ import annotations
@@ -191,9 +191,7 @@ class ExpandedNeutralAtoms:
     def derivative(self, D: FloatArray) -> Derivative:
         """At fixed D."""
         g = self._geometry
-        return Derivative(
-            *self._tables.gradient(g.structure, g.pattern, D, self.matrix.data[0], self._slope)
-        )
+        return Derivative(*self._tables.gradient(g.structure, g.pattern, D, self.matrix.data[0], self._slope))
 
 
 class CylinderRepulsion:
@@ -308,4 +306,3 @@ def _core_tables(key: _SpeciesKey) -> _core.CoreTables:
 @lru_cache(maxsize=16)
 def _fine_mesh(key: _SpeciesKey) -> FineMesh:
     return FineMesh(key.species)
-

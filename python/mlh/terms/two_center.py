@@ -39,9 +39,7 @@ class Nonlocal:
 
     name = "nonlocal"
 
-    def __init__(
-        self, geometry: Geometry, tables: _core.TwoCenterTables, damping_slope: float = 1.0
-    ) -> None:
+    def __init__(self, geometry: Geometry, tables: _core.TwoCenterTables, damping_slope: float = 1.0) -> None:
         """damping_slope: factor of dq/dr in the derivative, 1 but for OpenMX's quirk."""
         self._geometry, self._tables, self._slope = geometry, tables, damping_slope
 

@@ -10,6 +10,7 @@ from typing import Any
 from mlh.calculators import DFTCalculator, HamiltonianModel, MLHCalculator
 from mlh.pseudo.library import cache_folder, load_basis
 from mlh.species import Basis
+from mlh.terms.named import DEFAULT_INTEGRATION
 from mlh.workflow.references import Reference, diatomic_reference
 from mlh.workflow.relax import StepCallback
 
@@ -25,6 +26,7 @@ class DFTEngine:
     cutoff_ry: float = 200.0
     kpts: KPoints = (1, 1, 1)
     xc: str = "PBE"
+    integration: str = DEFAULT_INTEGRATION
 
     @property
     def kind(self) -> str:
@@ -34,19 +36,27 @@ class DFTEngine:
     def calculator(self, **options: Any) -> DFTCalculator:
         """A fresh calculator; `options` (spin, total_moment, ...) are passed on."""
         return DFTCalculator(
-            basis=self.basis, cutoff_ry=self.cutoff_ry, kpts=self.kpts, xc=self.xc, **options
+            basis=self.basis,
+            cutoff_ry=self.cutoff_ry,
+            kpts=self.kpts,
+            xc=self.xc,
+            integration=self.integration,
+            **options,
         )
 
     def describe(self) -> dict[str, Any]:
         """Plain values for summaries and for refusing to resume with other settings."""
         basis = self.basis if isinstance(self.basis, str) else self.basis.fingerprint
-        return {
+        described = {
             "kind": "dft",
             "basis": basis,
             "cutoff_ry": self.cutoff_ry,
             "kpts": _plain(self.kpts),
             "xc": self.xc,
         }
+        if self.integration != DEFAULT_INTEGRATION:
+            described["integration"] = self.integration
+        return described
 
     def subset(self, elements: Sequence[str]) -> Basis:
         """The basis of some elements only."""
@@ -118,7 +128,8 @@ def dft_engine_of(engine: Engine) -> DFTEngine:
         return engine
     calculator = engine.calculator()
     model = calculator.model
-    return DFTEngine(model.basis, calculator.cutoff_ry, engine.kpts, model.xc)
+    integration = getattr(model, "integration", None) or DEFAULT_INTEGRATION
+    return DFTEngine(model.basis, calculator.cutoff_ry, engine.kpts, model.xc, integration)
 
 
 def reference_energies(
@@ -135,7 +146,9 @@ def reference_energies(
     for element in elements:
         basis = engine.subset([element])
         settings = {"basis": basis.fingerprint, "cutoff_ry": engine.cutoff_ry, "xc": engine.xc}
-        molecule = DFTEngine(basis, engine.cutoff_ry, (1, 1, 1), engine.xc)
+        if engine.integration != DEFAULT_INTEGRATION:
+            settings["integration"] = engine.integration
+        molecule = DFTEngine(basis, engine.cutoff_ry, (1, 1, 1), engine.xc, engine.integration)
 
         def make(unpaired: int, molecule: DFTEngine = molecule) -> DFTCalculator:
             return molecule.calculator(spin=True, total_moment=float(unpaired))

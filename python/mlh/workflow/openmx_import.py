@@ -1,8 +1,9 @@
 """Finished OpenMX calculations become a data set: H, energies and forces with the OpenMX basis.
 
 A run is a ``.scfout`` with the ``.out`` of the same name beside it. dH = H - H0 with H of the file and H0 the
-Harris Hamiltonian of `System` in the same basis, so that H0 + dH is OpenMX's H. Contributions of the energy:
-kinetic Ukin, nonlocal Unl, neutral_atom Una, hartree UH1, xc Uxc0 + Uxc1, core_repulsion Ucore + UH0.
+Harris Hamiltonian of `System` in the same basis and with OpenMX's integration, so that H0 + dH is OpenMX's H.
+Contributions of the energy: kinetic Ukin, nonlocal Unl, neutral_atom Una, hartree UH1, xc Uxc0 + Uxc1,
+core_repulsion Ucore + UH0.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ class Level:
 
     cutoff_ry: float
     xc: str
+    integration: str
+    """Name in `mlh.terms.named`."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ def _settings(level: Level, basis: Basis) -> dict[str, Any]:
         "orbitals": recorded_orbitals(basis),
         "cutoff_ry": level.cutoff_ry,
         "xc": level.xc,
+        "integration": level.integration,
     }
 
 
@@ -169,7 +173,7 @@ def _label(run: Run, basis: Basis) -> tuple[Level, Sample]:
     text = read_out(run.out)
     level = _check(out, text, run)
     kpts = _kpts(out.input_lines)
-    system = System(out.atoms, basis, level.cutoff_ry, kpts, level.xc)
+    system = System(out.atoms, basis, level.cutoff_ry, kpts, level.xc, integration=level.integration)
     dh = (out.H - system.harris_hamiltonian()).symmetrised()
     info = {
         "kpts": list(kpts),
@@ -215,7 +219,11 @@ def _check(out: ScfOut, text: OutFile, run: Run) -> Level:
     printed = np.asarray(out.atoms.positions) * (OPENMX_BOHR / BOHR_ANGSTROM)
     if text.positions.shape != printed.shape or np.max(np.abs(text.positions - printed)) > 2e-5:
         raise RunError(f"{run.out}: expected the geometry of {run.scfout}, got another one")
-    return Level(_number(lines, "scf.energycutoff", "150.0"), "PBE")
+    if keyword(lines, "scf.fixed.grid", ""):
+        raise RunError("scf.fixed.grid: expected a grid that follows the atoms, got a fixed one")
+    expanded = keyword(lines, "scf.ProExpn.VNA", "on").lower() == "on"
+    integration = "openmx" if expanded else "openmx-grid-vna"
+    return Level(_number(lines, "scf.energycutoff", "150.0"), "PBE", integration)
 
 
 def _number(lines: Sequence[str], name: str, default: str) -> float:

@@ -146,6 +146,7 @@ def _fresh(dft: DFTCalculator) -> DFTCalculator:
         cutoff_ry=dft.cutoff_ry,
         kpts=dft.kpts,
         xc=dft.xc,
+        integration=dft.integration,
         energy_tol_ev=dft.energy_tol * HARTREE_EV,
         residual_tol_ev=dft.residual_tol * HARTREE_EV,
         max_scf_steps=dft.max_scf_steps,

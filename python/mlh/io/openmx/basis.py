@@ -39,10 +39,10 @@ DATABASES = ("DFT_DATA19", "DFT_DATA13")
 TABLES_VERSION = 2
 """Version of how files become tables; part of the fingerprint."""
 
-ORBITAL_STEP, PROJECTOR_STEP, DENSITY_STEP = 0.000625, 0.0025, 0.000125
+PROJECTOR_STEP, TABLE_STEP = 0.0025, 0.000125
 """Mesh steps in Bohr. OpenMX's interpolants have kinks in the second derivative at their nodes, so that the
-value of a spline through samples converges as the square of the step and its slope as the step alone: with
-0.0025 for all of them forces differ by 2e-5 Hartree/Bohr (quartz), most of it from the densities."""
+value of a spline through samples converges as the square of the step and its slope as the step alone: at
+0.0025 the forces of quartz differ by 2e-5 Hartree/Bohr. Projectors are used through their transforms only."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -171,7 +171,7 @@ def _species(
 ) -> OpenMXSpecies:
     neutral = _neutral(pao, vps)
 
-    def table(l: int, function: Callable[[ArrayLike], Array], step: float = DENSITY_STEP) -> RadialFunction:
+    def table(l: int, function: Callable[[ArrayLike], Array], step: float = TABLE_STEP) -> RadialFunction:
         return _tabulate(l, function, pao.cutoff, step)
 
     core = vps.core_density
@@ -179,9 +179,7 @@ def _species(
         symbol=symbol,
         valence=vps.valence,
         orbitals=[
-            table(l, hermite(pao.r, pao.orbitals[l][n]), ORBITAL_STEP)
-            for l, m in enumerate(counts)
-            for n in range(m)
+            table(l, hermite(pao.r, pao.orbitals[l][n])) for l, m in enumerate(counts) for n in range(m)
         ],
         projectors=[
             # To r_c although most vanish before: OpenMX's centres are the atoms within r_c,i + r_c,k, and its
@@ -201,9 +199,7 @@ def _species(
     )
 
 
-def _tabulate(
-    l: int, function: Callable[[ArrayLike], Array], cutoff: float, step: float
-) -> RadialFunction:
+def _tabulate(l: int, function: Callable[[ArrayLike], Array], cutoff: float, step: float) -> RadialFunction:
     """g = f / r^l on the uniform mesh, up to the first mesh point at or beyond the cutoff."""
     n = int(np.ceil(cutoff / step - 1e-9)) + 1
     r = step * np.arange(n)
@@ -213,9 +209,7 @@ def _tabulate(
     g[0] = (4.0 * g[1] - g[2]) / 3.0
     inside = r[-1] - 1e-4 * np.arange(3)
     values = np.asarray(function(inside)) / inside**l
-    return TruncatedFunction(
-        l, g, step, end_slope=(3.0 * values[0] - 4.0 * values[1] + values[2]) / 2e-4
-    )
+    return TruncatedFunction(l, g, step, end_slope=(3.0 * values[0] - 4.0 * values[1] + values[2]) / 2e-4)
 
 
 def _stamp(path: Path) -> tuple[Path, int, int]:

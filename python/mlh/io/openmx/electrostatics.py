@@ -3,8 +3,8 @@
     E_scc = 1/2 sum'_ij [Z_i Z_j / R - (s_ij J_ij + s_ji J_ji) / 2] - 1/2 sum_i J_ii(0)
     J_ij(R) = int n_i(r) V_H,j(|r - R|),    s_ij = Z_i Z_j / [(r_c,i + r_c,j) J_ij(r_c,i + r_c,j)]
 
-(Ucore + UH0 of OpenMX; pairs within r_c,i + r_c,j, beyond which the two cancel), J by a quadrature on a cylinder
-around atom i.
+(Ucore + UH0 of OpenMX; pairs within r_c,i + r_c,j, beyond which the two cancel), J by a quadrature on a
+cylinder around atom i.
 """
 
 from __future__ import annotations
@@ -69,14 +69,12 @@ def _pair_function(a: OpenMXSpecies, b: OpenMXSpecies, J_ab: Array, J_ba: Array)
 
 
 class FineMesh:
-    """E_0 = sum_i int rho_i eps(sum_j rho_j), rho = n_atom + n_core, on 150 radii x 590 directions per atom."""
+    """E_0 = sum_i int rho_i eps(sum_j rho_j), rho = n_atom + n_core: 150 radii x 590 directions per atom."""
 
     def __init__(self, species: Sequence[OpenMXSpecies]) -> None:
         self._density = [(_table(s), s.pao.cutoff) for s in species]
         nodes, weights = np.polynomial.legendre.leggauss(_RADIAL_NODES)
-        self._radii = [
-            (0.5 * s.pao.cutoff * (nodes + 1.0), 0.5 * s.pao.cutoff * weights) for s in species
-        ]
+        self._radii = [(0.5 * s.pao.cutoff * (nodes + 1.0), 0.5 * s.pao.cutoff * weights) for s in species]
         points, angular = lebedev_rule(_LEBEDEV_ORDER)
         self._directions = np.ascontiguousarray(points.T)
         self._weights = np.ascontiguousarray(angular / (4.0 * np.pi))
@@ -94,6 +92,4 @@ def _table(species: OpenMXSpecies) -> _core.LogTable:
     density = species.neutral.density
     if core is not None:
         density = density + catmull_rom(species.vps.r, core)(pao.r)
-    return _core.LogTable(pao.r, density, 0.0)
-
-
+    return _core.LogTable(pao.r, density)

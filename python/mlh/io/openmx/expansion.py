@@ -36,7 +36,7 @@ def projector_expansion(species: Sequence[OpenMXSpecies]) -> _core.ProjectorExpa
 
 
 def _species(species: OpenMXSpecies, lmax: int, k: Array) -> _core.ExpansionSpecies:
-    pao, vps, end = species.pao, species.vps, species.pao.cutoff + 0.5
+    pao, end = species.pao, species.pao.cutoff + 0.5
     if len(pao.orbitals[0]) < RADIAL_FUNCTIONS:
         raise ValueError(
             f"{pao.path}: the expansion of V_NA takes {RADIAL_FUNCTIONS} functions per l, the file has "
@@ -97,8 +97,8 @@ def _projectors(species: OpenMXSpecies, l: int) -> list[tuple[float, Callable[[A
     chi = np.eye(len(seeds))
     norms = np.empty(len(seeds))
     for m, seed_products in enumerate(gram.T):
-        # With the seed itself, not with what is left of it: interpolation makes `gram` asymmetric by more than
-        # its smallest eigenvalue, and the order decides on 5e-6 Hartree in H.
+        # With the seed itself, not with what is left of it: interpolation makes `gram` asymmetric by more
+        # than its smallest eigenvalue, and the order decides on 5e-6 Hartree in H.
         for j in range(m):
             chi[m] -= chi[j] * (chi[j] @ seed_products) / norms[j]
         norms[m] = chi[m] @ gram @ chi[m]

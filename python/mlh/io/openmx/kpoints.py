@@ -14,9 +14,9 @@ _SHIFT = 1e-6 * np.array([1.0, -1.0, 2.0])
 def openmx_kpoints(size: Sequence[int]) -> KPoints:
     """k_d = -1/2 + (2 i + 1) / (2 N_d) + (1, -1, 2)_d 1e-6 for N_d > 1, else 0; the first half only.
 
-    In lexicographic order (last axis fastest), every point standing for k and -k; the centre of a mesh of odd
-    numbers stands for itself. Because of the shift the half is not equivalent to the whole: 5e-6 in the density
-    matrix of quartz.
+    In lexicographic order (last axis fastest), every point standing for k and -k; the centre of a mesh of
+    odd numbers stands for itself. Because of the shift the half is not equivalent to the whole: 5e-6 in the
+    density matrix of quartz.
     """
     if len(size) != 3 or any(int(n) != n or n < 1 for n in size):
         raise ValueError(f"size: expected three positive integers, got {tuple(size)}")

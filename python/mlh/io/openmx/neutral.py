@@ -48,8 +48,8 @@ def _hartree(r: Array, density: Array, radii: Array) -> Array:
     """V_H at `radii`; both integrals by Gauss-Legendre quadrature in ln s."""
     n = catmull_rom_log(r, density)
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-    # To the end of the potential's mesh although the density ends before: with 1500 nodes over the longer range
-    # the charge seen from afar depends on the radius by 1e-8, which adds up to 1e-5 Hartree in quartz.
+    # To the end of the potential's mesh although the density ends before: with 1500 nodes over the longer
+    # range the charge seen from afar depends on the radius by 1e-8, which adds up to 1e-5 Ha in quartz.
     low, high = np.log(r[0]), np.log(radii[-1])
 
     def integral(a: float, b: float, power: int) -> float:

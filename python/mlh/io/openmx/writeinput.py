@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,23 @@ def default_species(
         shells = "s2p1" if symbol in ("H", "He") else "s2p2d1"
         chosen[symbol] = (f"{orbitals[0]}-{shells}", potentials[0])
     return chosen
+
+
+def chosen_species(
+    atoms: Atoms, named: Sequence[str], data_dir: str | os.PathLike[str] | None = None
+) -> dict[str, tuple[str, str]]:
+    """Orbitals and potentials of the elements: as named (ELEMENT=ORBITALS,POTENTIAL), else the default."""
+    given = dict(_definition(text) for text in named)
+    symbols = set(atoms.get_chemical_symbols())
+    return {**default_species(symbols - set(given), data_dir), **given}
+
+
+def _definition(text: str) -> tuple[str, tuple[str, str]]:
+    symbol, _, rest = text.partition("=")
+    orbitals, _, potential = rest.partition(",")
+    if not (symbol and orbitals and potential):
+        raise ValueError(f"species: expected a form such as Si=Si7.0-s2p2d1,Si_PBE19, got {text!r}")
+    return symbol, (orbitals, potential)
 
 
 def openmx_input(
