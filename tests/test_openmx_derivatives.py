@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 import mlh
 import openmx_files as files
 from mlh import _core
+from mlh.cli import app
 from mlh.species import Basis
+from mlh.structures.files import write_structure
 from mlh.system import System
 from mlh.terms.openmx import OpenMXIntegration
 from mlh.units import ANGSTROM, BOHR_ANGSTROM
@@ -201,3 +206,26 @@ def test_reference_functional() -> None:
     np.testing.assert_allclose(slope, (up - down) / (2 * h), rtol=1e-6)
     assert np.all(np.diff(eps) < 0.0)
     assert not np.any(_core.perdew_zunger(np.array([0.0, 1e-16]))[0])
+
+
+def test_scf_command(tmp_path: Path) -> None:
+    """`mlh scf --openmx-data` takes basis and integrals from a folder."""
+    folder = files.write_database(tmp_path / "DFT_DATA19")
+    atoms = Atoms("H2", [[0.1, 0, 0], [0, 0, 0.9]], cell=3.2 * np.eye(3), pbc=True)
+    write_structure(tmp_path / "h2.xyz", atoms)
+    command = ["scf", str(tmp_path / "h2.xyz"), "--cutoff", "60", "--json", "--residual-tol", "0.01"]
+    named = [*command, "--openmx-data", str(folder), "--openmx-species", "H=H4.0-s2p1,H_TEST"]
+    totals = []
+    for extra in (
+        [],
+        ["--openmx-quirks"],
+        ["--integration", "openmx-grid-vna"],
+        ["--integration", "spheres"],
+    ):
+        result = CliRunner().invoke(app, [*named, *extra])
+        assert result.exit_code == 0, result.output
+        totals.append(json.loads(result.stdout)["energy_ev"])
+    assert totals[0] == pytest.approx(totals[1], abs=1e-6)
+    assert len({round(total, 6) for total in totals}) == 3
+    refused = CliRunner().invoke(app, [*command, "--openmx-quirks"])
+    assert "expected together with --openmx-data" in str(refused.exception)

@@ -171,3 +171,25 @@ def test_energies_and_forces_of_openmx(run: str) -> None:
     assert out.total == pytest.approx(expected["energies"]["Utot"], abs=1e-10)
     np.testing.assert_allclose(out.forces, expected["forces"], atol=1e-12)
     np.testing.assert_allclose(out.positions, np.array(expected["positions_bohr"]) * OPENMX_BOHR, atol=1e-5)
+
+
+@pytest.mark.skipif(
+    not (DATA / "reference.json").is_file(),
+    reason="MLH_OPENMX_DATA does not name a folder with OpenMX reference data",
+)
+def test_real_runs_with_partial_cores(tmp_path: Path) -> None:
+    """H0 of OpenMX's integration plus dH is OpenMX's H; other integrations and spins are set aside."""
+    runs = find_runs([DATA / "runs" / name for name in ("h2o", "h2o_vnag", "h2o_sp")])
+    report = import_runs(runs, tmp_path / "d.h5", DATA)
+    reasons = {Path(file).stem: reason for file, reason in report.set_aside.items()}
+    assert report.samples == 1 and set(reasons) == {"h2o_vnag", "h2o_sp"}
+    assert "openmx-grid-vna" in reasons["h2o_vnag"] and "spin-polarised" in reasons["h2o_sp"]
+    with Dataset(tmp_path / "d.h5") as data:
+        assert data.settings["integration"] == "openmx"
+        sample = data[0]
+        system = system_of_sample(sample, data.basis, data.settings)
+    out = mlh.read_scfout(runs[0].scfout, system.basis)
+    H = system.harris_hamiltonian().data[0] + sample.dh
+    np.testing.assert_allclose(H, out.H.symmetrised().data[0], atol=1e-6)  # dH is stored in float32
+    # Far fewer electrons move from n_a to n than there are: the response is small.
+    assert np.abs(sample.dh).max() < 0.3 * np.abs(out.H.data).max()

@@ -128,7 +128,7 @@ def test_no_points() -> None:
 @pytest.mark.parametrize(
     ("name", "density", "sigma", "message"),
     [
-        ("B3LYP", np.ones((2, 1)), np.ones((2, 1)), "expected 'PBE' or 'PW92', got 'B3LYP'"),
+        ("B3LYP", np.ones((2, 1)), np.ones((2, 1)), "expected 'PBE', 'PBE-PW92' or 'PW92', got 'B3LYP'"),
         ("PBE", np.ones((2, 3)), np.ones((2, 1)), r"density: expected shape .* got .*\(2, 3\)"),
         ("PBE", np.ones(2), np.ones((2, 1)), r"density: expected shape .* got .*\(2,\)"),
         ("PBE", np.ones((2, 2)), np.ones((2, 1)), r"sigma: expected .*\(2, 3\), got .*\(2, 1\)"),

@@ -55,9 +55,9 @@ TEST_CASE("solid harmonics follow the documented order and signs", "[harmonics]"
   }
 }
 
-TEST_CASE("harmonics up to l = 6 are orthonormal on the sphere", "[harmonics]") {
+TEST_CASE("harmonics up to l = 12 are orthonormal on the sphere", "[harmonics]") {
   Eigen::MatrixXd gram = Eigen::MatrixXd::Zero(kMaxHarmonics, kMaxHarmonics);
-  for (const auto& [direction, weight] : lebedev(15)) {
+  for (const auto& [direction, weight] : lebedev(27)) {
     const auto y = harmonics(direction);
     const Eigen::Map<const Eigen::VectorXd> v(y.data(), kMaxHarmonics);
     gram += 4.0 * std::numbers::pi * weight * v * v.transpose();
@@ -72,7 +72,7 @@ TEST_CASE("gradients of the solid harmonics are their derivatives", "[harmonics]
     std::array<double, 3 * kMaxHarmonics> dy;
     solid_harmonics(r, kMaxHarmonicL, y.data(), dy.data());
     for (int c = 0; c < 3; ++c) {
-      const double h = 1e-3;
+      const double h = 3e-4;
       const Vec3 e = Vec3::Unit(c);
       const auto a = harmonics(r + h * e), b = harmonics(r - h * e);
       const auto a2 = harmonics(r + 2 * h * e), b2 = harmonics(r - 2 * h * e);
@@ -144,6 +144,8 @@ TEST_CASE("both branches of the reduced Bessel functions meet", "[bessel]") {
   reduced_bessel(std::nextafter(x, 0.0), kMaxBesselOrder, below.data());
   reduced_bessel(x, kMaxBesselOrder, above.data());
   for (std::size_t l = 0; l < below.size(); ++l) {
-    CHECK(below[l] == Approx(above[l]).epsilon(1e-13));
+    // Some are close to a zero of theirs: relative to |j_l| / x^l <= 1 / x^(l+1).
+    const double scale = std::pow(x, -static_cast<double>(l) - 1.0);
+    CHECK(std::abs(below[l] - above[l]) < 1e-13 * scale);
   }
 }
