@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ import numpy as np
 from ase.neighborlist import neighbor_list
 
 from mlh.energies import Energies
+from mlh.system import System
 from mlh.workflow.dataset_config import DatasetConfig
-from mlh.workflow.labels import EngineSettings, Label, LabelFunction, UnconvergedError
+from mlh.workflow.labels import EngineSettings, Label, LabelFunction, UnconvergedError, load_engine_basis
 
 STIFFNESS, LENGTH, CUTOFF = 0.3, 3.04, 2.0  # Hartree/Bohr^2, Bohr, Angstrom
 BOHR = 0.529177210903
@@ -58,6 +59,21 @@ class SpringLabeller:
             residual=1e-8,
             seconds=self.delay,
         )
+
+
+class NamedLabeller:
+    """Springs with a dH of the right size, found by name as a user's own labeller; log and delay come from
+    the environment."""
+
+    def session(self, settings: EngineSettings) -> LabelFunction:
+        springs = SpringLabeller(os.environ["FAKE_LABELLER_LOG"], float(os.environ["FAKE_LABELLER_DELAY"]))
+        basis = load_engine_basis(settings)
+
+        def label(atoms: ase.Atoms) -> Label:
+            pattern = System(atoms, basis, settings.cutoff_ry).pattern
+            return replace(springs.label(atoms), delta_h=np.full((1, pattern.nnz), 0.01 * len(atoms)))
+
+        return label
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ase
+import h5py
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from mlh.cli import app
 from mlh.energies import Energies
-from mlh.model.dataset import Dataset
+from mlh.model.dataset import Dataset, DatasetError
 from mlh.pattern import BlockMatrix
 from mlh.structures import vacancies
 from mlh.system import System
+from mlh.units import HARTREE_EV
 from mlh.workflow.dataset_config import DatasetConfig
 from mlh.workflow.dataset_plan import load_host, plan
-from mlh.workflow.dataset_store import dataset_report, store_hdf5
-from mlh.workflow.labels import Label, load_engine_basis, load_labels, save_labels
+from mlh.workflow.dataset_report import dataset_report
+from mlh.workflow.dataset_store import store_hdf5
+from mlh.workflow.labels import (
+    DFTLabeller,
+    EngineSettings,
+    Label,
+    load_engine_basis,
+    load_labels,
+    save_labels,
+)
+from mlh.workflow.own_labeller import labeller_of
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +63,7 @@ def labels_of(config: DatasetConfig) -> list[tuple[Label, dict[str, Any]]]:
             scf_steps=7,
             residual=1e-6,
             seconds=1.5,
+            levels={"homo": -0.2, "lumo": 0.1},
         )
         found.append((label, {**job.record, "job": job.id, "kpts": list(job.engine.kpts)}))
     return found
@@ -58,6 +75,7 @@ def test_labels_survive_their_file(tmp_path: Path, config: DatasetConfig) -> Non
     (again,), (content,) = load_labels(tmp_path / "one.npz")
     assert content == record
     assert again.energies == label.energies
+    assert again.levels == label.levels
     np.testing.assert_array_equal(again.atoms.positions, label.atoms.positions)
     np.testing.assert_array_equal(again.forces, label.forces)
     np.testing.assert_array_equal(again.delta_h, label.delta_h)
@@ -75,12 +93,174 @@ def test_store_and_report(tmp_path: Path, config: DatasetConfig) -> None:
             assert sample.total_energy == pytest.approx(label.energies.total, abs=1e-12)
             assert sample.info["kpts"] == record["kpts"]
         assert data[2].info["defect_removed"] == "O"
+        assert data[2].info["levels"] == {"homo": -0.2, "lumo": 0.1}
+        dh = [sample.dh for sample in data]
+        pairs = [np.bincount(sample.graph.atom_i) - 1 for sample in data]
+        symbols = [sample.graph.numbers for sample in data]
     report = dataset_report(tmp_path / "set.h5")
     assert [row["samples"] for row in report["sources"]] == [3, 2]
     assert report["compositions"] == {"O6Si3": 4, "O5Si3": 1}
     assert report["warnings"] == []
+    matrix = report["composition_matrix"]
+    assert matrix == {"elements": ["O", "Si"], "rows": [[5, 3], [6, 3]], "samples": [1, 4], "rank": 2}
+    blocks = report["dh_by_block"]
+    assert list(blocks) == ["O on-site", "Si on-site", "O-O", "O-Si", "Si-Si"]
+    everything = np.concatenate(dh)
+    assert sum(block["elements"] for block in blocks.values()) == everything.size
+    assert max(block["max"] for block in blocks.values()) == pytest.approx(
+        1000.0 * HARTREE_EV * np.abs(everything).max()
+    )
+    total = sum(block["elements"] * block["rms"] ** 2 for block in blocks.values())
+    assert total == pytest.approx((1000.0 * HARTREE_EV) ** 2 * (everything**2).sum())
+    oxygen = np.concatenate([p[z == 8] for p, z in zip(pairs, symbols, strict=True)])
+    assert report["neighbors"]["O"]["mean"] == pytest.approx(oxygen.mean())
+    forces = report["distributions"]["force on an atom (eV/A)"]
+    assert forces["count"] == sum(forces["histogram"]["counts"]) == 9 * 4 + 8
+    assert report["distributions"]["gap (eV)"]["mean"] == pytest.approx(0.3 * HARTREE_EV)
+    assert "error" in report["splits"]["group"]  # two hosts cannot fill three parts
+    assert report["splits"]["trajectory"]["train"] == 3
+    json.dumps(report)
     store_hdf5(tmp_path / "hosts.h5", config, labels[3:])
     assert "rank 1 for 2 elements" in dataset_report(tmp_path / "hosts.h5")["warnings"][0]
+
+
+def test_one_unusual_sample_is_found(tmp_path: Path) -> None:
+    host = {"name": "q", "crystal": "alpha-quartz", "host": [{"copies": 12, "rattle": 0.03}]}
+    many = DatasetConfig.model_validate({"name": "many", "sources": [host]})
+    labels = labels_of(many)
+    usual = [
+        (replace(label, energies=Energies(kinetic=-1.0 + 0.001 * k)), r)
+        for k, (label, r) in enumerate(labels)
+    ]
+    wrong, record = usual[7]
+    usual[7] = (replace(wrong, energies=Energies(kinetic=3.0)), record)
+    store_hdf5(tmp_path / "many.h5", many, usual)
+    report = dataset_report(tmp_path / "many.h5")
+    assert [row["sample"] for row in report["outliers"] if row["quantity"].startswith("energy")] == [7]
+    assert any("outliers" in warning for warning in report["warnings"])
+    result = CliRunner().invoke(
+        app, ["dataset", "info", str(tmp_path / "many.h5"), "--plot", str(tmp_path / "p.png")]
+    )
+    assert result.exit_code == 0, result.output
+    assert "composition" in result.stdout
+    assert (tmp_path / "p.png").stat().st_size > 10000
+
+
+def test_splits_by_trajectory_and_their_hash(tmp_path: Path, config: DatasetConfig) -> None:
+    labels = [(label, {**r, "job": f"job{k // 2}"}) for k, (label, r) in enumerate(labels_of(config) * 2)]
+    store_hdf5(tmp_path / "a.h5", config, labels)
+    store_hdf5(tmp_path / "b.h5", config, labels[::-1])
+    with Dataset(tmp_path / "a.h5") as a, Dataset(tmp_path / "b.h5") as b:
+        parts, other = a.split(1, "trajectory"), b.split(1, "trajectory")
+        for k in range(0, len(a), 2):
+            assert sum(k in part for part in parts.values()) == 1
+            assert [k in part for part in parts.values()] == [k + 1 in part for part in parts.values()]
+        assert a.split_hash(parts) == b.split_hash(other)  # the same samples, in another order
+        assert a.split_hash(parts) != a.split_hash(a.split(1, "random"))
+
+
+@pytest.mark.parametrize(
+    ("storage", "exact"),
+    [
+        ({"dtype": "float64", "compression": "none"}, True),
+        ({"compression": "lzf"}, False),
+        ({"level": 9}, False),
+    ],
+)
+def test_precision_and_compression_are_choices(
+    tmp_path: Path, config: DatasetConfig, storage: dict[str, Any], exact: bool
+) -> None:
+    chosen = DatasetConfig.model_validate({**config.model_dump(), "storage": storage})
+    assert [job.id for job in plan(chosen)] == [job.id for job in plan(config)]
+    labels = labels_of(config)[:1]
+    store_hdf5(tmp_path / "set.h5", chosen, labels)
+    with Dataset(tmp_path / "set.h5") as data:
+        error = np.abs(data[0].dh - labels[0][0].delta_h[0]).max()
+        assert error == 0.0 if exact else 0.0 < error < 1e-6
+        assert data.verify() == []
+    with h5py.File(tmp_path / "set.h5") as file:
+        dh = file["samples/0000000/dh"]
+        assert dh.compression == (None if exact else storage.get("compression", "gzip"))
+        assert dh.dtype == ("<f8" if exact else "<f4")
+
+
+def test_damage_is_found_and_other_samples_stay_readable(tmp_path: Path, config: DatasetConfig) -> None:
+    store_hdf5(tmp_path / "set.h5", config, labels_of(config))
+    with h5py.File(tmp_path / "set.h5", "r+") as file:
+        forces = file["samples/0000001/forces"]
+        forces[0, 0] = forces[0, 0] + 1e-9
+        del file["samples/0000003"].attrs["complete"]
+    with Dataset(tmp_path / "set.h5") as data:
+        assert len(data) == 4
+        assert data[0].group == "quartz"
+        with pytest.raises(DatasetError, match="sample 0000001 is damaged"):
+            data[1]
+        assert len(data.verify()) == 2
+    report = dataset_report(tmp_path / "set.h5")
+    assert report["samples"] == 3
+    assert {"not completely written" in w or "damaged" in w for w in report["warnings"][:2]} == {True}
+    result = CliRunner().invoke(app, ["dataset", "check", str(tmp_path / "set.h5")])
+    assert result.exit_code == 1
+    whole = (tmp_path / "set.h5").read_bytes()
+    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DatasetError, match="not a readable HDF5 file"):
+        Dataset(tmp_path / "cut.h5")
+
+
+def test_one_sample_is_read_without_the_others(tmp_path: Path, config: DatasetConfig) -> None:
+    """Samples beside the one that is read may be unreadable: nobody looks at them."""
+    store_hdf5(tmp_path / "set.h5", config, labels_of(config))
+    with h5py.File(tmp_path / "set.h5") as file:
+        spans = []
+        for name in file["samples"]:
+            dh = file["samples"][name]["dh"]
+            spans += (
+                [dh.id.get_chunk_info(k) for k in range(dh.id.get_num_chunks())] if name != "0000002" else []
+            )
+    content = bytearray((tmp_path / "set.h5").read_bytes())
+    for span in spans:
+        content[span.byte_offset : span.byte_offset + span.size] = bytes(span.size)
+    (tmp_path / "set.h5").write_bytes(content)
+    with Dataset(tmp_path / "set.h5") as data:
+        assert data[2].info["defect_removed"] == "O"
+        with pytest.raises(DatasetError, match="damaged"):
+            data[1]
+
+
+class Flat:
+    """A labeller as a user would write it, of atoms without interaction."""
+
+    wrong = False
+
+    def session(self, settings: EngineSettings) -> Any:
+        def label(atoms: ase.Atoms) -> Label:
+            pattern = System(atoms, load_engine_basis(settings, atoms.get_chemical_symbols())).pattern
+            dh = np.zeros((1, pattern.nnz + self.wrong))
+            return Label(atoms.copy(), Energies(kinetic=1.0), np.zeros((len(atoms), 3)), dh, 1, 0.0, 0.0)
+
+        return label
+
+
+class TooLong(Flat):
+    wrong = True
+
+
+def test_own_labellers_are_found_by_name_and_checked(config: DatasetConfig) -> None:
+    job = plan(config)[0]
+    assert labeller_of(f"{__name__}:Flat").session(job.engine)(job.atoms).energies.total == 1.0
+    with pytest.raises(ValueError, match="delta_h: expected shape"):
+        labeller_of(f"{__name__}:TooLong").session(job.engine)(job.atoms)
+    with pytest.raises(ValueError, match="module:name of something in PYTHONPATH"):
+        labeller_of("no_such_module:Flat")
+    with pytest.raises(ValueError, match="method session"):
+        labeller_of("math:pi")
+    assert isinstance(labeller_of(""), DFTLabeller)
+    content = config.model_dump()
+    content["engine"]["labeller"] = f"{__name__}:Flat"
+    own = plan(DatasetConfig.model_validate(content))
+    assert not {job.id for job in own} & {
+        job.id for job in plan(config)
+    }  # another engine, other calculations
 
 
 def test_nothing_is_left_behind_when_storing_fails(tmp_path: Path, config: DatasetConfig) -> None:

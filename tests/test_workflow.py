@@ -20,13 +20,15 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 
 from fake_labeller import DieOnce, SpringLabeller, store_list
+from mlh.model.dataset import Dataset
 from mlh.structures import crystal, rattle, read_frames
 from mlh.workflow.dask_pool import DaskExecutor
-from mlh.workflow.dataset_build import BuildProgress, build_dataset
+from mlh.workflow.dataset_build import build_dataset
 from mlh.workflow.dataset_config import DatasetConfig, load_config
 from mlh.workflow.dataset_jobs import sample_indices
 from mlh.workflow.dataset_plan import plan
-from mlh.workflow.pool import run_jobs
+from mlh.workflow.dataset_progress import BuildProgress, BuildTracker
+from mlh.workflow.pool import Event, run_jobs
 from mlh.workflow.relax import RelaxSettings, RelaxStep, relax
 from mlh.workflow.relax_files import read_steps, run_relaxation
 
@@ -393,6 +395,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from fake_labeller import DieOnce, SpringLabeller, store_list
+from mlh.model.dataset import Dataset
 from mlh.workflow.dataset_build import build_dataset
 from mlh.workflow.dataset_config import load_config
 if __name__ == "__main__":
@@ -447,53 +450,99 @@ def has_gone_on(process: subprocess.Popen[bytes], log: Path, before: int) -> boo
     return process.poll() is not None or (log.exists() and len(log_lines(log)) > before)
 
 
+def start_build(folder: Path, delay: float, processes: int = 1) -> subprocess.Popen[bytes]:
+    """`mlh dataset build` with a labeller of the user's own, in a process group of its own."""
+    (folder / "config.yaml").write_text(CONFIG + "engine: {labeller: 'fake_labeller:NamedLabeller'}\n")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]),
+        "FAKE_LABELLER_LOG": str(folder / "log"),
+        "FAKE_LABELLER_DELAY": str(delay),
+    }
+    command = [sys.executable, "-m", "mlh.cli", "dataset", "build", str(folder / "config.yaml")]
+    command += ["--out", str(folder / "set.h5"), "--processes", str(processes)]
+    return subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+
+
 def test_ten_kills_leave_a_complete_data_set_without_duplicates(tmp_path: Path) -> None:
-    config = small_config(tmp_path)
-    (tmp_path / "run.py").write_text(SCRIPT)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
-    command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path), "0.3"]
     rng = np.random.default_rng(0)
-    log = tmp_path / "log"
-    kills = 0
-    while kills < 10 and not (tmp_path / "set.h5").exists():
-        process = subprocess.Popen(
-            command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL
-        )
+    broken, clean, log = tmp_path / "broken", tmp_path / "clean", tmp_path / "broken" / "log"
+    broken.mkdir(), clean.mkdir()
+    target, kills = broken / "set.h5", 0
+    while kills < 10 and not target.exists():
+        process = start_build(broken, 0.3)
         # somewhere after the first new calculation: in a calculation, between two, or while files are written
-        wait_for(partial(has_gone_on, process, log, len(log_lines(log)) if log.exists() else 0))
+        wait_for(partial(has_gone_on, process, log, len(log_lines(log))))
         time.sleep(float(rng.uniform(0.0, 0.3)))
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)  # the parent only: its workers must end by themselves
         kills += process.wait(120.0) == -signal.SIGKILL
     assert kills >= 5  # a calculation or two end between two kills, of 18
-    (tmp_path / "set.h5").unlink(missing_ok=True)
-    report = build_dataset(config, tmp_path / "set.h5", labeller=SpringLabeller(str(log)), store=store_list)
-    clean = build_dataset(
-        config, tmp_path / "clean.h5", labeller=SpringLabeller(str(tmp_path / "other")), store=store_list
-    )
-    assert report.failed == {} and report.n_samples == clean.n_samples == 9
-    assert (tmp_path / "set.h5").read_text() == (tmp_path / "clean.h5").read_text()
+    target.unlink(missing_ok=True)
+    process = start_build(broken, 0.0)
+    wait_for(lambda: target.exists() or list(broken.glob(".set.h5.*.tmp")))
+    process.kill()  # while the data set itself is written
+    process.wait(120.0)
+    if target.exists():  # it had ended already
+        target.unlink()
+    assert start_build(broken, 0.0).wait(120.0) == 0
+    assert start_build(clean, 0.0).wait(120.0) == 0
+    with Dataset(target) as data, Dataset(clean / "set.h5") as expected:
+        assert data.verify() == []
+        origins = [sample.origin for sample in data]
+        assert origins == [sample.origin for sample in expected]
+        assert len(set(origins)) == len(origins) == 9
+        for sample, other in zip(data, expected, strict=True):
+            np.testing.assert_array_equal(sample.dh, other.dh)
+            np.testing.assert_array_equal(sample.forces, other.forces)
+            assert sample.energies == other.energies
+    assert not list(broken.rglob("*.tmp"))
 
 
-def test_workers_end_with_their_parent(tmp_path: Path) -> None:
-    small_config(tmp_path)
-    (tmp_path / "run.py").write_text(SCRIPT)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
-    command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path), "60"]  # longer than this test waits
-    process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
-    wait_for(lambda: (tmp_path / "log").exists() and len(log_lines(tmp_path / "log")) >= 2)
-    group = process.pid
-    process.kill()
-    process.wait(60.0)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -> None:
+    process = start_build(tmp_path, 60.0, processes=2)  # longer than this test waits
+    wait_for(lambda: len(log_lines(tmp_path / "log")) >= 2)
+    process.send_signal(number)
+    assert process.wait(60.0) == (130 if number == signal.SIGTERM else -number)
 
     def gone() -> bool:
         try:
-            os.killpg(group, 0)
+            os.killpg(process.pid, 0)
         except ProcessLookupError:
             return True
         return False
 
     wait_for(gone, 20.0)
+
+
+def test_time_left_follows_the_work_of_this_run(tmp_path: Path) -> None:
+    relaxations = [{"of": "vacancy", "species": "O", "sites": 4, "max_steps": 39, "fmax": 0.01}]
+    source = {"name": "q", "crystal": "alpha-quartz", "relaxations": relaxations}
+    jobs = plan(DatasetConfig.model_validate({"name": "t", "sources": [source]}))
+    now, seen = [0.0], list[BuildProgress]()
+    tracker = BuildTracker(jobs, [], [], seen.append, clock=lambda: now[0])
+    tracker.update(Event("started", jobs[0]))
+    tracker.update(Event("started", jobs[1]))
+    tracker.update(Event("progress", jobs[0], 10))  # left by an earlier run: no work of this one
+    tracker.update(Event("progress", jobs[1], 0))
+    assert seen[-1].seconds_left is None
+    assert seen[-1].fraction == pytest.approx(10 / 160)
+    for count in range(1, 11):  # both workers: one geometry in ten seconds
+        now[0] += 10.0
+        tracker.update(Event("progress", jobs[0], 10 + count))
+        tracker.update(Event("progress", jobs[1], count))
+    assert seen[-1].seconds_left == pytest.approx((160 - 30) / 2 * 10.0)
+    tracker.update(Event("done", jobs[0], 8))  # after 20 of 40 geometries: the others are expected to do so
+    assert seen[-1].seconds_left == pytest.approx((10 + 20 + 20) / 2 * 10.0)
+    assert seen[-1].finished == 1
+    for job in jobs[1:3]:
+        tracker.update(Event("failed", job, "why"))
+    # One job is left, and one worker has nothing to do.
+    assert seen[-1].seconds_left == pytest.approx(20 * 10.0)
+    tracker.update(Event("done", jobs[3], 8))
+    assert seen[-1].fraction == 1.0
+    assert (seen[-1].finished, seen[-1].failed, seen[-1].seconds_left) == (2, 2, 0.0)
 
 
 def test_jobs_run_on_a_dask_cluster(tmp_path: Path) -> None:

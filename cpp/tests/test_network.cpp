@@ -2,6 +2,7 @@
 #include <cmath>
 #include <numeric>
 #include <stdexcept>
+#include <tuple>
 
 #include "mlh/bond_switching.hpp"
 #include "mlh/ring_statistics.hpp"
@@ -167,6 +168,53 @@ TEST_CASE("network gradient is the derivative of the energy", "[network]") {
       };
       CHECK(gradient[idx(i)][d] == Approx((energy(h) - energy(-h)) / (2 * h)).margin(1e-7));
     }
+  }
+}
+
+TEST_CASE("nonbonded pairs are those of a search over all images, in order", "[network]") {
+  NetworkPotential p = silica();
+  p.repulsion_range.assign(p.repulsion_range.size(), GENERATE(4.0, 5.5));
+  Model m = diamond(GENERATE(1, 2), 7.12, true);
+  Mat3 skew = Mat3::Identity();
+  skew(1, 0) = 0.4;
+  m.structure.cell = m.structure.cell * skew;
+  Random random(7);
+  const int n = static_cast<int>(m.structure.size());
+  std::vector<char> moving(GENERATE(true, false) ? idx(n) : 0);
+  for (char& flag : moving) flag = random.uniform() < 0.3;
+  for (int i = 0; i < n; ++i) {  // far outside the cell: positions are never wrapped
+    m.structure.positions[idx(i)] = skew.transpose() * m.structure.positions[idx(i)];
+    for (int d = 0; d < 3; ++d) m.structure.positions[idx(i)][d] += 0.4 * random.uniform() - 17.0;
+  }
+  const double cutoff = p.largest_range() + 0.5;
+  const auto bonded = [&](int i, const Neighbor& target) {
+    if (m.network.slot_of(i, target) >= 0) return true;
+    for (int slot = 0; slot < m.network.coordination(i); ++slot) {
+      const Neighbor& middle = m.network.bond(i, slot);
+      const Neighbor rest{target.atom, target.shift + -middle.shift};
+      if (m.network.slot_of(middle.atom, rest) >= 0) return true;
+    }
+    return false;
+  };
+  std::vector<NonbondedPair> expected;
+  for (int i = 0; i < n; ++i) {
+    for (int j = i; j < n; ++j) {
+      if (!moving.empty() && !moving[idx(i)] && !moving[idx(j)]) continue;
+      for (int k = 0; k < 343; ++k) {
+        const Shift s{k / 49 - 3, k / 7 % 7 - 3, k % 7 - 3};
+        if (i == j && s <= Shift{0, 0, 0}) continue;
+        const Vec3 vector = m.structure.positions[idx(j)] - m.structure.positions[idx(i)] +
+                            m.structure.translation(s[0], s[1], s[2]);
+        if (vector.norm() < cutoff && !bonded(i, {j, s})) expected.push_back({i, j, s});
+      }
+    }
+  }
+  const auto found = nonbonded_pairs(m.structure, m.network, p, 0.5, moving);
+  REQUIRE(!expected.empty());
+  REQUIRE(found.size() == expected.size());
+  for (std::size_t k = 0; k < found.size(); ++k) {
+    CHECK(std::tie(found[k].i, found[k].j, found[k].shift) ==
+          std::tie(expected[k].i, expected[k].j, expected[k].shift));
   }
 }
 

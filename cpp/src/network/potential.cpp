@@ -126,19 +126,6 @@ double sum_terms(const Structure& structure, const Network& network,
   return energy;
 }
 
-/// Bonded, or bonded to one common atom.
-bool near_in_network(const Network& network, int i, const Neighbor& target) {
-  for (int p = 0; p < network.coordination(i); ++p) {
-    const Neighbor& middle = network.bond(i, p);
-    if (middle == target) return true;
-    for (int q = 0; q < network.coordination(middle.atom); ++q) {
-      const Neighbor& end = network.bond(middle.atom, q);
-      if (end.atom == target.atom && middle.shift + end.shift == target.shift) return true;
-    }
-  }
-  return false;
-}
-
 }  // namespace
 
 double NetworkPotential::largest_range() const {
@@ -157,47 +144,6 @@ void validate(const NetworkPotential& potential) {
     throw std::invalid_argument("potential: expected tables over " +
                                 std::to_string(potential.n_species) + " species");
   }
-}
-
-std::vector<NonbondedPair> nonbonded_pairs(const Structure& structure, const Network& network,
-                                           const NetworkPotential& potential, double skin,
-                                           const std::vector<char>& moving) {
-  const double cutoff = potential.largest_range() + skin;
-  const Mat3 inverse = structure.cell.inverse();  // fractional = position * inverse (rows)
-  const int n = static_cast<int>(structure.size());
-  std::vector<Vec3> fractional(structure.size());
-  for (std::size_t i = 0; i < structure.size(); ++i) {
-    fractional[i] = inverse.transpose() * structure.positions[i];
-  }
-  // After rounding, a separation is within 1/2 of 0 in every fractional coordinate, and an image
-  // within the cutoff is within cutoff / height of 0: `reach` more cells on either side hold all of
-  // them.
-  std::array<int, 3> reach{};
-  for (int d = 0; d < 3; ++d) {
-    reach[idx(d)] = static_cast<int>(std::floor(cutoff * inverse.col(d).norm() + 0.5));
-  }
-  std::vector<NonbondedPair> pairs;
-  for (int i = 0; i < n; ++i) {
-    for (int j = i; j < n; ++j) {
-      if (!moving.empty() && !moving[idx(i)] && !moving[idx(j)]) continue;
-      const Vec3 difference = fractional[idx(j)] - fractional[idx(i)];
-      Shift base{};
-      for (int d = 0; d < 3; ++d) base[idx(d)] = -static_cast<int>(std::lround(difference[d]));
-      for (int u = -reach[0]; u <= reach[0]; ++u) {
-        for (int v = -reach[1]; v <= reach[1]; ++v) {
-          for (int w = -reach[2]; w <= reach[2]; ++w) {
-            const Shift shift = base + Shift{u, v, w};
-            // An atom and its images: each pair (i, i, R), (i, i, -R) once, and not the atom
-            // itself.
-            if (i == j && shift <= Shift{0, 0, 0}) continue;
-            if (separation(structure, i, j, shift).squaredNorm() >= cutoff * cutoff) continue;
-            if (!near_in_network(network, i, {j, shift})) pairs.push_back({i, j, shift});
-          }
-        }
-      }
-    }
-  }
-  return pairs;
 }
 
 double network_energy(const Structure& structure, const Network& network,

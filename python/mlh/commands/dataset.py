@@ -17,12 +17,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from mlh.commands.openmx import IMPORT_EXAMPLE, import_command
 from mlh.report.tables import dataset_table
 from mlh.workflow.dask_pool import DaskExecutor
-from mlh.workflow.dataset_build import BuildProgress, build_dataset
+from mlh.workflow.dataset_build import build_dataset
 from mlh.workflow.dataset_config import load_config
 from mlh.workflow.dataset_plan import plan
+from mlh.workflow.dataset_progress import BuildProgress
 
 _BUILD_EXAMPLE = "Example: mlh dataset build examples/sio2_first_light.yaml --out sio2.h5"
-_INFO_EXAMPLE = "Example: mlh dataset info sio2.h5 --json"
+_INFO_EXAMPLE = "Example: mlh dataset info sio2.h5 --plot sio2.png"
 
 
 def register(app: typer.Typer) -> None:
@@ -111,16 +112,26 @@ def check_command(path: Annotated[Path, typer.Argument(help="HDF5 data set.")]) 
 
 def info_command(
     path: Annotated[Path, typer.Argument(help="HDF5 data set.")],
+    plot: Annotated[Path | None, typer.Option(help="Also draw the distributions, to this picture.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Say what is in a data set and whether it is fit for training."""
-    from mlh.workflow.dataset_store import dataset_report  # late: it loads torch
+    """Say what is in a data set and whether it is fit for training.
+
+    Counts, composition matrix, distributions of the labels, |dH| by kind of block, neighbors, outliers, and
+    the hashes of the splits 8:1:1 by host, by trajectory and at random.
+    """
+    from mlh.workflow.dataset_report import dataset_report  # late: it loads torch
 
     report = dataset_report(path)
     if as_json:
         typer.echo(json.dumps(report, indent=2))
     else:
         Console().print(dataset_table(report))
+    if plot is not None and report["samples"]:
+        from mlh.report.dataset_plots import dataset_figure
+        from mlh.report.plots import save_figure
+
+        save_figure(dataset_figure(report), plot)
     for warning in report["warnings"]:
         Console(stderr=True).print(f"[yellow]warning:[/yellow] {warning}")
 

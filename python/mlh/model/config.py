@@ -19,9 +19,10 @@ class _Strict(BaseModel):
 
 
 class SplitConfig(_Strict):
-    """How samples are divided. by="group" keeps all samples of one host together."""
+    """How samples are divided. by="group" keeps all samples of one host together, "trajectory" all geometries
+    of one relaxation."""
 
-    by: Literal["group", "random"] = "group"
+    by: Literal["group", "trajectory", "random"] = "group"
     validation: float = Field(0.1, gt=0, lt=1)
     test: float = Field(0.1, ge=0, lt=1)
     seed: int = 0

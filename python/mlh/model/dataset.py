@@ -55,9 +55,11 @@ class DatasetWriter:
         basis: Any,
         settings: Mapping[str, Any],
         dtype: Literal["float32", "float64"] = "float32",
+        compression: Literal["gzip", "lzf", "none"] = "gzip",
+        level: int = 4,
     ) -> None:
         """basis: a `mlh.Basis` or a BasisRecord; settings: level of theory as JSON values; dtype of dH in the
-        file.
+        file; compression of arrays of more than 1000 elements, level 1 (fast) to 9 of gzip.
 
         An existing file must have the same basis and settings.
         """
@@ -66,7 +68,16 @@ class DatasetWriter:
         self.settings = json.dumps(dict(settings), sort_keys=True)
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r}")
+        if compression not in ("gzip", "lzf", "none"):
+            raise ValueError(f"compression: expected 'gzip', 'lzf' or 'none', got {compression!r}")
+        if not 1 <= level <= 9:
+            raise ValueError(f"level: expected 1 to 9, got {level}")
         self.dtype = dtype
+        self._filters: dict[str, Any] = {}
+        if compression != "none":
+            self._filters = {"compression": compression, "shuffle": True}
+        if compression == "gzip":
+            self._filters["compression_opts"] = level
         if self.path.exists():
             self._check()
         else:
@@ -122,14 +133,8 @@ class DatasetWriter:
             index = len(samples)
             group = samples.create_group(f"{index:07d}")
             for name, array in arrays.items():
-                large = array.size > 1000
-                group.create_dataset(
-                    name,
-                    data=array,
-                    compression="gzip" if large else None,
-                    compression_opts=4 if large else None,
-                    shuffle=large or None,
-                )
+                filters = self._filters if array.size > 1000 else {}
+                group.create_dataset(name, data=array, **filters)
             group.attrs["record"] = record
             group.attrs["checksum"] = _checksum(arrays, record)
             file.flush()
@@ -269,17 +274,18 @@ class Dataset(Sequence[Sample]):
     def split(
         self,
         seed: int = 0,
-        by: Literal["group", "random"] = "group",
+        by: Literal["group", "trajectory", "random"] = "group",
         fractions: tuple[float, float] = (0.1, 0.1),
     ) -> dict[str, list[int]]:
         """Indices of "train", "validation", "test"; fractions: validation, test (of samples, nearly).
 
-        by="group": all samples of one group (host) go to the same part. Parts with a positive fraction are
-        never empty unless there are too few groups, which is an error.
+        by="group": all samples of one group (host) go to the same part; "trajectory": all geometries of one
+        relaxation; "random": each sample by itself, so that neighbors on a trajectory may be divided.
+        Parts with a positive fraction are never empty unless there are too few groups, which is an error.
         """
-        if by not in ("group", "random"):
-            raise ValueError(f"by: expected 'group' or 'random', got {by!r}")
-        keys = [self.record(k)["group"] if by == "group" else str(k) for k in range(len(self))]
+        if by not in ("group", "trajectory", "random"):
+            raise ValueError(f"by: expected 'group', 'trajectory' or 'random', got {by!r}")
+        keys = [str(k) if by == "random" else _key(self.record(k), by) for k in range(len(self))]
         names = sorted(set(keys))
         wanted = sum(f > 0 for f in fractions) + 1
         if len(names) < wanted:
@@ -299,3 +305,18 @@ class Dataset(Sequence[Sample]):
         left = set(remaining)
         parts["train"] = [k for k, key in enumerate(keys) if key in left]
         return {name: sorted(indices) for name, indices in parts.items()}
+
+    def split_hash(self, parts: Mapping[str, Sequence[int]]) -> str:
+        """sha256 over the checksums of the samples of every part: equal for the same samples in the same
+        parts, wherever they lie in the file."""
+        samples = self._file["samples"]
+        sums = {
+            part: sorted(str(samples[self._names[k]].attrs["checksum"]) for k in indices)
+            for part, indices in parts.items()
+        }
+        return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
+
+
+def _key(record: Mapping[str, Any], by: Literal["group", "trajectory"]) -> str:
+    """What samples that must stay together have in common: the host, or the job that made the trajectory."""
+    return str(record["group"] if by == "group" else record["info"].get("job", record["origin"]))

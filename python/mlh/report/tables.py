@@ -13,17 +13,52 @@ from mlh.workflow.formation import CONVENTION
 
 
 def dataset_table(report: Mapping[str, Any]) -> RenderableType:
-    """What `dataset_report` found: one row per source and the ranges of the labels."""
-    sources = Table("source", "split", "samples", "atoms", "kinds", title=str(report["path"]))
+    """What `dataset_report` found: sources, labels, blocks of dH, neighbors, splits."""
+    head = f"{report['path']}: {report['samples']} samples, {report['bytes'] / 1e6:.1f} MB"
+    if not report["samples"]:
+        return Text(head)
+    sources = Table("source", "split", "samples", "trajectories", "atoms", "kinds", title=head)
     for row in report["sources"]:
-        sources.add_row(
-            row["source"], row["split"], str(row["samples"]), _range(row["atoms"]), ", ".join(row["kinds"])
-        )
-    ranges = Table("label", "smallest", "mean", "largest", title=f"{report['samples']} samples")
-    for name, values in report["ranges"].items():
-        ranges.add_row(name, *(f"{value:.4f}" for value in values))
-    basis = Text(f"basis {report['basis_fingerprint'][:12]}, composition {report['compositions']}")
-    return Group(sources, ranges, basis)
+        counts = (str(row["samples"]), str(row["trajectories"]), _range(row["atoms"]))
+        sources.add_row(row["source"], row["split"], *counts, ", ".join(row["kinds"]))
+    labels = Table("label", "smallest", "median", "mean", "largest", title="labels")
+    for name, values in report["distributions"].items():
+        labels.add_row(name, *(f"{values[key]:.4f}" for key in ("min", "median", "mean", "max")))
+    blocks = Table("block", "mean |dH| meV", "rms", "largest", title="dH = H - H_Harris")
+    for name, values in report["dh_by_block"].items():
+        blocks.add_row(name, *(f"{values[key]:.2f}" for key in ("mean", "rms", "max")))
+    neighbors = Table("element", "fewest", "mean", "most", title="pairs of an atom within the cutoffs")
+    for name, values in report["neighbors"].items():
+        neighbors.add_row(name, *(f"{values[key]:.1f}" for key in ("min", "mean", "max")))
+    parts: list[RenderableType] = [
+        sources,
+        _compositions(report["composition_matrix"]),
+        labels,
+        blocks,
+        neighbors,
+    ]
+    if report["outliers"]:
+        unusual = Table("sample", "origin", "quantity", "value", "median", "deviations", title="outliers")
+        for row in report["outliers"]:
+            numbers = (f"{row['value']:.4f}", f"{row['median']:.4f}", f"{row['deviations']:+.1f}")
+            unusual.add_row(str(row["sample"]), row["origin"], row["quantity"], *numbers)
+        parts.append(unusual)
+    lines = [f"basis {report['basis']} {report['basis_fingerprint'][:12]}, data {report['fingerprint'][:12]}"]
+    for by, split in report["splits"].items():
+        sizes = split.get("error") or f"{split['train']} / {split['validation']} / {split['test']}, seed 0"
+        lines.append(f"split by {by}: {sizes} {split.get('hash', '')[:12]}".rstrip())
+    return Group(*parts, Text("\n".join(lines)))
+
+
+def _compositions(matrix: Mapping[str, Any]) -> Table:
+    """The composition matrix with its rank."""
+    elements = matrix["elements"]
+    table = Table(
+        "samples", *elements, title=f"compositions, rank {matrix['rank']} for {len(elements)} elements"
+    )
+    for samples, row in zip(matrix["samples"], matrix["rows"], strict=True):
+        table.add_row(str(samples), *(str(count) for count in row))
+    return table
 
 
 def defect_table(run: Mapping[str, Any], title: str) -> RenderableType:

@@ -20,22 +20,12 @@ import yaml
 from mlh.workflow.dataset_config import DatasetConfig
 from mlh.workflow.dataset_jobs import JobFolder, JobRunner, clear_leftovers
 from mlh.workflow.dataset_plan import DatasetJob, plan
-from mlh.workflow.labels import DFTLabeller, Label, Labeller, load_labels
-from mlh.workflow.pool import Event, Executor, run_jobs
+from mlh.workflow.dataset_progress import BuildProgress, BuildTracker
+from mlh.workflow.labels import Label, Labeller, load_labels
+from mlh.workflow.own_labeller import labeller_of
+from mlh.workflow.pool import Executor, run_jobs
 
 Store = Callable[[Path, DatasetConfig, Iterable[tuple[Label, dict[str, Any]]]], int]
-
-
-@dataclass(frozen=True)
-class BuildProgress:
-    """Where a build stands; `fraction` counts the expected cost, not the jobs."""
-
-    n_jobs: int
-    finished: int
-    failed: int
-    fraction: float
-    seconds_left: float | None
-    message: str
 
 
 @dataclass(frozen=True)
@@ -67,21 +57,23 @@ def build_dataset(
     executor: runs the jobs; default: `processes` worker processes of this machine with `threads` each.
     `mlh.workflow.dask_pool.DaskExecutor` hands them to a cluster that shares the file system.
 
+    labeller: default: that of the configuration, else the embedded DFT engine.
+
     Only converged calculations are stored. Raises RuntimeError when no job succeeded.
     """
     start = time.perf_counter()
     target = Path(path)
+    worker = labeller or labeller_of(config.engine.labeller)
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target}: exists; choose another name or overwrite it")
     target.parent.mkdir(parents=True, exist_ok=True)
     jobs = plan(config)
     folder = JobFolder(target.with_name(target.name + ".jobs"))
     with folder.locked():
-        clear_leftovers(folder.path)
+        clear_leftovers(folder.path, target)
         _save_config(folder, config)
-        tracker = _Tracker(jobs, folder, on_progress)
         run = executor or partial(run_jobs, processes=processes, threads=threads)
-        _run(jobs, folder, labeller or DFTLabeller(), run, retry_failed, tracker)
+        tracker = _run(jobs, folder, worker, run, retry_failed, on_progress)
         tracker.report("writing the data set")
         n_samples = (store or _default_store())(target, config, finished_labels(jobs, folder))
     failed = {job.id: folder.reason(job) for job in jobs if not folder.finished(job).exists()}
@@ -106,19 +98,23 @@ def _run(
     labeller: Labeller,
     executor: Executor,
     retry_failed: bool,
-    tracker: _Tracker,
-) -> None:
+    on_progress: Callable[[BuildProgress], None] | None,
+) -> BuildTracker:
     if retry_failed:
         for job in jobs:
             folder.failed(job).unlink(missing_ok=True)
-    todo = [job for job in jobs if not folder.finished(job).exists() and not folder.failed(job).exists()]
+    finished = {job.id: job for job in jobs if folder.finished(job).exists()}
+    failed = {job.id: job for job in jobs if job.id not in finished and folder.failed(job).exists()}
+    todo = [job for job in jobs if job.id not in finished and job.id not in failed]
     # Long jobs first, so that the end of the build does not wait for one relaxation.
     todo.sort(key=lambda job: -job.cost)
+    tracker = BuildTracker(todo, list(finished.values()), list(failed.values()), on_progress)
     tracker.report(f"{len(jobs) - len(todo)} of {len(jobs)} calculations are there already")
     for event in executor(JobRunner(labeller, folder), todo):
         if event.kind == "failed":
             folder.set_aside(event.job, str(event.value), event.details)
         tracker.update(event)
+    return tracker
 
 
 def _default_store() -> Store:
@@ -131,52 +127,3 @@ def _save_config(folder: JobFolder, config: DatasetConfig) -> None:
     """The resolved configuration beside the calculations."""
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     (folder.path / "config.yaml").write_text(text, encoding="utf-8")
-
-
-class _Tracker:
-    """Counts jobs and expected cost, and estimates the time left from the cost done in this run."""
-
-    def __init__(
-        self,
-        jobs: Sequence[DatasetJob],
-        folder: JobFolder,
-        on_progress: Callable[[BuildProgress], None] | None,
-    ) -> None:
-        self._on_progress = on_progress
-        self._total = sum(job.cost for job in jobs)
-        self._n_jobs = len(jobs)
-        ended = [job for job in jobs if folder.finished(job).exists() or folder.failed(job).exists()]
-        self._finished = sum(folder.finished(job).exists() for job in ended)
-        self._failed = len(ended) - self._finished
-        self._cost = self._before = sum(job.cost for job in ended)
-        self._part: dict[str, float] = {}
-        self._start = time.perf_counter()
-
-    def update(self, event: Event[DatasetJob]) -> None:
-        job = event.job
-        if event.kind == "progress":
-            self._part[job.id] = job.cost * min(1.0, float(event.value) / job.n_calculations)
-            self.report(f"{job.id}: {event.value} geometries")
-            return
-        if event.kind in ("done", "failed"):
-            self._part.pop(job.id, None)
-            self._cost += job.cost
-            self._finished += event.kind == "done"
-            self._failed += event.kind == "failed"
-        outcome = {
-            "started": "started",
-            "done": "done",
-            "retry": f"tried once more: {event.value}",
-            "failed": f"SET ASIDE: {event.value}",
-        }
-        self.report(f"{job.id}: {outcome[event.kind]}")
-
-    def report(self, message: str) -> None:
-        if self._on_progress is None:
-            return
-        done = self._cost + sum(self._part.values())
-        elapsed = time.perf_counter() - self._start
-        worked = done - self._before
-        left = elapsed * (self._total - done) / worked if worked > 0.0 else None
-        fraction = done / self._total if self._total else 1.0
-        self._on_progress(BuildProgress(self._n_jobs, self._finished, self._failed, fraction, left, message))

@@ -32,6 +32,7 @@ class EngineConfig(_Model):
     energy_tol: Annotated[float, Field(gt=0.0)] = 1e-7
     residual_tol: Annotated[float, Field(gt=0.0)] = 1e-5
     max_scf_steps: PositiveInt = 80
+    labeller: Annotated[str, Field(pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$")] = ""
 
     def settings(self, kpts: Repeat | None = None) -> EngineSettings:
         """The settings for the labeller, with the k-points of one source."""
@@ -107,12 +108,22 @@ class SourceConfig(_Model):
         return self
 
 
+class StorageConfig(_Model):
+    """How matrices are written: float32 keeps seven digits of dH, float64 all; `compression` of the large
+    arrays, `level` (gzip only) from 1, fast, to 9, small."""
+
+    dtype: Literal["float32", "float64"] = "float32"
+    compression: Literal["gzip", "lzf", "none"] = "gzip"
+    level: Annotated[int, Field(ge=1, le=9)] = 4
+
+
 class DatasetConfig(_Model):
     """A whole data set."""
 
     name: str
     seed: int = 0
     engine: EngineConfig = Field(default_factory=EngineConfig)
+    storage: StorageConfig = Field(default_factory=StorageConfig)
     sources: Annotated[list[SourceConfig], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import json
 import os
 import shutil
@@ -139,8 +140,8 @@ def _read_partial(folder: Path) -> list[RelaxStep]:
     return steps
 
 
-def clear_leftovers(folder: Path) -> None:
-    """Remove temporary files that a killed process left."""
-    for path in folder.rglob(".*.tmp"):
+def clear_leftovers(folder: Path, target: Path) -> None:
+    """Remove temporary files that a killed process left in the folder, and of the data set beside it."""
+    for path in [*folder.rglob(".*.tmp"), *target.parent.glob(f".{glob.escape(target.name)}.*.tmp")]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)

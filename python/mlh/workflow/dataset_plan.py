@@ -51,9 +51,14 @@ class DatasetJob:
         return 1 if self.relaxation is None else self.relaxation.max_steps + 1
 
     @property
+    def cost_of_one(self) -> float:
+        """Relative wall time of one SCF, for estimates: about the square of the atoms here."""
+        return float(len(self.atoms)) ** 2
+
+    @property
     def cost(self) -> float:
-        """Relative wall time, for estimates: an SCF grows with about the square of the atoms here."""
-        return self.n_calculations * float(len(self.atoms)) ** 2
+        """Relative wall time of all of it."""
+        return self.n_calculations * self.cost_of_one
 
 
 def plan(config: DatasetConfig) -> tuple[DatasetJob, ...]:

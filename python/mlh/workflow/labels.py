@@ -16,6 +16,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
 from mlh.energies import Energies
+from mlh.solver.dense import Solution
 from mlh.species import Basis
 from mlh.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 
@@ -36,10 +37,13 @@ class EngineSettings:
     energy_tol: float = 1e-7  # Hartree
     residual_tol: float = 1e-5  # Hartree
     max_scf_steps: int = 80
+    labeller: str = ""
+    """"module:name" of a labeller of your own; empty: the embedded DFT engine."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {**asdict(self), "orbitals": dict(self.orbitals), "kpts": list(self.kpts)}
+        """Plain JSON values; the labeller only where it is not the embedded engine."""
+        content = {**asdict(self), "orbitals": dict(self.orbitals), "kpts": list(self.kpts)}
+        return content if self.labeller else {k: v for k, v in content.items() if k != "labeller"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class Label:
     """One converged calculation: Hartree and Bohr.
 
     `delta_h` holds H - H0 (nspin, nnz) in the order of the Pattern of `atoms` in the basis of the engine;
-    the Pattern follows from both and is not stored.
+    the Pattern follows from both and is not stored. `levels` is a summary of the eigenvalues by name
+    (`level_summary`), empty where the engine gives none.
     """
 
     atoms: ase.Atoms
@@ -57,6 +62,7 @@ class Label:
     scf_steps: int
     residual: float
     seconds: float
+    levels: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.forces.shape != (len(self.atoms), 3):
@@ -66,6 +72,9 @@ class Label:
         for name, values in (("forces", self.forces), ("delta_h", self.delta_h)):
             if not np.isfinite(values).all():
                 raise UnconvergedError(f"label: expected finite {name}, got NaN or infinity")
+        for name, level in self.levels.items():
+            if not np.isfinite(level):
+                raise UnconvergedError(f"label: expected a finite level {name}, got {level}")
         if not np.isfinite(self.energies.total):
             raise UnconvergedError(f"label: expected a finite energy, got {self.energies.total}")
 
@@ -84,7 +93,8 @@ LabelFunction = Callable[[ase.Atoms], Label]
 
 
 class Labeller(Protocol):
-    """Computes labels; picklable, because it travels to the worker processes."""
+    """Computes labels; picklable, because it travels to the worker processes. What a label must hold:
+    docs/data_format.md, labellers."""
 
     def session(self, settings: EngineSettings) -> LabelFunction:
         """Function for the geometries of one job; it may start each from the one before.
@@ -132,7 +142,19 @@ class _DFTSession:
             scf_steps=result.n_steps,
             residual=result.residual,
             seconds=time.perf_counter() - start,
+            levels=level_summary(result.solution) if isinstance(result.solution, Solution) else {},
         )
+
+
+def level_summary(solution: Solution) -> dict[str, float]:
+    """Eigenvalues in Hartree: lowest, homo, lumo (where there is one), fermi; all k points and spins."""
+    levels = {
+        "lowest": float(solution.eigenvalues.min()),
+        "homo": solution.homo,
+        "lumo": solution.lumo,
+        "fermi": solution.fermi_level,
+    }
+    return {name: level for name, level in levels.items() if np.isfinite(level)}
 
 
 def load_engine_basis(settings: EngineSettings, elements: Sequence[str] | None = None) -> Basis:
@@ -177,6 +199,7 @@ def save_labels(path: Path, labels: Sequence[Label], extra: Sequence[Mapping[str
             "scf_steps": label.scf_steps,
             "residual": label.residual,
             "seconds": label.seconds,
+            "levels": dict(label.levels),
             "extra": dict(record),
         }
         arrays[f"{index}/numbers"] = label.atoms.numbers
@@ -217,6 +240,7 @@ def load_labels(path: Path) -> tuple[list[Label], list[dict[str, Any]]]:
                     scf_steps=content["scf_steps"],
                     residual=content["residual"],
                     seconds=content["seconds"],
+                    levels=content.get("levels", {}),  # files of earlier versions have none
                 )
             )
             records.append(content["extra"])
