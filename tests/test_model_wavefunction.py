@@ -17,8 +17,7 @@ from mlh.model.sizes import NetworkConfig
 from mlh.model.wavefunction import ReferenceStates, reference_states
 from mlh.pattern import BlockMatrix
 from mlh.pseudo.library import load_basis
-from mlh.solver import solve
-from mlh.solver.dense import residual_energy
+from mlh.solver import residual_energy, solve
 from mlh.system import System
 
 CONFIG = NetworkConfig(

@@ -142,7 +142,7 @@ class _DFTSession:
             scf_steps=result.n_steps,
             residual=result.residual,
             seconds=time.perf_counter() - start,
-            levels=level_summary(result.solution) if isinstance(result.solution, Solution) else {},
+            levels=level_summary(result.eigenstates) if isinstance(result.solution, Solution) else {},
         )
 
 
