@@ -419,7 +419,14 @@ def test_a_killed_build_resumes_without_repeating_work(tmp_path: Path, number: s
     (tmp_path / "run.py").write_text(SCRIPT)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
     command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path), "0.3"]
-    process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+        # A test run in the background of a shell ignores SIGINT, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     finished = tmp_path / "set.h5.jobs" / "finished"
     partial = tmp_path / "set.h5.jobs" / "partial"
     wait_for(lambda: len(list(finished.glob("*.npz"))) >= 1 and len(list(partial.rglob("*.npz"))) >= 3)
