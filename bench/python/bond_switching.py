@@ -1,4 +1,7 @@
-"""CPU time of bond-switching moves at the start of the melt: python bench/python/bond_switching.py 96 1008."""
+"""CPU time of bond-switching moves at the start of the melt.
+
+python bench/python/bond_switching.py 96 1008
+"""
 
 from __future__ import annotations
 

@@ -68,9 +68,10 @@ def angle_panel(axis: Axes, report: GlassReport) -> None:
                     entry.value - entry.spread, entry.value + entry.spread, color="0.5", alpha=0.12, lw=0
                 )
     axis.set_xlim(80.0, 180.0)
+    axis.set_ylim(top=1.25 * axis.get_ylim()[1])  # room for the legend
     axis.set_xlabel("angle (degrees)")
     axis.set_ylabel("probability per degree")
-    axis.legend(frameon=False)
+    axis.legend(frameon=False, loc="upper center", ncols=2)
 
 
 def coordination_panel(axis: Axes, report: GlassReport) -> None:
