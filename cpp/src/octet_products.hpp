@@ -90,39 +90,45 @@ struct OctetPair {
   std::ptrdiff_t left, right;
 };
 
-/// M[i * ld + j] += sum over octets and their points of left_i right_j, kRows x kColumns orbitals.
+/// acc[i * kColumns + j] += left_i right_j, summed over the octets, lane by lane.
 template <int kRows, int kColumns>
-[[gnu::always_inline]] inline void dot_tile(const OctetPair* octets, std::size_t n,
+[[gnu::always_inline]] inline void dot_tile(const std::vector<OctetPair>& octets,
                                             const double* left, const double* right,
-                                            Vec (&acc)[kRows][kColumns]) {
-  for (std::size_t k = 0; k < n; ++k) {
-    const double *l = left + octets[k].left, *r = right + octets[k].right;
+                                            Vec (&acc)[kRows * kColumns]) {
+  for (const OctetPair& octet : octets) {
+    const double *l = left + octet.left, *r = right + octet.right;
     for (int v = 0; v < kOctet; v += kLanes) {
       Vec f[kColumns];
       for (int j = 0; j < kColumns; ++j) f[j] = load(r + j * kOctet + v);
       for (int i = 0; i < kRows; ++i) {
         const Vec x = load(l + i * kOctet + v);
-        for (int j = 0; j < kColumns; ++j) acc[i][j] += x * f[j];
+        for (int j = 0; j < kColumns; ++j) acc[i * kColumns + j] += x * f[j];
       }
     }
   }
 }
 
-template <int kRows, int kColumns>
-[[gnu::always_inline]] inline void add_tile(const Vec (&acc)[kRows][kColumns], bool first,
-                                            double* M, std::ptrdiff_t ld) {
-  constexpr int n = kRows * kColumns;
-  alignas(64) double sum[(n + kLanes - 1) / kLanes * kLanes];
-  for (int begin = 0; begin < n; begin += kLanes) {
-    Vec v[kLanes] = {};
-    for (int k = 0; k < kLanes && begin + k < n; ++k)
-      v[k] = acc[(begin + k) / kColumns][(begin + k) % kColumns];
-    store(sum + begin, sums(v));
-  }
-  for (int i = 0; i < kRows; ++i) {
-    for (int j = 0; j < kColumns; ++j)
-      M[i * ld + j] = (first ? 0.0 : M[i * ld + j]) + sum[i * kColumns + j];
-  }
+/// Doubles of a tile in a block: whole vectors.
+constexpr int tile_size(int rows, int columns) {
+  return (rows * columns + kLanes - 1) / kLanes * kLanes;
+}
+
+/// Adds the sums over the lanes to a tile; `first`: the tile holds nothing yet.
+template <std::size_t n>
+[[gnu::always_inline]] inline void add_tile(const Vec (&acc)[n], bool first, double* tile) {
+  unroll<(n + kLanes - 1) / kLanes>([&](auto t) {
+    constexpr std::size_t begin = t() * kLanes;
+    Vec v[kLanes];
+    unroll<kLanes>([&](auto k) {
+      if constexpr (begin + k() < n) {
+        v[k()] = acc[begin + k()];
+      } else {
+        v[k()] = Vec{};
+      }
+    });
+    const Vec sum = sums(v);
+    store(tile + begin, first ? sum : load(tile + begin) + sum);
+  });
 }
 
 /// Columns of a tile of dot products, and rows so that accumulators and operands fill the
@@ -130,26 +136,39 @@ template <int kRows, int kColumns>
 inline constexpr int kDotColumns = kRegisters == 32 ? 5 : 3;
 constexpr int dot_rows(int columns) { return (kRegisters - 1 - columns) / columns; }
 
-/// M (n_left x n_right, row-major) += sum over the octets of left_i right_j; with `both` also of
-/// left2_i right2_j with the same places. `triangle`: only tiles that touch the upper triangle.
-/// `first`: M holds nothing yet.
-template <bool both>
-inline void add_block(const std::vector<OctetPair>& octets, const double* left, const double* right,
-                      const double* left2, const double* right2, int n_left, int n_right,
-                      bool triangle, bool first, double* M) {
+/// A block of a left times right orbitals is kept tile by tile, each row-major in whole vectors.
+/// Calls tile(rows, columns, first row, first column, place in the block) with rows and columns
+/// as constants; `triangle`: only tiles that touch the upper triangle. Returns the size.
+template <class Tile>
+inline std::ptrdiff_t for_tiles(int n_left, int n_right, bool triangle, Tile&& tile) {
+  std::ptrdiff_t at = 0;
   for_even_pieces<kDotColumns>(0, n_right, [&](auto columns, int c) {
     for_even_pieces<dot_rows(columns())>(0, n_left, [&](auto rows, int r) {
-      if (triangle && r >= c + columns()) return;
-      Vec acc[rows()][columns()] = {};
-      dot_tile<rows(), columns()>(octets.data(), octets.size(), left + r * kOctet,
-                                  right + c * kOctet, acc);
-      if constexpr (both) {
-        dot_tile<rows(), columns()>(octets.data(), octets.size(), left2 + r * kOctet,
-                                    right2 + c * kOctet, acc);
-      }
-      add_tile<rows(), columns()>(acc, first, M + r * n_right + c, n_right);
+      if (!triangle || r < c + columns()) tile(rows, columns, r, c, at);
+      at += tile_size(rows(), columns());
     });
   });
+  return at;
+}
+
+inline std::ptrdiff_t block_size(int n_left, int n_right) {
+  return for_tiles(n_left, n_right, false, [](auto, auto, int, int, std::ptrdiff_t) {});
+}
+
+/// block += sum over the octets of left_i right_j; with `both` also of right_i left_j, the places
+/// being those of the atoms in either.
+template <bool both>
+inline void add_block(const std::vector<OctetPair>& octets, const double* left, const double* right,
+                      int n_left, int n_right, bool triangle, bool first, double* block) {
+  for_tiles(n_left, n_right, triangle,
+            [&](auto rows, auto columns, int r, int c, std::ptrdiff_t at) {
+              Vec acc[rows() * columns()];
+              unroll<rows() * columns()>([&](auto k) { acc[k()] = Vec{}; });
+              const std::ptrdiff_t i = r * kOctet, j = c * kOctet;
+              dot_tile<rows(), columns()>(octets, left + i, right + j, acc);
+              if constexpr (both) dot_tile<rows(), columns()>(octets, right + i, left + j, acc);
+              add_tile(acc, first, block + at);
+            });
 }
 
 }  // namespace mlh::detail

@@ -17,6 +17,7 @@ using detail::kLanes;
 using detail::load;
 using detail::store;
 using detail::transpose;
+using detail::unroll;
 using detail::Vec;
 
 constexpr int kMaxL = 3;
@@ -86,15 +87,6 @@ struct HarmonicTable {
   }
 };
 constexpr HarmonicTable kTable;
-
-/// Calls f(std::integral_constant<std::size_t, k>) for k in [0, n).
-template <std::size_t n, class F>
-inline void unroll(F&& f) {
-  [&]<std::size_t... k>(std::index_sequence<k...>) {
-    (f(std::integral_constant<std::size_t, k>{}), ...);
-  }
-  (std::make_index_sequence<n>{});
-}
 
 template <std::size_t h, std::size_t... axes>
 constexpr Polynomial derivative() {
@@ -253,6 +245,57 @@ void OrbitalTables::octet_gradients(const BatchPoints& points, int octet, const 
                });
 }
 
+template <int lmax>
+void OrbitalTables::octet_potential(const BatchPoints& points, int octet, const Vec3& center,
+                                    const double* v, double* phi, double* psi) const {
+  for_lanes<0>(points, octet, center, [&](int lane, const auto&, const Radial& f, const Powers& x) {
+    constexpr std::size_t n = (lmax + 1) * (lmax + 1);
+    const Vec w = load(v + lane);
+    std::array<Vec, n> y, wy;
+    unroll<n>([&](auto h) {
+      y[h()] = x.template harmonic<h()>();
+      wy[h()] = w * y[h()];
+    });
+    std::ptrdiff_t at = lane;
+    for (int s = 0; s < n_shells_; ++s) {
+      const int l = shell_l_[s];
+      for (int h = l * l; h < (l + 1) * (l + 1); ++h, at += kOctet) {
+        store(phi + at, f.g[s] * y[h]);
+        store(psi + at, f.g[s] * wy[h]);
+      }
+    }
+  });
+}
+
+template <int lmax>
+void OrbitalTables::octet_vector_potential(const BatchPoints& points, int octet, const Vec3& center,
+                                           const double* v, double* phi, double* psi) const {
+  for_lanes<1>(
+      points, octet, center, [&](int lane, const auto& d, const Radial& f, const Powers& x) {
+        constexpr std::size_t n = (lmax + 1) * (lmax + 1);
+        const Vec w = load(v + lane);
+        std::array<Vec, 3> u;
+        for (std::size_t a = 0; a < 3; ++a) u[a] = load(v + (a + 1) * kOctet + lane);
+        const Vec ud = u[0] * d[0] + u[1] * d[1] + u[2] * d[2];
+        // w g Y + u . grad(g Y) = g (w Y + u . grad Y) + g'/r (u . d) Y
+        std::array<Vec, n> y, with_value, with_slope;
+        unroll<n>([&](auto h) {
+          y[h()] = x.template harmonic<h()>();
+          with_value[h()] = w * y[h()];
+          unroll<3>([&](auto a) { with_value[h()] += u[a()] * x.template harmonic<h(), a()>(); });
+          with_slope[h()] = ud * y[h()];
+        });
+        std::ptrdiff_t at = lane;
+        for (int s = 0; s < n_shells_; ++s) {
+          const int l = shell_l_[s];
+          for (int h = l * l; h < (l + 1) * (l + 1); ++h, at += kOctet) {
+            store(phi + at, f.g[s] * y[h]);
+            store(psi + at, f.g[s] * with_value[h] + f.slope[s] * with_slope[h]);
+          }
+        }
+      });
+}
+
 template <class Call>
 void OrbitalTables::with_lmax(Call&& call) const {
   switch (lmax_) {
@@ -275,6 +318,16 @@ void OrbitalTables::values(const BatchPoints& points, int octet, const Vec3& cen
 void OrbitalTables::gradients(const BatchPoints& points, int octet, const Vec3& center, double* phi,
                               const std::array<double*, 3>& dphi, std::ptrdiff_t stride) const {
   with_lmax([&](auto lmax) { octet_gradients<lmax()>(points, octet, center, phi, dphi, stride); });
+}
+
+void OrbitalTables::potential(const BatchPoints& points, int octet, const Vec3& center,
+                              const double* v, double* phi, double* psi) const {
+  with_lmax([&](auto lmax) { octet_potential<lmax()>(points, octet, center, v, phi, psi); });
+}
+
+void OrbitalTables::vector_potential(const BatchPoints& points, int octet, const Vec3& center,
+                                     const double* v, double* phi, double* psi) const {
+  with_lmax([&](auto lmax) { octet_vector_potential<lmax()>(points, octet, center, v, phi, psi); });
 }
 
 void OrbitalTables::values(const BatchPoints& points, const Vec3& center, double* phi) const {

@@ -14,12 +14,8 @@ namespace mlh {
 
 namespace {
 
-using detail::kLanes;
-using detail::load;
 using detail::OctetAtom;
 using detail::OctetPair;
-using detail::store;
-using detail::Vec;
 
 /// Octets whose orbitals are held at once: the factors of one pair of atoms fit the L1 cache.
 constexpr int kHeld = 16;
@@ -28,7 +24,7 @@ constexpr std::size_t kWave = 64;
 /// Rows of the matrix are dealt to this many writers.
 constexpr int kWriters = 32;
 
-/// Blocks (a, b >= a) of the atoms of a group, in that order.
+/// Blocks (a, b >= a) of the atoms of a group, in that order, each tile by tile.
 struct LocalBlocks {
   std::vector<int> orbitals;          ///< per atom of the group
   std::vector<std::ptrdiff_t> start;  ///< per block
@@ -45,7 +41,7 @@ struct LocalBlocks {
     for (std::size_t a = 0; a < orbitals.size(); ++a) {
       for (std::size_t b = a; b < orbitals.size(); ++b) {
         start.push_back(size);
-        size += static_cast<std::ptrdiff_t>(orbitals[a]) * orbitals[b];
+        size += detail::block_size(orbitals[a], orbitals[b]);
       }
     }
     filled.assign(start.size(), 0);
@@ -54,8 +50,8 @@ struct LocalBlocks {
 };
 
 struct Scratch {
-  std::vector<double> phi, psi;             ///< octets one after the other; psi = v phi (...)
-  std::array<std::vector<double>, 3> dphi;  ///< of one octet
+  /// Octets one after the other; psi = v phi on the grid, v phi / 2 + g . grad phi on a sphere.
+  std::vector<double> phi, psi;
   std::vector<OctetAtom> atoms;
   std::vector<const ActiveAtom*> which;
   std::vector<std::array<std::int32_t, kHeld>>
@@ -65,9 +61,7 @@ struct Scratch {
   std::size_t filled = 0;
   int held = 0;
 
-  explicit Scratch(int n) : phi(static_cast<std::size_t>(n) * kOctet * kHeld), psi(phi.size()) {
-    for (auto& d : dphi) d.resize(static_cast<std::size_t>(n) * kOctet);
-  }
+  explicit Scratch(int n) : phi(static_cast<std::size_t>(n) * kOctet * kHeld), psi(phi.size()) {}
 
   void start(std::size_t n_atoms) {
     at.resize(n_atoms);
@@ -77,45 +71,13 @@ struct Scratch {
   }
 };
 
-void uniform_octet(const Grid& grid, const BatchPoints& x, int o, const double* v, Scratch& s,
-                   double* phi, double* psi, int n) {
-  for (std::size_t k = 0; k < s.atoms.size(); ++k) {
-    const ActiveAtom& a = *s.which[k];
-    grid.tables(a.atom).values(x, o, grid.center(a), phi + s.atoms[k].first * kOctet, kOctet);
-  }
-  for (int p = 0; p < kOctet; p += kLanes) {
-    const Vec w = load(v + p);
-    for (int c = 0; c < n; ++c) store(psi + c * kOctet + p, w * load(phi + c * kOctet + p));
-  }
-}
-
-/// psi = v phi / 2 + g . grad phi; `v` holds v and the components of g, kOctet each.
-void sphere_octet(const Grid& grid, const BatchPoints& x, int o, const double* v, Scratch& s,
-                  double* phi, double* psi, int n) {
-  for (std::size_t k = 0; k < s.atoms.size(); ++k) {
-    const ActiveAtom& a = *s.which[k];
-    const int at = s.atoms[k].first * kOctet;
-    grid.tables(a.atom).gradients(
-        x, o, grid.center(a), phi + at,
-        {s.dphi[0].data() + at, s.dphi[1].data() + at, s.dphi[2].data() + at}, kOctet);
-  }
-  for (int p = 0; p < kOctet; p += kLanes) {
-    const Vec w = 0.5 * load(v + p);
-    const Vec g[3] = {load(v + kOctet + p), load(v + 2 * kOctet + p), load(v + 3 * kOctet + p)};
-    for (int c = 0; c < n; ++c) {
-      const int at = c * kOctet + p;
-      store(psi + at, w * load(phi + at) + g[0] * load(s.dphi[0].data() + at) +
-                          g[1] * load(s.dphi[1].data() + at) + g[2] * load(s.dphi[2].data() + at));
-    }
-  }
-}
-
 /// Adds the products on the octets held to the blocks of the group.
 void flush(bool sphere, Scratch& s, LocalBlocks& out) {
   const double *phi = s.phi.data(), *psi = s.psi.data();
   std::size_t k = 0;
   for (std::size_t a = 0; a < out.orbitals.size(); ++a) {
     for (std::size_t b = a; b < out.orbitals.size(); ++b, ++k) {
+      const int n_a = out.orbitals[a], n_b = out.orbitals[b];
       s.common.clear();
       for (unsigned m = s.mask[a] & s.mask[b]; m != 0; m &= m - 1) {
         const auto o = static_cast<std::size_t>(__builtin_ctz(m));
@@ -124,11 +86,10 @@ void flush(bool sphere, Scratch& s, LocalBlocks& out) {
       if (s.common.empty()) continue;
       double* M = out.data.data() + out.start[k];
       const bool first = out.filled[k] == 0;
-      const int n_a = out.orbitals[a], n_b = out.orbitals[b];
       if (sphere) {
-        detail::add_block<true>(s.common, psi, phi, phi, psi, n_a, n_b, a == b, first, M);
+        detail::add_block<true>(s.common, psi, phi, n_a, n_b, a == b, first, M);
       } else {
-        detail::add_block<false>(s.common, psi, phi, psi, phi, n_a, n_b, a == b, first, M);
+        detail::add_block<false>(s.common, psi, phi, n_a, n_b, a == b, first, M);
       }
       out.filled[k] = 1;
     }
@@ -152,21 +113,22 @@ void add_batch(const Grid& grid, const Batch& batch, const Potential& potential,
     for (int p = 0; p < std::min(kOctet, batch.n_points - o * kOctet); ++p) {
       const auto g = static_cast<std::size_t>(index[static_cast<std::size_t>(o * kOctet + p)]);
       const auto q = static_cast<std::size_t>(p);
-      v[q] = (sphere ? potential.sphere : potential.uniform)[g];
+      v[q] = sphere ? 0.5 * potential.sphere[g] : potential.uniform[g];
       for (std::size_t d = 0; sphere && d < 3; ++d)
         v[(d + 1) * kOctet + q] = potential.sphere_vector[g][static_cast<int>(d)];
     }
-    double *phi = s.phi.data() + s.filled, *psi = s.psi.data() + s.filled;
-    if (sphere) {
-      sphere_octet(grid, x, o, v.data(), s, phi, psi, n);
-    } else {
-      uniform_octet(grid, x, o, v.data(), s, phi, psi, n);
-    }
-    for (const OctetAtom& a : s.atoms) {
-      const auto place = static_cast<std::size_t>(a.place);
-      s.at[place][static_cast<std::size_t>(s.held)] =
-          static_cast<std::int32_t>(s.filled) + a.first * kOctet;
+    for (std::size_t k = 0; k < s.atoms.size(); ++k) {
+      const ActiveAtom& a = *s.which[k];
+      const auto place = static_cast<std::size_t>(s.atoms[k].place);
+      const std::size_t at = s.filled + static_cast<std::size_t>(s.atoms[k].first) * kOctet;
+      double *phi = s.phi.data() + at, *psi = s.psi.data() + at;
+      s.at[place][static_cast<std::size_t>(s.held)] = static_cast<std::int32_t>(at);
       s.mask[place] |= 1U << s.held;
+      if (sphere) {
+        grid.tables(a.atom).vector_potential(x, o, grid.center(a), v.data(), phi, psi);
+      } else {
+        grid.tables(a.atom).potential(x, o, grid.center(a), v.data(), phi, psi);
+      }
     }
     s.filled += static_cast<std::size_t>(n) * kOctet;
     if (++s.held == kHeld) flush(sphere, s, out);
@@ -199,13 +161,25 @@ void scatter(const Grid& grid, const Group& group, const LocalBlocks& local, int
       double* target = H.data() + pattern.offset[static_cast<std::size_t>(pair)];
       const int n_a = local.orbitals[a], n_b = local.orbitals[b];
       if (a != b) {
-        for (int i = 0; i < n_a * n_b; ++i) target[i] += M[i];
+        detail::for_tiles(n_a, n_b, false,
+                          [&](auto rows, auto columns, int r, int c, std::ptrdiff_t at) {
+                            for (int x = 0; x < rows(); ++x) {
+                              for (int y = 0; y < columns(); ++y)
+                                target[(r + x) * n_b + c + y] += M[at + x * columns() + y];
+                            }
+                          });
         continue;
       }
-      for (int x = 0; x < n_a; ++x) {
-        for (int y = 0; y < n_a; ++y)
-          target[x * n_a + y] += M[std::min(x, y) * n_a + std::max(x, y)];
-      }
+      detail::for_tiles(n_a, n_a, true,
+                        [&](auto rows, auto columns, int r, int c, std::ptrdiff_t at) {
+                          for (int x = r; x < r + rows(); ++x) {
+                            for (int y = std::max(x, c); y < c + columns(); ++y) {
+                              const double m = M[at + (x - r) * columns() + y - c];
+                              target[x * n_a + y] += m;
+                              if (x != y) target[y * n_a + x] += m;
+                            }
+                          }
+                        });
     }
   }
 }

@@ -3,8 +3,10 @@
 // and how many of them a tile may use. A vector wider than the register would be split by the
 // compiler into pieces kept in memory, at a tenth of the speed.
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 namespace mlh::detail {
@@ -29,6 +31,16 @@ inline Vec load(const double* p) {
   return v;
 }
 inline void store(double* p, const Vec& v) { std::memcpy(p, &v, sizeof v); }
+
+/// Calls f(std::integral_constant<std::size_t, k>) for k in [0, n): straight-line code, so that an
+/// array indexed by k stays in registers.
+template <std::size_t n, class F>
+[[gnu::always_inline]] inline void unroll(F&& f) {
+  [&]<std::size_t... k>(std::index_sequence<k...>) {
+    (f(std::integral_constant<std::size_t, k>{}), ...);
+  }
+  (std::make_index_sequence<n>{});
+}
 
 namespace lanes {
 

@@ -40,6 +40,12 @@ class OrbitalTables {
   /// Also the three Cartesian derivatives with respect to r, each laid out as phi.
   void gradients(const BatchPoints& points, int octet, const Vec3& center, double* phi,
                  const std::array<double*, 3>& dphi, std::ptrdiff_t stride) const;
+  /// phi and psi = v phi, both [orbital * kOctet + p] on one octet; v [kOctet].
+  void potential(const BatchPoints& points, int octet, const Vec3& center, const double* v,
+                 double* phi, double* psi) const;
+  /// phi and psi = v_0 phi + (v_1, v_2, v_3) . grad phi; v [4][kOctet].
+  void vector_potential(const BatchPoints& points, int octet, const Vec3& center, const double* v,
+                        double* phi, double* psi) const;
   /// phi[orbital * kBatch + p] for an atom at `center`.
   void values(const BatchPoints& points, const Vec3& center, double* phi) const;
   /// Also the three Cartesian derivatives with respect to r, each laid out as phi.
@@ -61,6 +67,12 @@ class OrbitalTables {
   template <int lmax>
   void octet_gradients(const BatchPoints& points, int octet, const Vec3& center, double* phi,
                        const std::array<double*, 3>& dphi, std::ptrdiff_t stride) const;
+  template <int lmax>
+  void octet_potential(const BatchPoints& points, int octet, const Vec3& center, const double* v,
+                       double* phi, double* psi) const;
+  template <int lmax>
+  void octet_vector_potential(const BatchPoints& points, int octet, const Vec3& center,
+                              const double* v, double* phi, double* psi) const;
   template <class Call>
   void with_lmax(Call&& call) const;
 
