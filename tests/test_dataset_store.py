@@ -159,6 +159,31 @@ def test_splits_by_trajectory_and_their_hash(tmp_path: Path, config: DatasetConf
         assert a.split_hash(parts) != a.split_hash(a.split(1, "random"))
 
 
+def test_data_sets_are_merged_once_and_only_if_they_fit(tmp_path: Path, config: DatasetConfig) -> None:
+    labels = labels_of(config)
+    a, b, other, out = (tmp_path / f"{name}.h5" for name in ("a", "b", "other", "out"))
+    store_hdf5(a, config, labels[:3])
+    store_hdf5(b, config, labels[2:])
+    coarser = config.model_copy(update={"engine": config.engine.model_copy(update={"cutoff_ry": 150.0})})
+    store_hdf5(other, coarser, labels[:1])
+    command = ["dataset", "merge", str(a), str(b), "--out", str(out)]
+    answer = CliRunner().invoke(app, command)
+    assert answer.exit_code == 0, answer.output
+    assert "5 samples" in answer.output
+    assert "1 more" in answer.output
+    with Dataset(out) as merged, Dataset(a) as first:
+        assert not merged.verify()
+        assert [sample.group for sample in merged] == ["quartz"] * 3 + ["other"] * 2
+        np.testing.assert_array_equal(merged[2].dh, first[2].dh)
+    assert CliRunner().invoke(app, command).exit_code != 0  # it exists
+    answer = CliRunner().invoke(
+        app, ["dataset", "merge", str(a), str(other), "--out", str(tmp_path / "no.h5")]
+    )
+    assert isinstance(answer.exception, DatasetError)
+    assert "expected the settings" in str(answer.exception)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "b.h5", "other.h5", "out.h5"]
+
+
 @pytest.mark.parametrize(
     ("storage", "exact"),
     [

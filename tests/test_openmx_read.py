@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,9 @@ from mlh.io.openmx.basis import parse_orbitals
 from mlh.io.openmx.radial import catmull_rom, hermite
 from mlh.pattern import same_pattern
 from mlh.species import Basis
+from openmx_reference_data import DATA, RUNS, SPECIES, needs_reference
 
-DATA = Path(os.environ.get("MLH_OPENMX_DATA", "/nonexistent"))
-pytestmark = pytest.mark.skipif(
-    not (DATA / "reference.json").is_file(),
-    reason="MLH_OPENMX_DATA does not name a folder with OpenMX reference data",
-)
-
-SPECIES = {
-    "Si": ("Si7.0-s2p2d1", "Si_PBE19"),
-    "O": ("O6.0-s2p2d1", "O_PBE19"),
-    "H": ("H6.0-s2p1", "H_PBE19"),
-}
-RUNS = ("h2o", "h2o_sp", "h2o_vnag", "si2", "qtz9")
+pytestmark = needs_reference
 
 
 @pytest.fixture(scope="module")

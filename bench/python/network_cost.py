@@ -222,9 +222,7 @@ def main() -> None:
     parser.add_argument("--message-cutoff", type=float, default=6.0)
     parser.add_argument("--density-cutoff", type=float, default=11.0)
     parser.add_argument("--far-fraction", type=float, default=0.15, help="of pairs beyond 7 Bohr, in steps")
-    parser.add_argument(
-        "--steps-of", type=int, nargs="*", default=[], help="steps of so many copies"
-    )
+    parser.add_argument("--steps-of", type=int, nargs="*", default=[], help="steps of so many copies")
     parser.add_argument("--e3nn", action="store_true", help="also the e3nn networks, for 96 atoms")
     parser.add_argument("--single", choices=["mlh", "step", "uvu", "uvw"], help=argparse.SUPPRESS)
     a = parser.parse_args()

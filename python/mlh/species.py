@@ -51,8 +51,8 @@ class RadialFunction:
             raise ValueError(f"g: expected shape (n,) with n >= 4, got {g.shape}")
         if not np.all(np.isfinite(g)):
             raise ValueError(f"g: expected finite values, got {int(np.sum(~np.isfinite(g)))} that are not")
-        if not 1e-4 <= self.step <= 0.1:
-            raise ValueError(f"step: expected 1e-4 to 0.1 Bohr, got {self.step!r}")
+        if not 1e-5 <= self.step <= 0.1:
+            raise ValueError(f"step: expected 1e-5 to 0.1 Bohr, got {self.step!r}")
         g.setflags(write=False)
         object.__setattr__(self, "l", int(self.l))
         object.__setattr__(self, "g", g)

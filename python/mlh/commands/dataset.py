@@ -23,6 +23,7 @@ from mlh.workflow.dataset_plan import plan
 from mlh.workflow.dataset_progress import BuildProgress
 
 _BUILD_EXAMPLE = "Example: mlh dataset build examples/sio2_first_light.yaml --out sio2.h5"
+_MERGE_EXAMPLE = "Example: mlh dataset merge hosts.h5 vacancies.h5 --out sio2.h5"
 _INFO_EXAMPLE = "Example: mlh dataset info sio2.h5 --plot sio2.png"
 
 
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
     group.command("build", epilog=_BUILD_EXAMPLE)(build_command)
     group.command("check", epilog="Example: mlh dataset check sio2.h5")(check_command)
     group.command("info", epilog=_INFO_EXAMPLE)(info_command)
+    group.command("merge", epilog=_MERGE_EXAMPLE)(merge_command)
     group.command("import-openmx", epilog=IMPORT_EXAMPLE)(import_command)
     app.add_typer(group, name="dataset")
 
@@ -108,6 +110,19 @@ def check_command(path: Annotated[Path, typer.Argument(help="HDF5 data set.")]) 
     if problems:
         raise typer.Exit(1)
     typer.echo(f"{path}: {count} samples, all complete and undamaged")
+
+
+def merge_command(
+    sources: Annotated[list[Path], typer.Argument(help="HDF5 data sets of one basis and level of theory.")],
+    out: Annotated[Path, typer.Option(help="HDF5 file.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the HDF5 file.")] = False,
+) -> None:
+    """Put the samples of several data sets into a new one; a sample that occurs twice is taken once."""
+    from mlh.model.dataset_merge import merge_datasets  # late: it loads torch
+
+    report = merge_datasets(sources, out, overwrite=overwrite)
+    repeated = f"; {report.n_repeated} more were repetitions" if report.n_repeated else ""
+    typer.echo(f"{report.n_samples} samples in {report.path}{repeated}")
 
 
 def info_command(

@@ -32,6 +32,7 @@ from mlh.terms.contract import (
     PairTerm,
 )
 from mlh.terms.local import ExchangeCorrelation, Hartree, NeutralAtoms, atomic_gradient
+from mlh.terms.pair import PairEnergy
 from mlh.terms.spheres import two_center_tables
 from mlh.terms.two_center import Kinetic, Nonlocal
 
@@ -165,11 +166,13 @@ class OpenMXDiscretisation(Discretisation):
 
     @cached_property
     def pair_terms(self) -> Sequence[PairTerm]:
-        """Core repulsion; the reference functional on the fine meshes less that on the grid."""
-        structure = self.geometry.structure
+        """E_scc with J_IJ by quadrature on cylinders, and the reference functional: on fine meshes around the
+        atoms, sum_I int rho_I eps_0(sum_J rho_J) with rho = n_a + n_core, less the same on the grid.
+        """
+        structure, cores, mesh = self.geometry.structure, _core_tables(self._key), _fine_mesh(self._key)
         return (
-            CylinderRepulsion(structure, _core_tables(self._key)),
-            FineReference(structure, _fine_mesh(self._key)),
+            PairEnergy("core_repulsion", lambda: cores.repulsion(structure)),
+            PairEnergy("xc", lambda: mesh.energy(structure)),
             GridReference(self),
         )
 
@@ -194,54 +197,8 @@ class ExpandedNeutralAtoms:
         return Derivative(*self._tables.gradient(g.structure, g.pattern, D, self.matrix.data[0], self._slope))
 
 
-class CylinderRepulsion:
-    """E_scc = 1/2 sum' [Z_I Z_J / R - J_IJ(R)] - 1/2 sum_I J_II(0) with J by quadrature on cylinders."""
-
-    name = "core_repulsion"
-
-    def __init__(self, structure: _core.Structure, tables: _core.CoreTables) -> None:
-        self._structure, self._tables = structure, tables
-
-    @cached_property
-    def _result(self) -> tuple[float, FloatArray, FloatArray]:
-        return self._tables.repulsion(self._structure)
-
-    @property
-    def energy(self) -> float:
-        """Hartree."""
-        return self._result[0]
-
-    @property
-    def derivative(self) -> Derivative:
-        """dE/dtau and dE/deps."""
-        return Derivative(*self._result[1:])
-
-
-class FineReference:
-    """E_0 = sum_I int rho_I eps_0(sum_J rho_J) on fine meshes around the atoms, rho = n_I + n_core,I."""
-
-    name = "xc"
-
-    def __init__(self, structure: _core.Structure, mesh: FineMesh) -> None:
-        self._structure, self._mesh = structure, mesh
-
-    @cached_property
-    def _result(self) -> tuple[float, FloatArray, FloatArray]:
-        return self._mesh.energy(self._structure)
-
-    @property
-    def energy(self) -> float:
-        """Hartree."""
-        return self._result[0]
-
-    @property
-    def derivative(self) -> Derivative:
-        """dE/dtau and dE/deps."""
-        return Derivative(*self._result[1:])
-
-
 class GridReference:
-    """-int rho eps_0(rho) over the uniform grid: what `FineReference` adds, as the grid sees it."""
+    """-int rho eps_0(rho) over the uniform grid: what the fine meshes add, as the grid sees it."""
 
     name = "xc"
 

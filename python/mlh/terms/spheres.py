@@ -11,7 +11,8 @@ from mlh.solver.kpoints import KPointsSpec
 from mlh.species import Basis
 from mlh.terms.contract import Discretisation, Geometry, LocalTerm, MatrixTerm, PairTerm
 from mlh.terms.local import ExchangeCorrelation, Hartree, NeutralAtoms
-from mlh.terms.two_center import CoreRepulsion, Kinetic, Nonlocal
+from mlh.terms.pair import PairEnergy
+from mlh.terms.two_center import Kinetic, Nonlocal
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,9 @@ class SphereDiscretisation(Discretisation):
 
     @cached_property
     def pair_terms(self) -> Sequence[PairTerm]:
-        """Core repulsion."""
-        return (CoreRepulsion(self.geometry, self.tables),)
+        """E_scc = 1/2 sum' [Z_I Z_J / R - J_IJ(R)] - 1/2 sum_I J_II(0)."""
+        tables, structure = self.tables, self.geometry.structure
+        return (PairEnergy("core_repulsion", lambda: tables.core_repulsion(structure)),)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Terms made of two-centre integrals: kinetic energy, nonlocal potential, core repulsion."""
+"""Terms made of two-centre integrals: kinetic energy and nonlocal potential."""
 
 from __future__ import annotations
 
@@ -53,26 +53,3 @@ class Nonlocal:
         """At fixed D."""
         g = self._geometry
         return Derivative(*self._tables.nonlocal_gradient(g.structure, g.pattern, D, self._slope))
-
-
-class CoreRepulsion:
-    """E_scc = 1/2 sum' [Z_I Z_J / R - J_IJ(R)] - 1/2 sum_I J_II(0)."""
-
-    name = "core_repulsion"
-
-    def __init__(self, geometry: Geometry, tables: _core.TwoCenterTables) -> None:
-        self._geometry, self._tables = geometry, tables
-
-    @cached_property
-    def _result(self) -> tuple[float, FloatArray, FloatArray]:
-        return self._tables.core_repulsion(self._geometry.structure)
-
-    @property
-    def energy(self) -> float:
-        """Hartree."""
-        return self._result[0]
-
-    @property
-    def derivative(self) -> Derivative:
-        """dE/dtau and dE/deps."""
-        return Derivative(*self._result[1:])
