@@ -184,6 +184,17 @@ def test_data_sets_are_merged_once_and_only_if_they_fit(tmp_path: Path, config: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "b.h5", "other.h5", "out.h5"]
 
 
+def test_sources_kept_for_testing_are_the_test_part(tmp_path: Path, config: DatasetConfig) -> None:
+    labels = labels_of(config)
+    kept = [(label, {**r, "split": "test"} if r["source"] == "other" else r) for label, r in labels]
+    store_hdf5(tmp_path / "set.h5", config, kept)
+    with Dataset(tmp_path / "set.h5") as data:
+        parts = data.split(0, "random", (0.3, 0.3))
+    assert parts["test"] == [3, 4]
+    assert len(parts["validation"]) == 1
+    assert sorted(parts["train"] + parts["validation"]) == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("storage", "exact"),
     [

@@ -282,28 +282,39 @@ class Dataset(Sequence[Sample]):
         by="group": all samples of one group (host) go to the same part; "trajectory": all geometries of one
         relaxation; "random": each sample by itself, so that neighbors on a trajectory may be divided.
         Parts with a positive fraction are never empty unless there are too few groups, which is an error.
+
+        Sources that the configuration of the build gave to "validation" or "test" are that part, and nothing
+        is drawn for it.
         """
         if by not in ("group", "trajectory", "random"):
             raise ValueError(f"by: expected 'group', 'trajectory' or 'random', got {by!r}")
-        keys = [str(k) if by == "random" else _key(self.record(k), by) for k in range(len(self))]
-        names = sorted(set(keys))
-        wanted = sum(f > 0 for f in fractions) + 1
+        parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+        free: dict[str, list[int]] = {}
+        for k in range(len(self)):
+            record = self.record(k)
+            if (named := record["info"].get("split")) in ("validation", "test"):
+                parts[named].append(k)
+            else:
+                free.setdefault(str(k) if by == "random" else _key(record, by), []).append(k)
+        names = sorted(free)
+        drawn = {
+            part: fraction
+            for part, fraction in zip(("validation", "test"), fractions, strict=True)
+            if fraction > 0 and not parts[part]
+        }
+        wanted = len(drawn) + 1
         if len(names) < wanted:
             raise DatasetError(
                 f"{self.path}: expected at least {wanted} groups for a split by {by}, got {len(names)}"
                 + ("; use by='random' for samples of one host" if by == "group" else "")
             )
         order = np.random.default_rng(seed).permutation(len(names))
-        parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
         remaining = [names[k] for k in order]
-        for part, fraction in zip(("validation", "test"), fractions, strict=True):
-            while (
-                fraction > 0 and len(parts[part]) < max(round(fraction * len(self)), 1) and len(remaining) > 1
-            ):
-                chosen = remaining.pop()
-                parts[part] += [k for k, key in enumerate(keys) if key == chosen]
-        left = set(remaining)
-        parts["train"] = [k for k, key in enumerate(keys) if key in left]
+        n_free = sum(map(len, free.values()))
+        for part, fraction in drawn.items():
+            while len(parts[part]) < max(round(fraction * n_free), 1) and len(remaining) > 1:
+                parts[part] += free[remaining.pop()]
+        parts["train"] = [k for name in remaining for k in free[name]]
         return {name: sorted(indices) for name, indices in parts.items()}
 
     def split_hash(self, parts: Mapping[str, Sequence[int]]) -> str:
