@@ -40,7 +40,7 @@ class SpringLabeller:
 
     def label(self, atoms: ase.Atoms) -> Label:
         with open(self.log, "a", encoding="utf-8") as stream:
-            stream.write(f"{len(atoms)} {os.environ['OMP_NUM_THREADS']}\n")
+            stream.write(f"{len(atoms)} {os.environ.get('OMP_NUM_THREADS', 'any')}\n")
         time.sleep(self.delay)
         if len(atoms) == self.fail_atoms:
             raise UnconvergedError("SCF not converged in 3 steps")

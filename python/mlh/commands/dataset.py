@@ -22,7 +22,7 @@ from mlh.workflow.dataset_config import load_config
 from mlh.workflow.dataset_plan import plan
 from mlh.workflow.dataset_progress import BuildProgress
 
-_BUILD_EXAMPLE = "Example: mlh dataset build examples/sio2_first_light.yaml --out sio2.h5"
+_BUILD_EXAMPLE = "Example: mlh dataset build examples/sio2_vacancies.yaml --out sio2.h5"
 _MERGE_EXAMPLE = "Example: mlh dataset merge hosts.h5 vacancies.h5 --out sio2.h5"
 _INFO_EXAMPLE = "Example: mlh dataset info sio2.h5 --plot sio2.png"
 
