@@ -163,7 +163,7 @@ def test_data_sets_are_merged_once_and_only_if_they_fit(tmp_path: Path, config: 
     labels = labels_of(config)
     a, b, other, out = (tmp_path / f"{name}.h5" for name in ("a", "b", "other", "out"))
     store_hdf5(a, config, labels[:3])
-    store_hdf5(b, config, labels[2:])
+    store_hdf5(b, config.model_copy(update={"name": "more"}), labels[2:])
     coarser = config.model_copy(update={"engine": config.engine.model_copy(update={"cutoff_ry": 150.0})})
     store_hdf5(other, coarser, labels[:1])
     command = ["dataset", "merge", str(a), str(b), "--out", str(out)]

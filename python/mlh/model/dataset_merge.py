@@ -43,7 +43,8 @@ def merge_datasets(
             with Dataset(source) as data:
                 if problems := data.verify():
                     raise DatasetError(f"{source}: {len(problems)} damaged samples; first: {problems[0]}")
-                writer = DatasetWriter(partial, data.basis, data.settings)
+                # The name of a data set is no part of its level of theory.
+                writer = DatasetWriter(partial, data.basis, {**data.settings, "name": path.stem})
             n_repeated += _copy(Path(source), writer.path, seen)
         partial.replace(path)
     finally:
