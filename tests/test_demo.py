@@ -98,7 +98,7 @@ def test_demonstration_on_a_molecule(tmp_path: Path, basis: Basis, monkeypatch: 
     settings = DemoSettings(
         model=PerfectModel(basis, 0.97),
         host=str(tmp_path / "molecule.xyz"),
-        site=1,
+        sites=(1, 2),
         fmax=0.5,
         max_steps=20,
         minutes=60.0,
@@ -110,6 +110,9 @@ def test_demonstration_on_a_molecule(tmp_path: Path, basis: Basis, monkeypatch: 
     assert abs(energies["dft_relaxed"] - energies["model"]) < 0.5
     stored = json.loads((tmp_path / "demo" / "demo.json").read_text())
     assert stored["formation_energy"] == energies
+    assert stored["sites"] == [1, 2]
+    assert [vacancy["site"] for vacancy in stored["model"]["vacancies"]] == [1, 2]
+    assert [vacancy["site"] for vacancy in stored["dft"]["vacancies"]] == [1]
     assert len(stored["same_geometry"]["points"]) == 4
     # The model's error at its minimum is what separates the two formation energies there.
     errors = {point["label"]: point["energy_error"] for point in stored["same_geometry"]["points"]}

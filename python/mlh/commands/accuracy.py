@@ -15,9 +15,7 @@ from mlh.commands.vacancies import parse_sites
 from mlh.report.steps import StepPrinter
 from mlh.workflow.relax import RelaxSettings
 
-_EXAMPLE = (
-    "Example: mlh accuracy asio2_96_d asio2_216_a --model sio2-vo --sites 4 --relax --paper --out accuracy"
-)
+_EXAMPLE = "Example: mlh accuracy asio2_96_seed5 --model sio2-vo --sites 2 --relax --paper --out accuracy"
 
 
 def register(app: typer.Typer) -> None:

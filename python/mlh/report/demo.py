@@ -56,6 +56,9 @@ def _relaxed(content: Mapping[str, Any]) -> Table:
         _value(energies["dft_at_model_geometry"]),
         _difference(energies["model"], energies["dft_at_model_geometry"]),
     )
+    for vacancy in model["vacancies"][1:]:
+        label = f"  of {vacancy['folder']}, {vacancy['status']}"
+        table.add_row(label, _value(vacancy["formation_energy"]), "", "")
     table.add_row("energy of the vacancy", "", "", f"{_milli(row['energy_error_per_atom'], 2)} meV/atom")
     table.add_row("energy of the host", "", "", f"{_milli(row['host_energy_error_per_atom'], 2)} meV/atom")
     table.add_row("dQ of the vacancy", "", "", f"{row['dQ']:.3f} sqrt(amu) A")
