@@ -13,8 +13,8 @@ using detail::OctetVec;
 
 struct Scratch {
   detail::GatheredMatrix P;
-  std::vector<double> phi;
-  std::array<std::vector<double>, 3> dphi;
+  AlignedDoubles phi;
+  std::array<AlignedDoubles, 3> dphi;
   std::vector<OctetAtom> atoms;
   std::vector<const ActiveAtom*> which;
 

@@ -155,6 +155,20 @@ inline std::ptrdiff_t block_size(int n_left, int n_right) {
   return for_tiles(n_left, n_right, false, [](auto, auto, int, int, std::ptrdiff_t) {});
 }
 
+/// One tile of `add_block`. Never inlined: among the code of its caller the accumulators would not
+/// stay in registers.
+template <int kRows, int kColumns, bool both>
+[[gnu::noinline]] void add_products(const std::vector<OctetPair>& octets, const double* left,
+                                    const double* right, int row, int column, bool first,
+                                    double* tile) {
+  Vec acc[kRows * kColumns];
+  unroll<kRows * kColumns>([&](auto k) { acc[k()] = Vec{}; });
+  const std::ptrdiff_t i = row * kOctet, j = column * kOctet;
+  dot_tile<kRows, kColumns>(octets, left + i, right + j, acc);
+  if constexpr (both) dot_tile<kRows, kColumns>(octets, right + i, left + j, acc);
+  add_tile(acc, first, tile);
+}
+
 /// block += sum over the octets of left_i right_j; with `both` also of right_i left_j, the places
 /// being those of the atoms in either.
 template <bool both>
@@ -162,12 +176,7 @@ inline void add_block(const std::vector<OctetPair>& octets, const double* left, 
                       int n_left, int n_right, bool triangle, bool first, double* block) {
   for_tiles(n_left, n_right, triangle,
             [&](auto rows, auto columns, int r, int c, std::ptrdiff_t at) {
-              Vec acc[rows() * columns()];
-              unroll<rows() * columns()>([&](auto k) { acc[k()] = Vec{}; });
-              const std::ptrdiff_t i = r * kOctet, j = c * kOctet;
-              dot_tile<rows(), columns()>(octets, left + i, right + j, acc);
-              if constexpr (both) dot_tile<rows(), columns()>(octets, right + i, left + j, acc);
-              add_tile(acc, first, block + at);
+              add_products<rows(), columns(), both>(octets, left, right, r, c, first, block + at);
             });
 }
 

@@ -29,7 +29,7 @@ struct LocalBlocks {
   std::vector<int> orbitals;          ///< per atom of the group
   std::vector<std::ptrdiff_t> start;  ///< per block
   std::vector<char> filled;           ///< per block; the others hold nothing
-  std::vector<double> data;
+  AlignedDoubles data;
 
   void lay_out(const Grid& grid, const Group& group) {
     orbitals.clear();
@@ -51,7 +51,7 @@ struct LocalBlocks {
 
 struct Scratch {
   /// Octets one after the other; psi = v phi on the grid, v phi / 2 + g . grad phi on a sphere.
-  std::vector<double> phi, psi;
+  AlignedDoubles phi, psi;
   std::vector<OctetAtom> atoms;
   std::vector<const ActiveAtom*> which;
   std::vector<std::array<std::int32_t, kHeld>>

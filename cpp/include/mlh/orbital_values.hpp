@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "mlh/aligned.hpp"
 #include "mlh/basis.hpp"
 #include "mlh/structure.hpp"
 
@@ -81,7 +82,7 @@ class OrbitalTables {
   std::size_t intervals_ = 0;
   double cutoff_ = 0.0, step_ = kRadialStep;
   std::vector<int> shell_l_;
-  std::vector<double> table_;  ///< [interval][coefficient][shell padded to kPadding]
+  AlignedDoubles table_;  ///< [interval][coefficient][shell padded to kPadding]
 };
 
 }  // namespace mlh
