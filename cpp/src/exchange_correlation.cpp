@@ -159,8 +159,8 @@ std::vector<Density> with_core(const NeutralFields& neutral, std::vector<Density
 }  // namespace
 
 ExchangeCorrelation exchange_correlation(const Grid& grid, const NeutralFields& neutral,
-                                         Functional functional,
-                                         const std::vector<Density>& density, Stencil stencil) {
+                                         Functional functional, const std::vector<Density>& density,
+                                         Stencil stencil) {
   if (density.empty() || density.size() > 2) {
     throw std::invalid_argument("exchange_correlation: expected 1 or 2 spin components, got " +
                                 std::to_string(density.size()));
