@@ -96,8 +96,8 @@ TEST_CASE("the partition function and its slope", "[quadrature]") {
 TEST_CASE("the sphere mesh integrates w times smooth functions", "[quadrature]") {
   std::vector<int> groups;
   const auto mesh = sphere_mesh(kSphere, 64, groups);
-  // 28 radii: 6, 3, 4 and 15 of them with degree 7 (26 points), 11 (50), 17 (110) and 23 (194).
-  // From the nucleus outwards; the last eight carry next to no weight.
+  // 28 radii from the nucleus outwards, with degree 7 (26 points), 11 (50), 17 (110), 23 (194); the
+  // last eight carry next to no weight.
   CHECK(mesh.size() == 6 * 26 + 3 * 50 + 4 * 110 + 7 * 194 + 4 * 110 + 4 * 50);
   const auto integral = [&](auto&& f) {
     double sum = 0.0;
