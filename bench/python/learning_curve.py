@@ -85,6 +85,7 @@ def point(base: TrainingConfig, target: str, n: int, out: Path) -> dict[str, Any
 def plot(points: list[dict[str, Any]], path: Path) -> None:
     """MAE against the number of samples, both logarithmic, with the exponent of a power law."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullLocator
 
     figure = Figure(figsize=(5.2, 3.8), layout="constrained")
     axes = figure.subplots()
@@ -99,6 +100,11 @@ def plot(points: list[dict[str, Any]], path: Path) -> None:
             axes.annotate(f"{y:.3g}", (x, y), textcoords="offset points", xytext=(4, 5), fontsize="small")
     axes.set_xlabel("training structures")
     axes.set_ylabel("MAE of H on unseen structures (meV)")
+    sizes = sorted({p["n_train"] for p in points})
+    axes.set_xticks(sizes, [str(n) for n in sizes])
+    axes.xaxis.set_minor_locator(NullLocator())
+    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.grid(alpha=0.3, which="both")
     axes.margins(x=0.12, y=0.15)
     axes.legend(fontsize="small")
