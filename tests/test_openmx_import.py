@@ -22,8 +22,8 @@ from mlh.io.openmx.outfile import read_out
 from mlh.io.openmx.writeinput import default_species, openmx_input
 from mlh.model.dataset import Dataset
 from mlh.model.evaluate import system_of_sample
-from mlh.units import BOHR_ANGSTROM
-from mlh.workflow.openmx_import import OPENMX_BOHR, find_runs, import_runs
+from mlh.units import BOHR_ANGSTROM, OPENMX_BOHR_ANGSTROM
+from mlh.workflow.openmx_import import find_runs, import_runs
 
 INPUT = ("scf.XcType GGA-PBE", "scf.energycutoff 60.0", "scf.Kgrid 1 1 2", "scf.criterion 1e-9")
 FORCES = np.array([[0.01, -0.02, 0.03], [-0.01, 0.02, -0.03]])
@@ -50,7 +50,7 @@ def write_run(
     target.mkdir(parents=True)
     matrix = system.overlap()
     files.write_scfout(target / "h2.scfout", system, 0.7 * matrix, 0.3 * matrix, extra_lines=lines)
-    files.write_out(target / "h2.out", positions * OPENMX_BOHR, FORCES, residual)
+    files.write_out(target / "h2.out", positions * OPENMX_BOHR_ANGSTROM, FORCES, residual)
     return system
 
 
@@ -170,7 +170,9 @@ def test_energies_and_forces_of_openmx(run: str) -> None:
     out = read_out(DATA / "runs" / run / f"{run}.out")
     assert out.total == pytest.approx(expected["energies"]["Utot"], abs=1e-10)
     np.testing.assert_allclose(out.forces, expected["forces"], atol=1e-12)
-    np.testing.assert_allclose(out.positions, np.array(expected["positions_bohr"]) * OPENMX_BOHR, atol=1e-5)
+    np.testing.assert_allclose(
+        out.positions, np.array(expected["positions_bohr"]) * OPENMX_BOHR_ANGSTROM, atol=1e-5
+    )
 
 
 @pytest.mark.skipif(

@@ -205,17 +205,24 @@ void OrbitalTables::for_lanes(const BatchPoints& points, int octet, const Vec3& 
   }
 }
 
+template <class Visit>
+void OrbitalTables::for_orbitals(std::ptrdiff_t start, std::ptrdiff_t stride, Visit&& visit) const {
+  std::ptrdiff_t at = start;
+  for (std::size_t s = 0; s < shell_l_.size(); ++s) {
+    const auto l = static_cast<std::size_t>(shell_l_[s]);
+    for (std::size_t h = l * l; h < (l + 1) * (l + 1); ++h, at += stride) visit(s, h, at);
+  }
+}
+
 template <int lmax>
 void OrbitalTables::octet_values(const BatchPoints& points, int octet, const Vec3& center,
                                  double* phi, std::ptrdiff_t stride) const {
   for_lanes<0>(points, octet, center, [&](int lane, const auto&, const Radial& f, const Powers& x) {
     std::array<Vec, (lmax + 1) * (lmax + 1)> y;
     unroll<y.size()>([&](auto h) { y[h()] = x.template harmonic<h()>(); });
-    double* out = phi + lane;
-    for (int s = 0; s < n_shells_; ++s) {
-      const int l = shell_l_[s];
-      for (int h = l * l; h < (l + 1) * (l + 1); ++h, out += stride) store(out, f.g[s] * y[h]);
-    }
+    for_orbitals(lane, stride, [&](std::size_t s, std::size_t h, std::ptrdiff_t at) {
+      store(phi + at, f.g[s] * y[h]);
+    });
   });
 }
 
@@ -232,16 +239,12 @@ void OrbitalTables::octet_gradients(const BatchPoints& points, int octet, const 
                    y[h()] = x.template harmonic<h()>();
                    unroll<3>([&](auto a) { dy[h()][a()] = x.template harmonic<h(), a()>(); });
                  });
-                 std::ptrdiff_t at = lane;
-                 for (int s = 0; s < n_shells_; ++s) {
-                   const int l = shell_l_[s];
-                   for (int h = l * l; h < (l + 1) * (l + 1); ++h, at += stride) {
-                     store(phi + at, f.g[s] * y[h]);
-                     for (std::size_t a = 0; a < 3; ++a) {
-                       store(dphi[a] + at, f.slope[s] * d[a] * y[h] + f.g[s] * dy[h][a]);
-                     }
+                 for_orbitals(lane, stride, [&](std::size_t s, std::size_t h, std::ptrdiff_t at) {
+                   store(phi + at, f.g[s] * y[h]);
+                   for (std::size_t a = 0; a < 3; ++a) {
+                     store(dphi[a] + at, f.slope[s] * d[a] * y[h] + f.g[s] * dy[h][a]);
                    }
-                 }
+                 });
                });
 }
 
@@ -256,14 +259,10 @@ void OrbitalTables::octet_potential(const BatchPoints& points, int octet, const 
       y[h()] = x.template harmonic<h()>();
       wy[h()] = w * y[h()];
     });
-    std::ptrdiff_t at = lane;
-    for (int s = 0; s < n_shells_; ++s) {
-      const int l = shell_l_[s];
-      for (int h = l * l; h < (l + 1) * (l + 1); ++h, at += kOctet) {
-        store(phi + at, f.g[s] * y[h]);
-        store(psi + at, f.g[s] * wy[h]);
-      }
-    }
+    for_orbitals(lane, kOctet, [&](std::size_t s, std::size_t h, std::ptrdiff_t at) {
+      store(phi + at, f.g[s] * y[h]);
+      store(psi + at, f.g[s] * wy[h]);
+    });
   });
 }
 
@@ -285,14 +284,10 @@ void OrbitalTables::octet_vector_potential(const BatchPoints& points, int octet,
           unroll<3>([&](auto a) { with_value[h()] += u[a()] * x.template harmonic<h(), a()>(); });
           with_slope[h()] = ud * y[h()];
         });
-        std::ptrdiff_t at = lane;
-        for (int s = 0; s < n_shells_; ++s) {
-          const int l = shell_l_[s];
-          for (int h = l * l; h < (l + 1) * (l + 1); ++h, at += kOctet) {
-            store(phi + at, f.g[s] * y[h]);
-            store(psi + at, f.g[s] * with_value[h] + f.slope[s] * with_slope[h]);
-          }
-        }
+        for_orbitals(lane, kOctet, [&](std::size_t s, std::size_t h, std::ptrdiff_t at) {
+          store(phi + at, f.g[s] * y[h]);
+          store(psi + at, f.g[s] * with_value[h] + f.slope[s] * with_slope[h]);
+        });
       });
 }
 
@@ -369,17 +364,13 @@ void OrbitalTables::hessian_dot(const BatchPoints& points, const Vec3& center, c
                          });
                        });
                      });
-                     std::ptrdiff_t at = p;
-                     for (int s = 0; s < n_shells_; ++s) {
-                       const int l = shell_l_[s];
-                       for (int k = l * l; k < (l + 1) * (l + 1); ++k, at += kBatch) {
-                         for (std::size_t a = 0; a < 3; ++a) {
-                           store(h[a] + at, (f.curve[s] * xq * d[a] + f.slope[s] * v[a]) * y[k] +
-                                                f.slope[s] * (d[a] * qdy[k] + xq * dy[k][a]) +
-                                                f.g[s] * qddy[k][a]);
-                         }
+                     for_orbitals(p, kBatch, [&](std::size_t s, std::size_t k, std::ptrdiff_t at) {
+                       for (std::size_t a = 0; a < 3; ++a) {
+                         store(h[a] + at, (f.curve[s] * xq * d[a] + f.slope[s] * v[a]) * y[k] +
+                                              f.slope[s] * (d[a] * qdy[k] + xq * dy[k][a]) +
+                                              f.g[s] * qddy[k][a]);
                        }
-                     }
+                     });
                    });
     }
   });

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 BOHR_ANGSTROM: Final = 0.529177210903  # 1 Bohr in Angstrom
+OPENMX_BOHR_ANGSTROM: Final = 0.529177249  # 1 Bohr in Angstrom inside OpenMX, for positions that it prints
 HARTREE_EV: Final = 27.211386245988  # 1 Hartree in eV
 RYDBERG: Final = 0.5  # 1 Rydberg in Hartree
 KELVIN: Final = 3.1668115634556e-6  # k_B * 1 K in Hartree

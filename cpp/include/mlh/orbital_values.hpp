@@ -62,6 +62,9 @@ class OrbitalTables {
   void radial(const Vector& r2, Radial& out) const;
   template <int order, class Emit>
   void for_lanes(const BatchPoints& points, int octet, const Vec3& center, Emit&& emit) const;
+  /// visit(shell, harmonic, place) for every orbital in order, places `stride` apart.
+  template <class Visit>
+  void for_orbitals(std::ptrdiff_t start, std::ptrdiff_t stride, Visit&& visit) const;
   template <int lmax>
   void octet_values(const BatchPoints& points, int octet, const Vec3& center, double* phi,
                     std::ptrdiff_t stride) const;

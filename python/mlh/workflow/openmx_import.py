@@ -26,10 +26,7 @@ from mlh.model.sample import BasisRecord, Sample
 from mlh.pseudo.recorded import recorded_orbitals
 from mlh.species import Basis
 from mlh.system import System
-from mlh.units import BOHR_ANGSTROM
-
-OPENMX_BOHR = 0.529177249
-"""Angstrom; the value inside OpenMX, for positions that it prints."""
+from mlh.units import BOHR_ANGSTROM, OPENMX_BOHR_ANGSTROM
 
 _UNSUPPORTED = ("Uhub", "Ucs", "Uzs", "Uzo", "Uef", "UvdW", "Uch")
 
@@ -216,7 +213,7 @@ def _check(out: ScfOut, text: OutFile, run: Run) -> Level:
     criterion = _number(lines, "scf.criterion", "1.0e-6")
     if text.residual > criterion:
         raise RunError(f"not converged: NormRD {text.residual:g}, scf.criterion {criterion:g}")
-    printed = np.asarray(out.atoms.positions) * (OPENMX_BOHR / BOHR_ANGSTROM)
+    printed = np.asarray(out.atoms.positions) * (OPENMX_BOHR_ANGSTROM / BOHR_ANGSTROM)
     if text.positions.shape != printed.shape or np.max(np.abs(text.positions - printed)) > 2e-5:
         raise RunError(f"{run.out}: expected the geometry of {run.scfout}, got another one")
     if keyword(lines, "scf.fixed.grid", ""):
