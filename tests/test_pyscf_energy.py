@@ -31,7 +31,7 @@ GAUSSIANS = {
     "O": [[0, [1.6, 0.2], [0.5, 0.6]], [1, [1.5, 0.3], [0.35, 0.5]], [2, [0.9, 1.0]]],
 }
 VALENCE = {"Si": 4.0, "O": 6.0}
-SPHERES = {"O": SphereParameters(1.05, 0.25, 2.0)}
+SPHERES = {"O": SphereParameters(1.08, 0.25, 2.03)}
 
 Structure = tuple[list[list[float]], list[tuple[str, list[float]]]]
 SILICON: Structure = (

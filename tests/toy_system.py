@@ -2,7 +2,7 @@
 
 "Si" has s, p and d orbitals and no sphere, "O" two s, a p and a sphere; both carry projectors. In the cell
 below every orbital meets several images of itself. The sphere's weight falls to 1e-21 at its radius: the
-production one (1.05, 0.25, 2.0) ends with a step of 4e-8 that a central difference would see.
+production one (1.08, 0.25, 2.03) ends with a step of 4e-8 that a central difference would see.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ inline SpeciesData species(const std::string& symbol, double valence, double cut
 inline BasisData basis() {
   BasisData b{{species("Si", 4.0, 7.0, {{0, 0.436, 2.4}, {0, 0.436, 10.1}, {1, 0.498, 2.4}}),
                species("O", 6.0, 6.0, {{0, 0.221, 18.3}})}};
-  b.species[1].sphere = SphereData{1.05, 0.25, 2.0};
+  b.species[1].sphere = SphereData{1.08, 0.25, 2.03};
   return b;
 }
 

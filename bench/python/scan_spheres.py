@@ -39,6 +39,7 @@ LIGHT = (
     SphereParameters(0.8, 0.2, 1.6),
     SphereParameters(0.9, 0.225, 1.76),
     SphereParameters(1.05, 0.25, 2.0),
+    SphereParameters(1.08, 0.25, 2.03),
     SphereParameters(1.2, 0.3, 2.35),
     SphereParameters(1.4, 0.35, 2.75),
 )

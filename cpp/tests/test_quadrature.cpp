@@ -9,7 +9,7 @@ using namespace mlh;
 
 namespace {
 
-constexpr SphereData kSphere{1.05, 0.25, 2.0};  // that of O in gth-pbe
+constexpr SphereData kSphere{1.08, 0.25, 2.03};  // that of O in gth-pbe
 
 /// (n-1)!! for even n, the numerator of the average of x^n over the sphere.
 double double_factorial(int n) { return n < 2 ? 1.0 : n * double_factorial(n - 2); }
