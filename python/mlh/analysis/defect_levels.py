@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -188,6 +189,43 @@ def defect_levels(
         conduction_edge=float(conduction),
         alignment=alignment,
     )
+
+
+def describe_levels(state: ElectronicState, levels: DefectLevels) -> dict[str, Any]:
+    """Plain values of the levels around the gap."""
+    alignment = levels.alignment
+    return {
+        "site": list(levels.site.center),
+        "atoms": [f"{state.system.symbols[a]}{a}" for a in levels.site.atoms],
+        "edges_of": "the host" if alignment is not None else "delocalised states of this cell",
+        "gap_ev": levels.gap,
+        "valence_edge_ev": levels.valence_edge,
+        "alignment": None
+        if alignment is None
+        else {
+            "shift_ev": alignment.shift,
+            "spread_ev": alignment.spread,
+            "n_atoms": alignment.n_atoms,
+            "beyond_angstrom": alignment.distance,
+        },
+        "occupied_band": levels.occupied.index.band,
+        "empty_band": levels.empty.index.band,
+        "in_gap_bands": [level.index.band for level in levels.in_gap],
+        "levels": [
+            {
+                "band": level.index.band,
+                "energy_ev": level.energy,
+                "below_conduction_edge_ev": levels.gap - level.energy,
+                "occupation": level.occupation,
+                "ipr": level.ipr,
+                "site_share": level.site_share,
+                "overlap_population": level.overlap_population,
+                "in_gap": level.in_gap,
+                "main_atoms": {f"{state.system.symbols[a]}{a}": share for a, share in level.main_atoms},
+            }
+            for level in levels.levels
+        ],
+    }
 
 
 def _own_edges(

@@ -21,6 +21,7 @@ from mlh.workflow.defect import (
     verify,
     write_defects,
 )
+from mlh.workflow.defect_pictures import draw_vacancies
 from mlh.workflow.engines import DFTEngine, choose_engine, dft_engine_of, reference_energies
 from mlh.workflow.relax import RelaxSettings
 
@@ -59,6 +60,9 @@ def defect_command(
     processes: Annotated[
         int, typer.Option(min=1, help="Vacancies relaxed at the same time; they share the threads.")
     ] = 1,
+    pictures: Annotated[
+        bool, typer.Option(help="Levels, densities and defect states of every vacancy, for the report.")
+    ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print defects.json.")] = False,
@@ -109,6 +113,8 @@ def defect_command(
     from mlh.report.html import write_report  # late: it loads matplotlib
 
     path = write_defects(out, content, references, settings, verification, rows)
+    for name, reason in draw_vacancies(run, engine, out).items() if pictures else ():
+        console.print(f"[red]no levels and pictures of {name}: {reason}[/red]")
     report = write_report(out, out / "report.html", overwrite=True)
     console.print(f"written: {path}, {report}")
     if as_json:

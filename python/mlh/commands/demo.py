@@ -74,6 +74,8 @@ def demo_command(
         console.print(f"interrupted; the steps so far are in {folder}: the same command goes on from there")
         raise typer.Exit(130) from None
     console.print(demo_table(result.content))
+    for name, reason in result.not_drawn.items():
+        console.print(f"no levels and pictures of {name}: {reason}")
     from mlh.report.html import write_report  # late: it loads matplotlib
 
     report = write_report(folder, folder / "report.html", overwrite=True)

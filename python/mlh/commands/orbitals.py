@@ -73,6 +73,7 @@ def orbitals_command(
     With --defect: the states of a defect in the gap, their localisation (PREFIX-levels.png), and the occupied
     and empty one as files and pictures; at an oxygen vacancy the bonding and antibonding state of the dimer.
     """
+    from mlh.analysis.defect_levels import describe_levels
     from mlh.analysis.orbitals import orbitals, select_states
     from mlh.workflow.relax_files import write_json
 
@@ -215,43 +216,6 @@ def describe_orbital(state: ElectronicState, orbital: Orbital) -> dict[str, Any]
         "energy_above_homo_ev": (orbital.energy - float(top)) * HARTREE_EV,
         "occupation": orbital.occupation,
         "norm_on_grid": orbital.norm,
-    }
-
-
-def describe_levels(state: ElectronicState, levels: DefectLevels) -> dict[str, Any]:
-    """Plain values of the levels around the gap."""
-    alignment = levels.alignment
-    return {
-        "site": list(levels.site.center),
-        "atoms": [f"{state.system.symbols[a]}{a}" for a in levels.site.atoms],
-        "edges_of": "the host" if alignment is not None else "delocalised states of this cell",
-        "gap_ev": levels.gap,
-        "valence_edge_ev": levels.valence_edge,
-        "alignment": None
-        if alignment is None
-        else {
-            "shift_ev": alignment.shift,
-            "spread_ev": alignment.spread,
-            "n_atoms": alignment.n_atoms,
-            "beyond_angstrom": alignment.distance,
-        },
-        "occupied_band": levels.occupied.index.band,
-        "empty_band": levels.empty.index.band,
-        "in_gap_bands": [level.index.band for level in levels.in_gap],
-        "levels": [
-            {
-                "band": level.index.band,
-                "energy_ev": level.energy,
-                "below_conduction_edge_ev": levels.gap - level.energy,
-                "occupation": level.occupation,
-                "ipr": level.ipr,
-                "site_share": level.site_share,
-                "overlap_population": level.overlap_population,
-                "in_gap": level.in_gap,
-                "main_atoms": {f"{state.system.symbols[a]}{a}": share for a, share in level.main_atoms},
-            }
-            for level in levels.levels
-        ],
     }
 
 

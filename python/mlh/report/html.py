@@ -1,7 +1,7 @@
 """`mlh report`: one HTML file of a run that works without a network: structures, curves, numbers, settings.
 
-What is reported is read from the files of the run (relax.json, trajectory.extxyz, defects.json, demo.json and
-pictures); nothing is calculated again.
+What is reported is read from the files of the run (relax.json, trajectory.extxyz, defects.json, demo.json,
+levels.json and pictures); nothing is calculated again.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from matplotlib.figure import Figure
 
 from mlh.report.curves import formation_figure, relaxation_figure
 from mlh.structures.files import read_frames
+from mlh.workflow.defect_pictures import LEVELS
 from mlh.workflow.relax import RelaxStep
 from mlh.workflow.relax_files import RELAXED, SUMMARY, TRAJECTORY, read_steps
 
@@ -55,6 +56,8 @@ class Run:
     defects: Mapping[str, Any] | None
     demo: Mapping[str, Any] | None
     pictures: tuple[Path, ...]
+    levels: tuple[tuple[str, Mapping[str, Any]], ...]
+    """By folder: where the levels of a defect are (`mlh.workflow.defect_pictures`)."""
 
 
 def read_run(folder: Path) -> Run:
@@ -69,7 +72,11 @@ def read_run(folder: Path) -> Run:
             f"{folder}: expected a folder of mlh relax, defect or demo ({SUMMARY}, {DEFECTS} or {DEMO}), "
             "found none of them"
         )
-    return Run(folder, relaxations, defects, demo, tuple(sorted(folder.rglob("*.png"))))
+    pictures = tuple(sorted(folder.rglob("*.png")))
+    levels = tuple(
+        (str(path.parent.relative_to(folder)), _json(path) or {}) for path in sorted(folder.rglob(LEVELS))
+    )
+    return Run(folder, relaxations, defects, demo, pictures, levels)
 
 
 def write_report(folder: Path, out: Path, overwrite: bool = False) -> Path:
@@ -102,6 +109,7 @@ def render(run: Run) -> str:
         references=_references(run),
         convention=(run.defects or run.demo or {}).get("convention"),
         points=(run.demo or {}).get("same_geometry", {}).get("points", []),
+        levels=[_levels_view(name, content) for name, content in run.levels],
         pictures=[{"name": str(p.relative_to(run.folder)), "data": _png(p)} for p in run.pictures],
         settings=_settings(run),
         versions=[(name, _version(name)) for name in PACKAGES],
@@ -217,6 +225,13 @@ def scene(atoms: ase.Atoms, site: Sequence[float] | None = None) -> dict[str, An
 def _color(number: int) -> str:
     red, green, blue = (round(255 * float(c)) for c in jmol_colors[number])
     return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _levels_view(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The two states of a defect, energies in eV from the valence edge."""
+    by_band = {level["band"]: level for level in content["levels"]}
+    states = [(which, by_band[content[f"{which}_band"]]) for which in ("occupied", "empty")]
+    return {"name": name, "gap": content["gap_ev"], "atoms": content["atoms"], "states": states}
 
 
 def _problems(run: Run) -> list[str]:

@@ -55,6 +55,13 @@ class Vacancy:
     result: RelaxResult
     formation_energy: float
 
+    @property
+    def relaxed(self) -> ase.Atoms:
+        """The last geometry with the provenance of the start (where the defect is, what was removed)."""
+        atoms = self.start.copy()
+        atoms.set_positions(self.result.atoms.positions)
+        return atoms
+
 
 @dataclass(frozen=True)
 class DefectRun:
@@ -110,7 +117,7 @@ def verify(
     start = run.host.atoms if relaxed else run.host_start
     host_result = _relax_host(start, engine, folder, settings, titled)
     starts = {
-        vacancy.site: _carry(vacancy.result.atoms, vacancy.start) if relaxed else vacancy.start
+        vacancy.site: vacancy.relaxed if relaxed else vacancy.start
         for vacancy in run.vacancies
         if vacancy.site in set(sites)
     }
@@ -255,13 +262,6 @@ def _vacancy(
 def _frozen(settings: RelaxSettings) -> RelaxSettings:
     """One evaluation at the given geometry."""
     return RelaxSettings(fmax=settings.fmax, max_steps=0, optimizer=settings.optimizer)
-
-
-def _carry(atoms: ase.Atoms, start: ase.Atoms) -> ase.Atoms:
-    """Positions of `atoms` with the provenance of `start`."""
-    result = start.copy()
-    result.set_positions(atoms.positions)
-    return result
 
 
 def _describe(result: RelaxResult) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from mlh.workflow.defect import (
     run_vacancies,
     verify,
 )
+from mlh.workflow.defect_pictures import draw_vacancies
 from mlh.workflow.engines import DFTEngine, ModelEngine, dft_engine_of, reference_energies
 from mlh.workflow.formation import CONVENTION, formation_energy
 from mlh.workflow.references import Reference
@@ -61,12 +62,13 @@ class DemoSettings:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Both runs, the comparisons at equal geometries, and the JSON content."""
+    """Both runs, the comparisons at equal geometries, the JSON content, and why a vacancy was not drawn."""
 
     model: DefectRun
     dft: DefectRun
     points: tuple[PointComparison, ...]
     content: Mapping[str, Any]
+    not_drawn: Mapping[str, str]
 
 
 def run_demo(folder: Path, settings: DemoSettings, announce: Announce) -> DemoResult:
@@ -111,12 +113,13 @@ def run_demo(folder: Path, settings: DemoSettings, announce: Announce) -> DemoRe
         limited,
         lambda title: announce(f"4/5 going on from the model's minimum, {title}"),
     )
-    announce("5/5 writing the results")
+    announce("5/5 writing the results, drawing levels and states")
     seconds = time.perf_counter() - start
     content = _content(settings, run, dft_run, points, references, engine, reference_engine, seconds)
     write_json(folder / SUMMARY, content)
     _picture(folder / PICTURE, settings, run, dft_run, points)
-    return DemoResult(run, dft_run, points, content)
+    reasons = draw_vacancies(run, engine, folder / "model")
+    return DemoResult(run, dft_run, points, content, reasons)
 
 
 def _points(

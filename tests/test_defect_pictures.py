@@ -1,0 +1,39 @@
+"""Levels and pictures of a vacancy by the shipped model, and where the report shows them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mlh.report.html import read_run, render
+from mlh.structures import load_structure, select_sites
+from mlh.workflow.defect import DefectSettings, describe_run, run_vacancies, write_defects
+from mlh.workflow.defect_pictures import draw_vacancies
+from mlh.workflow.engines import ModelEngine
+from mlh.workflow.references import Reference
+from mlh.workflow.relax import RelaxSettings
+
+
+@pytest.mark.slow
+def test_levels_of_a_vacancy_are_in_the_report(tmp_path: Path) -> None:
+    engine = ModelEngine("sio2-vo")
+    host = load_structure("asio2_48_a")
+    sites = select_sites(host, "O", 1, 0)
+    settings = DefectSettings(RelaxSettings(fmax=0.1, max_steps=0))
+    reference = {"O": Reference("O", -430.0, "gas", None, {})}
+    run = run_vacancies(host, sites, engine, reference, tmp_path, settings)
+    write_defects(tmp_path, describe_run(run, engine), reference, settings)
+    assert draw_vacancies(run, engine, tmp_path) == {}
+    name = f"vO{sites[0]}"
+    levels = json.loads((tmp_path / name / "levels.json").read_text())
+    assert [atom[:2] for atom in levels["atoms"]] == ["Si", "Si"]
+    by_band = {level["band"]: level for level in levels["levels"]}
+    bonding, antibonding = by_band[levels["occupied_band"]], by_band[levels["empty_band"]]
+    assert bonding["overlap_population"] > 0.0 > antibonding["overlap_population"]
+    assert 0.0 < bonding["energy_ev"] < levels["gap_ev"]
+    text = render(read_run(tmp_path))
+    for picture in ("levels", "occupied", "empty", "difference"):
+        assert f"{name}/{picture}.png" in text
+    assert f"<td>{bonding['ipr']:.3f}</td>" in text
