@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <span>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -92,7 +93,7 @@ struct OctetPair {
 
 /// acc[i * kColumns + j] += left_i right_j, summed over the octets, lane by lane.
 template <int kRows, int kColumns>
-[[gnu::always_inline]] inline void dot_tile(const std::vector<OctetPair>& octets,
+[[gnu::always_inline]] inline void dot_tile(std::span<const OctetPair> octets,
                                             const double* left, const double* right,
                                             Vec (&acc)[kRows * kColumns]) {
   for (const OctetPair& octet : octets) {
@@ -158,7 +159,7 @@ inline std::ptrdiff_t block_size(int n_left, int n_right) {
 /// One tile of `add_block`. Never inlined: among the code of its caller the accumulators would not
 /// stay in registers.
 template <int kRows, int kColumns, bool both>
-[[gnu::noinline]] void add_products(const std::vector<OctetPair>& octets, const double* left,
+[[gnu::noinline]] void add_products(std::span<const OctetPair> octets, const double* left,
                                     const double* right, int row, int column, bool first,
                                     double* tile) {
   Vec acc[kRows * kColumns];
@@ -172,7 +173,7 @@ template <int kRows, int kColumns, bool both>
 /// block += sum over the octets of left_i right_j; with `both` also of right_i left_j, the places
 /// being those of the atoms in either.
 template <bool both>
-inline void add_block(const std::vector<OctetPair>& octets, const double* left, const double* right,
+inline void add_block(std::span<const OctetPair> octets, const double* left, const double* right,
                       int n_left, int n_right, bool triangle, bool first, double* block) {
   for_tiles(n_left, n_right, triangle,
             [&](auto rows, auto columns, int r, int c, std::ptrdiff_t at) {

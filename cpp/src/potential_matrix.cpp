@@ -57,7 +57,7 @@ struct Scratch {
   std::vector<std::array<std::int32_t, kHeld>>
       at;                      ///< per atom of the group: place on each octet held
   std::vector<unsigned> mask;  ///< per atom of the group: octets held that it reaches
-  std::vector<OctetPair> common;
+  std::array<OctetPair, kHeld> common;
   std::size_t filled = 0;
   int held = 0;
 
@@ -78,18 +78,19 @@ void flush(bool sphere, Scratch& s, LocalBlocks& out) {
   for (std::size_t a = 0; a < out.orbitals.size(); ++a) {
     for (std::size_t b = a; b < out.orbitals.size(); ++b, ++k) {
       const int n_a = out.orbitals[a], n_b = out.orbitals[b];
-      s.common.clear();
-      for (unsigned m = s.mask[a] & s.mask[b]; m != 0; m &= m - 1) {
+      std::size_t n = 0;
+      for (unsigned m = s.mask[a] & s.mask[b]; m != 0; m &= m - 1, ++n) {
         const auto o = static_cast<std::size_t>(__builtin_ctz(m));
-        s.common.push_back({s.at[a][o], s.at[b][o]});
+        s.common[n] = {s.at[a][o], s.at[b][o]};
       }
-      if (s.common.empty()) continue;
+      if (n == 0) continue;
+      const std::span<const OctetPair> common(s.common.data(), n);
       double* M = out.data.data() + out.start[k];
       const bool first = out.filled[k] == 0;
       if (sphere) {
-        detail::add_block<true>(s.common, psi, phi, n_a, n_b, a == b, first, M);
+        detail::add_block<true>(common, psi, phi, n_a, n_b, a == b, first, M);
       } else {
-        detail::add_block<false>(s.common, psi, phi, n_a, n_b, a == b, first, M);
+        detail::add_block<false>(common, psi, phi, n_a, n_b, a == b, first, M);
       }
       out.filled[k] = 1;
     }
