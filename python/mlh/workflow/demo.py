@@ -39,7 +39,7 @@ from mlh.workflow.verify import PointComparison, compare_at, summarize
 
 DEFAULT_MODEL = "sio2-vo"
 SUMMARY, PICTURE = "demo.json", "demo.png"
-_MODEL_SHARE = 0.2  # of the whole time, for each relaxation by the model
+_MODEL_SHARE = 0.3  # of the whole time, for each relaxation by the model
 _DFT_SHARE = 0.45  # of the time that is left, for each relaxation by DFT
 
 
