@@ -96,9 +96,9 @@ TEST_CASE("the partition function and its slope", "[quadrature]") {
 TEST_CASE("the sphere mesh integrates w times smooth functions", "[quadrature]") {
   std::vector<int> groups;
   const auto mesh = sphere_mesh(kSphere, 64, groups);
-  // 28 radii from the nucleus outwards, with degree 7 (26 points), 11 (50), 17 (110), 23 (194); the
+  // 29 radii from the nucleus outwards, with degree 7 (26 points), 11 (50), 17 (110), 23 (194); the
   // last eight carry next to no weight.
-  CHECK(mesh.size() == 6 * 26 + 3 * 50 + 4 * 110 + 7 * 194 + 4 * 110 + 4 * 50);
+  CHECK(mesh.size() == 7 * 26 + 3 * 50 + 4 * 110 + 7 * 194 + 4 * 110 + 4 * 50);
   const auto integral = [&](auto&& f) {
     double sum = 0.0;
     for (const auto& [r, w] : mesh) sum += w * f(r);
