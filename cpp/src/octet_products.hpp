@@ -93,9 +93,8 @@ struct OctetPair {
 
 /// acc[i * kColumns + j] += left_i right_j, summed over the octets, lane by lane.
 template <int kRows, int kColumns>
-[[gnu::always_inline]] inline void dot_tile(std::span<const OctetPair> octets,
-                                            const double* left, const double* right,
-                                            Vec (&acc)[kRows * kColumns]) {
+[[gnu::always_inline]] inline void dot_tile(std::span<const OctetPair> octets, const double* left,
+                                            const double* right, Vec (&acc)[kRows * kColumns]) {
   for (const OctetPair& octet : octets) {
     const double *l = left + octet.left, *r = right + octet.right;
     for (int v = 0; v < kOctet; v += kLanes) {

@@ -5,6 +5,8 @@
 // depend on the number of threads.
 
 #include <algorithm>
+#include <array>
+#include <span>
 
 #include "mlh/field.hpp"
 #include "octet_products.hpp"

@@ -10,8 +10,6 @@ below a threshold are dropped (`Truncation`). The last step acts in the orbital 
 that errors of G and of the expansion enter idempotency to second order only, and the energy, which is
 variational in the occupied space, likewise.
 
-What is then missing in Tr D S = N, of the order of the truncation, is made up by a factor near one.
-
 Error control: number of electrons, idempotency and a lower bound of the gap come with every result and are
 checked against limits; a metal is an error. There are no eigenstates.
 """
@@ -44,8 +42,8 @@ MAX_STEPS = 80
 MIN_GAP = 0.01
 """Ha. Below it the density matrix is too long-ranged, and levels may change places between steps."""
 
-ELECTRON_TOLERANCE = 0.5
-"""Electrons per atom that Tr D S may be off before it is scaled, in units of the threshold."""
+ELECTRON_TOLERANCE = 1e-5
+"""Electrons per atom that Tr D S may be off."""
 
 IDEMPOTENCY_TOLERANCE = 1e-3
 """Largest ||P - P^2||_F per square root of the number of orbitals."""
@@ -56,7 +54,7 @@ class PurificationReport:
     """Error control of one solution; the worse of two spins."""
 
     electron_error: float
-    """Tr D S - N before D was scaled to N electrons."""
+    """Tr D S - N."""
     idempotency: float
     """||P - P^2||_F per square root of the number of orbitals, before the last McWeeny step."""
     factor_error: float
@@ -197,15 +195,15 @@ def purify(
         raise ValueError("S: expected the overlap on the pattern of H, got one on another pattern")
     counts = _occupied(n_electrons, H.nspin, spin_moment, factor.S.n_orbitals)
     results = [_channel(_folded(H, spin), factor, n) for spin, n in enumerate(counts)]
-    channels = tuple(channel for channel, _, _, _ in results)
+    channels = tuple(channel for channel, _, _ in results)
     degeneracy = 3 - H.nspin
     data = np.stack([degeneracy * c.K.unfold(H.pattern) for c in channels])
-    electrons = degeneracy * sum(electrons for _, electrons, _, _ in results)
+    electrons = sum(degeneracy * c.K.dot(factor.S) for c in channels)
     report = PurificationReport(
         electron_error=electrons - n_electrons,
-        idempotency=max(v for _, _, v, _ in results),
+        idempotency=max(v for _, v, _ in results),
         factor_error=factor.error,
-        steps=max(n for _, _, _, n in results),
+        steps=max(n for _, _, n in results),
         blocks_per_atom=max(c.K.n_blocks for c in channels) / factor.S.n_atoms,
     )
     _check(report, factor)
@@ -241,8 +239,8 @@ def _occupied(n_electrons: float, nspin: int, moment: float | None, n_orbitals: 
     return counts
 
 
-def _channel(H: BlockSparse, factor: InverseFactor, n_occupied: int) -> tuple[_Channel, float, float, int]:
-    """One spin, Tr K S before scaling, the idempotency of P per orbital and the number of polynomials."""
+def _channel(H: BlockSparse, factor: InverseFactor, n_occupied: int) -> tuple[_Channel, float, int]:
+    """One spin, the idempotency of P per orbital and the number of polynomials."""
     cut = factor.truncation
     F = cut.multiply(cut.multiply(factor.G, H), factor.G_transposed, symmetric=True)
     low, high = spectral_bounds(F.apply, F.n_orbitals)
@@ -252,9 +250,7 @@ def _channel(H: BlockSparse, factor: InverseFactor, n_occupied: int) -> tuple[_C
         raise PurificationError(_small_gap(lumo - homo))
     K = cut.multiply(cut.multiply(factor.G_transposed, P), factor.G, symmetric=True)
     K = _mcweeny(K, factor.S, Truncation(LAST_STEP * cut.threshold))
-    electrons = K.dot(factor.S)
-    K = sparse_combine(n_occupied / electrons, K, 0.0, K, 0.0, 0.0)
-    return _Channel(K, P, F, homo, lumo), electrons, steps[-1].idempotency / np.sqrt(F.n_orbitals), len(steps)
+    return _Channel(K, P, F, homo, lumo), steps[-1].idempotency / np.sqrt(F.n_orbitals), len(steps)
 
 
 def _small_gap(gap: float) -> str:
@@ -308,11 +304,7 @@ def _mcweeny(K: BlockSparse, S: BlockSparse, cut: Truncation) -> BlockSparse:
 def _check(report: PurificationReport, factor: InverseFactor) -> None:
     per_atom = abs(report.electron_error) / factor.S.n_atoms
     limits: list[tuple[str, float, float]] = [
-        (
-            "electrons missing or in excess per atom",
-            per_atom,
-            ELECTRON_TOLERANCE * factor.truncation.threshold,
-        ),
+        ("electrons missing or in excess per atom", per_atom, ELECTRON_TOLERANCE),
         ("||P - P^2|| per orbital", report.idempotency, IDEMPOTENCY_TOLERANCE),
     ]
     for what, value, limit in limits:

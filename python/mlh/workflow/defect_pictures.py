@@ -26,16 +26,20 @@ _MARGIN = 3.0  # Angstrom around the atoms of a plane
 def draw_vacancies(run: DefectRun, engine: Engine, folder: Path) -> dict[str, str]:
     """Levels and pictures of every vacancy of a run in the folders of its relaxations.
 
-    Returns why there are none, by name of the vacancy: a defect without a gap, or a cell so small that no
-    atom is far from the defect.
+    Returns why there are none, by name of the vacancy: a defect without a gap, a cell so small that no atom
+    is far from the defect, no self-consistency from a fresh start.
     """
-    host = electronic_state(run.host.atoms, engine)
+    names = {vacancy.site: vacancy_name(run.host_start, vacancy.site) for vacancy in run.vacancies}
+    try:
+        host = electronic_state(run.host.atoms, engine)
+    except RuntimeError as error:  # ASE's SCFError is one
+        return {name: f"host: {error}" for name in names.values()}
     reasons = {}
     for vacancy in run.vacancies:
-        name = vacancy_name(run.host_start, vacancy.site)
+        name = names[vacancy.site]
         try:
             _draw(vacancy, host, engine, folder / name, name)
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
             reasons[name] = str(error)
     return reasons
 
