@@ -114,7 +114,7 @@ def test_partition_of_unity_integrates_to_the_number_of_electrons() -> None:
     system = System(toy_atoms(), toy_basis(), cutoff_ry=250.0)
     grid = system.grid
     neutral = grid.neutral()
-    assert grid.n_sphere_points == 3 * 2680  # 38 radii up to 2.35 Bohr, fewer directions where w is small
+    assert grid.n_sphere_points == 3 * 2152  # 26 radii up to 2.35 Bohr, fewer directions where w is small
     assert integral(system, grid.neutral_density, neutral.sphere) == pytest.approx(22.0, abs=1e-4)
     D = positive_matrix(system, 1)  # Tr D S = 22 from the two-centre integrals
     n = grid.density(D.data[0])

@@ -20,9 +20,9 @@ using detail::OctetAtom;
 using detail::OctetPair;
 
 /// Octets whose orbitals are held at once: the factors of one pair of atoms fit the L1 cache.
-constexpr int kHeld = 16;
+constexpr int kHeld = 24;
 /// Groups whose blocks are held at once, about 0.2 MB each.
-constexpr std::size_t kWave = 64;
+constexpr std::size_t kWave = 32;
 /// Rows of the matrix are dealt to this many writers.
 constexpr int kWriters = 32;
 
@@ -147,9 +147,43 @@ void group_blocks(const Grid& grid, const Group& group, const Potential& potenti
   if (s.held > 0) flush(batches.front().owner >= 0, s, out);
 }
 
+/// One block per pair (i, j >= i) of the pattern, each tile by tile: what the groups add up.
+struct Sums {
+  std::vector<std::ptrdiff_t> start;  ///< per pair; -1 where j < i
+  AlignedDoubles data;
+
+  explicit Sums(const Pattern& pattern) : start(pattern.n_pairs(), -1) {
+    std::ptrdiff_t size = 0;
+    for (std::size_t p = 0; p < start.size(); ++p) {
+      if (pattern.atom_j[p] < pattern.atom_i[p]) continue;
+      start[p] = size;
+      size += detail::block_size(rows(pattern, p), columns(pattern, p));
+    }
+    data.resize(static_cast<std::size_t>(size));
+  }
+  static int rows(const Pattern& pattern, std::size_t p) {
+    return pattern.n_orbitals[static_cast<std::size_t>(pattern.atom_i[p])];
+  }
+  static int columns(const Pattern& pattern, std::size_t p) {
+    return pattern.n_orbitals[static_cast<std::size_t>(pattern.atom_j[p])];
+  }
+  /// visit(x, y, element) of the block of pair p; `triangle`: only x <= y.
+  template <class Visit>
+  void for_elements(const Pattern& pattern, std::size_t p, bool triangle, Visit&& visit) const {
+    const double* M = data.data() + start[p];
+    detail::for_tiles(rows(pattern, p), columns(pattern, p), triangle,
+                      [&](auto rows, auto columns, int r, int c, std::ptrdiff_t at) {
+                        for (int x = 0; x < rows(); ++x) {
+                          for (int y = triangle ? std::max(0, r + x - c) : 0; y < columns(); ++y)
+                            visit(r + x, c + y, M[at + x * columns() + y]);
+                        }
+                      });
+  }
+};
+
 /// Adds the blocks of a group whose rows belong to `writer`.
 void scatter(const Grid& grid, const Group& group, const LocalBlocks& local, int writer,
-             std::vector<double>& H) {
+             Sums& sums) {
   const Pattern& pattern = grid.pattern();
   const auto atoms = grid.atoms(group);
   std::size_t k = 0;
@@ -161,52 +195,39 @@ void scatter(const Grid& grid, const Group& group, const LocalBlocks& local, int
                                     detail::difference(atoms[b].cell, atoms[a].cell));
       if (pair < 0) continue;
       const double* M = local.data.data() + local.start[k + b - a];
-      double* target = H.data() + pattern.offset[static_cast<std::size_t>(pair)];
-      const int n_a = local.orbitals[a], n_b = local.orbitals[b];
-      if (a != b) {
-        detail::for_tiles(n_a, n_b, false,
-                          [&](auto rows, auto columns, int r, int c, std::ptrdiff_t at) {
-                            for (int x = 0; x < rows(); ++x) {
-                              for (int y = 0; y < columns(); ++y)
-                                target[(r + x) * n_b + c + y] += M[at + x * columns() + y];
-                            }
-                          });
-        continue;
-      }
-      detail::for_tiles(n_a, n_a, true,
-                        [&](auto rows, auto columns, int r, int c, std::ptrdiff_t at) {
-                          for (int x = r; x < r + rows(); ++x) {
-                            for (int y = std::max(x, c); y < c + columns(); ++y) {
-                              const double m = M[at + (x - r) * columns() + y - c];
-                              target[x * n_a + y] += m;
-                              if (x != y) target[y * n_a + x] += m;
-                            }
-                          }
-                        });
+      double* target = sums.data.data() + sums.start[static_cast<std::size_t>(pair)];
+      const std::ptrdiff_t size = detail::block_size(local.orbitals[a], local.orbitals[b]);
+      // Of a block on the diagonal, the tiles below it are neither filled nor ever read.
+      for (std::ptrdiff_t v = 0; v < size; v += detail::kLanes)
+        detail::store(target + v, detail::load(target + v) + detail::load(M + v));
     }
   }
 }
 
-/// Local pairs were counted once, in the order of the group: H_p + H_reverse(p)^T is the sum over
-/// both orders; the self pair was complete.
-void symmetrise(const Pattern& pattern, std::vector<double>& H) {
+/// Row-major blocks of both directions of every pair. Local pairs were counted once, in the order
+/// of their atoms; the two directions of a pair of images of one atom were both counted, in part.
+void unfold(const Pattern& pattern, const Sums& sums, std::vector<double>& H) {
 #pragma omp parallel for schedule(dynamic, 64)
   for (std::size_t p = 0; p < pattern.n_pairs(); ++p) {
     const auto q = static_cast<std::size_t>(pattern.reverse[p]);
-    if (q <= p) continue;
-    const int n = pattern.n_orbitals[static_cast<std::size_t>(pattern.atom_i[p])];
-    const int m = pattern.n_orbitals[static_cast<std::size_t>(pattern.atom_j[p])];
+    const bool images = pattern.atom_i[p] == pattern.atom_j[p];
+    if (sums.start[p] < 0 || (images && q < p)) continue;
+    const int n = Sums::rows(pattern, p), m = Sums::columns(pattern, p);
     double *A = H.data() + pattern.offset[p], *B = H.data() + pattern.offset[q];
-    for (int x = 0; x < n; ++x) {
-      for (int y = 0; y < m; ++y) A[x * m + y] = B[y * n + x] = A[x * m + y] + B[y * n + x];
-    }
+    sums.for_elements(pattern, p, p == q,
+                      [=](int x, int y, double h) { A[x * m + y] = B[y * n + x] = h; });
+    if (!images || p == q) continue;
+    sums.for_elements(pattern, q, false, [=](int x, int y, double h) {
+      A[y * m + x] += h;
+      B[x * n + y] += h;
+    });
   }
 }
 
 }  // namespace
 
 std::vector<double> potential_matrix(const Grid& grid, const Potential& potential) {
-  std::vector<double> H(static_cast<std::size_t>(grid.pattern().nnz()), 0.0);
+  Sums sums(grid.pattern());
   const auto& groups = grid.groups();
   std::vector<LocalBlocks> wave(std::min(kWave, groups.size()));
 #pragma omp parallel
@@ -220,11 +241,12 @@ std::vector<double> potential_matrix(const Grid& grid, const Potential& potentia
 #pragma omp for schedule(dynamic, 1)
       for (int writer = 0; writer < kWriters; ++writer) {
         for (std::size_t k = first; k < last; ++k)
-          scatter(grid, groups[k], wave[k - first], writer, H);
+          scatter(grid, groups[k], wave[k - first], writer, sums);
       }
     }
   }
-  symmetrise(grid.pattern(), H);
+  std::vector<double> H(static_cast<std::size_t>(grid.pattern().nnz()));
+  unfold(grid.pattern(), sums, H);
   return H;
 }
 

@@ -69,6 +69,25 @@ TEST_CASE("Gauss-Legendre is exact to degree 2n - 1", "[quadrature]") {
   CHECK_THROWS_AS(gauss_legendre(0, 1.0), std::invalid_argument);
 }
 
+TEST_CASE("radii of a sphere are exact for its weight to degree 2n - 1", "[quadrature]") {
+  for (const SphereData& sphere : {kSphere, SphereData{1.4, 0.35, 2.75}}) {
+    for (const int n : {1, 2, 5, 22, 30}) {
+      const auto rule = sphere_radii(sphere, n);
+      REQUIRE(rule.size() == static_cast<std::size_t>(n));
+      const auto error = [&](int power) {
+        double sum = 0.0, exact = 0.0;
+        for (const auto& [r, w] : rule) sum += w * std::pow(r / sphere.radius, power);
+        for (const auto& [r, w] : gauss_legendre(400, sphere.radius))
+          exact += w * r * r * partition_weight(sphere, r)[0] * std::pow(r / sphere.radius, power);
+        return std::abs(sum / exact - 1.0);
+      };
+      for (int k = 0; k < 2 * n; ++k) CHECK(error(k) < 1e-12);
+      if (n <= 5) CHECK(error(2 * n) > 1e-8);
+      for (std::size_t k = 1; k < rule.size(); ++k) CHECK(rule[k][0] > rule[k - 1][0]);
+    }
+  }
+}
+
 TEST_CASE("Lebedev rules are exact to their degree and not beyond", "[quadrature]") {
   for (const int degree : {5, 7, 9, 11, 15, 17, 19, 21, 23, 27, 29}) {
     const auto rule = lebedev(degree);
@@ -96,9 +115,9 @@ TEST_CASE("the partition function and its slope", "[quadrature]") {
 TEST_CASE("the sphere mesh integrates w times smooth functions", "[quadrature]") {
   std::vector<int> groups;
   const auto mesh = sphere_mesh(kSphere, 64, groups);
-  // 29 radii from the nucleus outwards, with degree 7 (26 points), 11 (50), 17 (110), 23 (194); the
-  // last eight carry next to no weight.
-  CHECK(mesh.size() == 7 * 26 + 3 * 50 + 4 * 110 + 7 * 194 + 4 * 110 + 4 * 50);
+  // 22 radii from the nucleus outwards, with degree 7 (26 points), 11 (50), 17 (110), 23 (194); the
+  // last four carry next to no weight.
+  CHECK(mesh.size() == 5 * 26 + 2 * 50 + 4 * 110 + 7 * 194 + 2 * 110 + 2 * 50);
   const auto integral = [&](auto&& f) {
     double sum = 0.0;
     for (const auto& [r, w] : mesh) sum += w * f(r);
@@ -116,7 +135,7 @@ TEST_CASE("the sphere mesh integrates w times smooth functions", "[quadrature]")
 }
 
 TEST_CASE("large spheres have more radii", "[quadrature]") {
-  // A compact semicore shell: 28 radii up to 2.75 Bohr would be wrong in the fifth digit.
+  // A compact semicore shell.
   const SphereData large{1.4, 0.35, 2.75};
   std::vector<int> groups;
   const auto mesh = sphere_mesh(large, 64, groups);
