@@ -19,8 +19,8 @@ namespace {
 using detail::OctetAtom;
 using detail::OctetPair;
 
-/// Octets whose orbitals are held at once: the factors of one pair of atoms fit the L1 cache.
-constexpr int kHeld = 24;
+/// Octets whose orbitals are held at once: their orbitals fit the L2 cache.
+constexpr int kHeld = 32;
 /// Groups whose blocks are held at once, about 0.2 MB each.
 constexpr std::size_t kWave = 32;
 /// Rows of the matrix are dealt to this many writers.
