@@ -60,16 +60,21 @@ def accuracy_figure(content: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def _style(steps: int) -> dict[str, Any]:
+    """Of a number of refining steps, the same in every panel."""
+    return {"color": _COLORS[steps % len(_COLORS)], "marker": "so^D"[steps % 4], "alpha": 0.8}
+
+
 def calibration_panel(axis: Axes, points: Sequence[Mapping[str, Any]]) -> None:
     """The model's own estimate of its energy error against the true one, meV/atom, logarithmic."""
     low, high = np.inf, 0.0
     levels = sorted({steps for point in points for steps in point["model"]}, key=int)
-    for steps, color in zip(levels, _COLORS, strict=False):
+    for steps in levels:
         rows = [(p["model"][steps], p["n_atoms"]) for p in points if steps in p["model"]]
         estimate = 1000.0 * np.array([r["energy_error_estimate"] / n for r, n in rows])
         true = 1000.0 * np.array([r["energy_error"] / n for r, n in rows])
         shown = np.maximum(true, 1e-3)
-        axis.scatter(estimate, shown, s=16, color=color, label=f"refine {steps}", linewidths=0)
+        axis.scatter(estimate, shown, s=16, label=f"refine {steps}", linewidths=0, **_style(int(steps)))
         low = min(low, float(estimate.min()), float(shown.min()))
         high = max(high, float(estimate.max()), float(shown.max()))
     limits = (0.5 * low, 2.0 * high)
@@ -88,15 +93,16 @@ def _formation_panel(axis: Axes, pairs: Sequence[tuple[int, float, float]]) -> N
     values = [value for _, model, dft in pairs for value in (model, dft)]
     limits = (min(values) - 0.2, max(values) + 0.2)
     axis.plot(limits, limits, color="0.6", linewidth=0.8)
-    for steps, color in zip(sorted({p[0] for p in pairs}), _COLORS[1:], strict=False):
+    for steps in sorted({p[0] for p in pairs}):
         chosen = [p for p in pairs if p[0] == steps]
         error = 1000.0 * float(np.mean([abs(m - d) for _, m, d in chosen]))
         axis.scatter(
             [d for _, _, d in chosen],
             [m for _, m, _ in chosen],
-            s=20,
-            color=color,
+            s=24,
             label=f"refine {steps}: MAE {error:.0f} meV",
+            linewidths=0,
+            **_style(steps),
         )
     axis.set_xlim(*limits)
     axis.set_ylim(*limits)
