@@ -231,6 +231,16 @@ def test_chunks_do_not_change_the_result() -> None:
     assert np.abs(predict(network(5, config), graph, keep_frames=False) - whole).max() < TOLERANCE
 
 
+def test_an_element_may_be_absent() -> None:
+    """A structure of one element, with a network of two."""
+    numbers, positions, cell = structure(5)
+    alone = np.full_like(numbers, numbers[0])
+    assert set(numbers.tolist()) != set(alone.tolist())
+    graph = build_graph(alone, positions, cell, ORBITALS)
+    found = predict(network(5), graph)
+    assert len(found) > 0 and np.isfinite(found).all()
+
+
 def test_single_precision_agrees() -> None:
     graph = build_graph(*structure(6), ORBITALS)
     exact = predict(network(6), graph)

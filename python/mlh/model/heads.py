@@ -71,7 +71,7 @@ class SiteHead(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (atoms, (lmax+1)^2, channels) -> (atoms, n, n) Hartree."""
         scalars = self.scalars(x[:, 0])
-        gates = 2 * torch.sigmoid(scalars).reshape(len(x), -1, self.channels)
+        gates = 2 * torch.sigmoid(scalars).reshape(len(x), len(self.counts) + 1, self.channels)
         columns, first = [], 0
         for big_l, n in enumerate(self.counts):
             if n == 0:
