@@ -81,7 +81,8 @@ TEST_CASE("radii of a sphere are exact for its weight to degree 2n - 1", "[quadr
           exact += w * r * r * partition_weight(sphere, r)[0] * std::pow(r / sphere.radius, power);
         return std::abs(sum / exact - 1.0);
       };
-      for (int k = 0; k < 2 * n; ++k) CHECK(error(k) < 1e-12);
+      // Rounding of a node enters its k-th power k times.
+      for (int k = 0; k < 2 * n; ++k) CHECK(1e13 * error(k) < k + 1.0);
       if (n <= 5) CHECK(error(2 * n) > 1e-8);
       for (std::size_t k = 1; k < rule.size(); ++k) CHECK(rule[k][0] > rule[k - 1][0]);
     }
