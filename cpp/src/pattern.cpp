@@ -14,7 +14,7 @@ namespace {
 /// images refer to the unwrapped positions.
 class BinGrid {
  public:
-  BinGrid(const Structure& s, double width) : s_(s), inverse_(s.cell.inverse()) {
+  BinGrid(const Structure& s, double width) : inverse_(s.cell.inverse()) {
     for (int d = 0; d < 3; ++d) {
       // 1/|column of the inverse| is the distance between the lattice planes d.
       const double height = 1.0 / inverse_.col(d).norm();
@@ -62,7 +62,6 @@ class BinGrid {
  private:
   static int floor_div(int a, int n) { return a >= 0 ? a / n : -((-a + n - 1) / n); }
 
-  const Structure& s_;
   Mat3 inverse_;
   std::array<int, 3> n_{}, reach_{};
   std::vector<std::vector<int>> members_;

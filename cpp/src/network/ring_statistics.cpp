@@ -139,6 +139,7 @@ std::vector<std::int64_t> count_rings(const LinkGraph& links, int max_size) {
   const LinkGraph graph = simple_graph(links, doubled);
   const int depth = max_size / 2;
   std::vector<Ball> balls;
+  balls.reserve(static_cast<std::size_t>(graph.size()));
   for (int root = 0; root < graph.size(); ++root) balls.push_back(make_ball(graph, root, depth));
 
   for (const Ball& ball : balls) {
