@@ -34,7 +34,8 @@ $(STAMP)/setup: scripts/setup.sh
 # The package as a user installs it; the same build directory holds the C++ tests.
 $(STAMP)/install: $(STAMP)/setup pyproject.toml $(CPP_SOURCES) $(PY_SOURCES)
 	$(BIN)/python -m pip -qq --disable-pip-version-check install --no-build-isolation \
-	  -C build-dir=build/wheel -C cmake.define.MLH_TESTS=ON -C cmake.define.MLH_WERROR=ON '.[test]'
+	  --config-settings=build-dir=build/wheel --config-settings=cmake.define.MLH_TESTS=ON \
+	  --config-settings=cmake.define.MLH_WERROR=ON '.[test]'
 	@touch $@
 
 # Developer's loop: the extension goes to python/mlh, run with PYTHONPATH=python.
