@@ -149,33 +149,34 @@ void group_blocks(const Grid& grid, const Group& group, const Potential& potenti
 
 /// One block per pair (i, j >= i) of the pattern, each tile by tile: what the groups add up.
 struct Sums {
+  const Pattern& pattern;
   std::vector<std::ptrdiff_t> start;  ///< per pair; -1 where j < i
   AlignedDoubles data;
 
-  explicit Sums(const Pattern& pattern) : start(pattern.n_pairs(), -1) {
+  explicit Sums(const Pattern& p) : pattern(p), start(pattern.n_pairs(), -1) {
     std::ptrdiff_t size = 0;
-    for (std::size_t p = 0; p < start.size(); ++p) {
-      if (pattern.atom_j[p] < pattern.atom_i[p]) continue;
-      start[p] = size;
-      size += detail::block_size(rows(pattern, p), columns(pattern, p));
+    for (std::size_t k = 0; k < start.size(); ++k) {
+      if (pattern.atom_j[k] < pattern.atom_i[k]) continue;
+      start[k] = size;
+      size += detail::block_size(rows(k), columns(k));
     }
     data.resize(static_cast<std::size_t>(size));
   }
-  static int rows(const Pattern& pattern, std::size_t p) {
+  int rows(std::size_t p) const {
     return pattern.n_orbitals[static_cast<std::size_t>(pattern.atom_i[p])];
   }
-  static int columns(const Pattern& pattern, std::size_t p) {
+  int columns(std::size_t p) const {
     return pattern.n_orbitals[static_cast<std::size_t>(pattern.atom_j[p])];
   }
   /// visit(x, y, element) of the block of pair p; `triangle`: only x <= y.
   template <class Visit>
-  void for_elements(const Pattern& pattern, std::size_t p, bool triangle, Visit&& visit) const {
+  void for_elements(std::size_t p, bool triangle, Visit&& visit) const {
     const double* M = data.data() + start[p];
-    detail::for_tiles(rows(pattern, p), columns(pattern, p), triangle,
-                      [&](auto rows, auto columns, int r, int c, std::ptrdiff_t at) {
-                        for (int x = 0; x < rows(); ++x) {
-                          for (int y = triangle ? std::max(0, r + x - c) : 0; y < columns(); ++y)
-                            visit(r + x, c + y, M[at + x * columns() + y]);
+    detail::for_tiles(rows(p), columns(p), triangle,
+                      [&](auto height, auto width, int r, int c, std::ptrdiff_t at) {
+                        for (int x = 0; x < height(); ++x) {
+                          for (int y = triangle ? std::max(0, r + x - c) : 0; y < width(); ++y)
+                            visit(r + x, c + y, M[at + x * width() + y]);
                         }
                       });
   }
@@ -206,18 +207,18 @@ void scatter(const Grid& grid, const Group& group, const LocalBlocks& local, int
 
 /// Row-major blocks of both directions of every pair. Local pairs were counted once, in the order
 /// of their atoms; the two directions of a pair of images of one atom were both counted, in part.
-void unfold(const Pattern& pattern, const Sums& sums, std::vector<double>& H) {
+void unfold(const Sums& sums, std::vector<double>& H) {
+  const Pattern& pattern = sums.pattern;
 #pragma omp parallel for schedule(dynamic, 64)
   for (std::size_t p = 0; p < pattern.n_pairs(); ++p) {
     const auto q = static_cast<std::size_t>(pattern.reverse[p]);
     const bool images = pattern.atom_i[p] == pattern.atom_j[p];
     if (sums.start[p] < 0 || (images && q < p)) continue;
-    const int n = Sums::rows(pattern, p), m = Sums::columns(pattern, p);
+    const int n = sums.rows(p), m = sums.columns(p);
     double *A = H.data() + pattern.offset[p], *B = H.data() + pattern.offset[q];
-    sums.for_elements(pattern, p, p == q,
-                      [=](int x, int y, double h) { A[x * m + y] = B[y * n + x] = h; });
+    sums.for_elements(p, p == q, [=](int x, int y, double h) { A[x * m + y] = B[y * n + x] = h; });
     if (!images || p == q) continue;
-    sums.for_elements(pattern, q, false, [=](int x, int y, double h) {
+    sums.for_elements(q, false, [=](int x, int y, double h) {
       A[y * m + x] += h;
       B[x * n + y] += h;
     });
@@ -246,7 +247,7 @@ std::vector<double> potential_matrix(const Grid& grid, const Potential& potentia
     }
   }
   std::vector<double> H(static_cast<std::size_t>(grid.pattern().nnz()));
-  unfold(grid.pattern(), sums, H);
+  unfold(sums, H);
   return H;
 }
 

@@ -209,6 +209,7 @@ std::vector<std::array<double, 2>> gauss_legendre(int n, double length) {
 }
 
 std::vector<std::array<double, 2>> sphere_radii(const SphereData& sphere, int n) {
+  if (n < 1) throw std::invalid_argument("sphere_radii: n must be >= 1, got " + std::to_string(n));
   const auto fine = gauss_legendre(4 * n + 100, sphere.radius);
   const auto size = static_cast<Eigen::Index>(fine.size());
   Eigen::VectorXd r(size), q(size);

@@ -87,6 +87,7 @@ TEST_CASE("radii of a sphere are exact for its weight to degree 2n - 1", "[quadr
       for (std::size_t k = 1; k < rule.size(); ++k) CHECK(rule[k][0] > rule[k - 1][0]);
     }
   }
+  CHECK_THROWS_AS(sphere_radii(kSphere, 0), std::invalid_argument);
 }
 
 TEST_CASE("Lebedev rules are exact to their degree and not beyond", "[quadrature]") {

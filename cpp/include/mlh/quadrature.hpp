@@ -1,6 +1,7 @@
 #pragma once
 // Quadrature on a sphere around an atom: Gauss radii of its weight times Lebedev directions.
 
+#include <array>
 #include <vector>
 
 #include "mlh/basis.hpp"
@@ -25,10 +26,10 @@ std::vector<std::array<double, 2>> sphere_radii(const SphereData& sphere, int n)
 std::vector<WeightedPoint> lebedev(int degree);
 
 /// Points of one atom-centred sphere relative to its atom, weight = omega * w(r): the quadrature
-/// weight times the partition function. 22 radii at 2 Bohr, and 10 more per Bohr
-/// beyond; the angular degree
-/// grows 7/11/17/23 with the radius (bounds in proportion to the sphere's). Ordered in compact
-/// groups of at most `max_group` points; `groups` receives the start of each group and the end.
+/// weight times the partition function. 22 radii at 2 Bohr, 10 more per Bohr
+/// beyond, 20 at least; the angular degree grows 7/11/17/23 with the radius (bounds in proportion
+/// to the sphere's). Ordered in compact groups of at most `max_group` points; `groups` receives the
+/// start of each group and the end.
 std::vector<WeightedPoint> sphere_mesh(const SphereData& sphere, int max_group,
                                        std::vector<int>& groups);
 
