@@ -25,6 +25,7 @@ import numpy as np
 
 from mlh.pattern import BlockMatrix
 from mlh.solver import PurifiedState, State, solve
+from mlh.solver.purification import THRESHOLD
 from mlh.structures.files import load_structure
 from mlh.system import System
 from mlh.timing import peak_memory_mb
@@ -76,15 +77,16 @@ def measure(copies: int, cutoff_ry: float, solver: str, threshold: float) -> dic
     D = neutral_like(system)
     phases.run("density, energy, H", lambda: system.evaluate(D))
     phases.run("forces", lambda: system.forces_and_stress(D, D))
-    n_atoms = len(system.positions)
-    line: dict[str, Any] = {"atoms": n_atoms, "orbitals": system.n_orbitals, "cutoff_ry": cutoff_ry}
-    line["assembly_peak_mb"] = round(peak_memory_mb())
+    S, n_electrons = system.overlap(), system.n_electrons
+    line: dict[str, Any] = {"atoms": len(system.positions), "orbitals": system.n_orbitals}
+    line |= {"cutoff_ry": cutoff_ry, "assembly_peak_mb": round(peak_memory_mb())}
     if solver != "none":
-        S, n = system.overlap(), system.n_electrons
+        del system, D
         state: State = phases.run(
             solver,
-            lambda: solve(H, S, n, method=solver, threshold=threshold),  # type: ignore[call-overload]
+            lambda: solve(H, S, n_electrons, method=solver, threshold=threshold),  # type: ignore[call-overload]
         )
+        phases.run("W", lambda: state.W)
         line |= {"solver": solver, "peak_mb": round(peak_memory_mb()), "band_energy": state.band_energy}
         if isinstance(state, PurifiedState):
             line |= {"threshold": threshold, "electron_error": state.report.electron_error}
@@ -111,7 +113,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, nargs="+", default=[1, 2, 4, 8], choices=sorted(COPIES))
     parser.add_argument("--cutoff", type=float, default=200.0, help="Ry")
     parser.add_argument("--solver", choices=["none", "dense", "purification"], default="purification")
-    parser.add_argument("--threshold", type=float, default=1e-5)
+    parser.add_argument("--threshold", type=float, default=THRESHOLD)
     parser.add_argument("--here", action="store_true", help="run in this process")
     options = parser.parse_args()
     if options.here:

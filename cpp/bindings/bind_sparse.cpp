@@ -17,11 +17,11 @@ std::span<const double> numbers(const py::array_t<double, py::array::c_style>& a
   return {a.data(), static_cast<std::size_t>(a.size())};
 }
 
-BlockSparse fold_checked(const Pattern& pattern, const py::object& data) {
+BlockSparse fold_checked(const Pattern& pattern, const py::object& data, const BlockSparse* like) {
   const auto array = require<double>(data, "data", {static_cast<py::ssize_t>(pattern.nnz())});
   const auto view = numbers(array);
   const py::gil_scoped_release release;
-  return fold(pattern, view);
+  return fold(like != nullptr ? like->shared_layout() : block_layout(pattern), pattern, view);
 }
 
 py::array_t<double> unfold_checked(const BlockSparse& M, const Pattern& pattern) {
@@ -51,7 +51,8 @@ void bind_sparse(py::module_& m) {
   py::class_<BlockSparse>(m, "BlockSparse",
                           "Block-sparse matrix at Gamma, one block per pair of atoms; immutable.")
       .def_static("fold", &fold_checked, py::arg("pattern"), py::arg("data"),
-                  "sum_R M_ij(R) of a matrix on a Pattern.")
+                  py::arg("like") = nullptr,
+                  "sum_R M_ij(R) of a matrix on a Pattern; to be used together with `like`.")
       .def("unfold", &unfold_checked, py::arg("pattern"),
            "Blocks on a Pattern, the same for every image of a pair.")
       .def(
@@ -65,20 +66,25 @@ void bind_sparse(py::module_& m) {
       .def("apply", &apply_checked, py::arg("x"), "M x.")
       .def("trace", &trace, release(), "Tr M.")
       .def("dot", &dot, py::arg("B"), release(), "Tr M^T B.")
-      .def("transpose", &transpose, release());
+      .def("transpose", &transpose, release())
+      .def("row_part", &row_part, py::arg("part"), py::arg("parts"), release(),
+           "The rows of one part of `parts`, whole tiles of atoms; the others are empty.");
   m.def("sparse_combine", &combine, py::arg("a"), py::arg("A"), py::arg("b"), py::arg("B"),
         py::arg("c"), py::arg("drop"), release(), "a A + b B + c 1 without blocks up to `drop`.");
   m.def("sparse_inverse_factor", &local_inverse_factor, py::arg("S"), py::arg("reach"), release(),
         "Lower triangular G, G S G^T ~ 1, with the blocks of the lower triangle of `reach`.");
   m.def(
       "sparse_product",
-      [](const BlockSparse& A, const BlockSparse& B, double screen, double drop, bool symmetric) {
-        return (symmetric ? multiply_symmetric : multiply)(A, B, {screen, drop});
+      [](const BlockSparse& A, const BlockSparse& B, double screen, double drop, bool symmetric,
+         const Pattern* pattern) {
+        return (symmetric ? multiply_symmetric : multiply)(A, B, {screen, drop}, pattern);
       },
       py::arg("A"), py::arg("B"), py::arg("screen"), py::arg("drop"), py::arg("symmetric"),
-      release(),
+      py::arg("pattern") = nullptr, release(),
       "A B without products of blocks whose norms multiply to at most `screen` and without blocks "
-      "up to `drop`; `symmetric` when the product is known to be.");
+      "up to `drop`; `symmetric` when the product is known to be; only the blocks of a Pattern if "
+      "one "
+      "is given.");
 }
 
 }  // namespace mlh::bind

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "point_order.hpp"
+
 namespace mlh {
 
 namespace {
@@ -48,11 +50,13 @@ class BinGrid {
         for (int z = b[2] - reach_[2]; z <= b[2] + reach_[2]; ++z) {
           const Cell image = {floor_div(x, n_[0]), floor_div(y, n_[1]), floor_div(z, n_[2])};
           const std::size_t index =
-              (static_cast<std::size_t>(x - image[0] * n_[0]) * n_[1] + (y - image[1] * n_[1])) * n_[2] +
+              (static_cast<std::size_t>(x - image[0] * n_[0]) * n_[1] + (y - image[1] * n_[1])) *
+                  n_[2] +
               (z - image[2] * n_[2]);
           for (const int j : members_[index]) {
-            visit(j, Cell{image[0] - wrap_[j][0] + wrap_[i][0], image[1] - wrap_[j][1] + wrap_[i][1],
-                          image[2] - wrap_[j][2] + wrap_[i][2]});
+            visit(j,
+                  Cell{image[0] - wrap_[j][0] + wrap_[i][0], image[1] - wrap_[j][1] + wrap_[i][1],
+                       image[2] - wrap_[j][2] + wrap_[i][2]});
           }
         }
       }
@@ -74,8 +78,9 @@ void check_structure(const Structure& s) {
                                 std::to_string(s.volume()) + " Bohr^3");
   }
   if (s.species.size() != s.size()) {
-    throw std::invalid_argument("species: expected one index per atom (" + std::to_string(s.size()) +
-                                "), got " + std::to_string(s.species.size()));
+    throw std::invalid_argument("species: expected one index per atom (" +
+                                std::to_string(s.size()) + "), got " +
+                                std::to_string(s.species.size()));
   }
   for (std::size_t i = 0; i < s.size(); ++i) {
     if (!s.positions[i].allFinite()) {
@@ -163,6 +168,13 @@ Pattern make_pattern(const Structure& s, const BasisData& basis) {
     p.reverse[q] = p.find(p.atom_j[q], p.atom_i[q], {-p.cell[q][0], -p.cell[q][1], -p.cell[q][2]});
     if (p.reverse[q] < 0) throw std::logic_error("Pattern: a pair lacks its reverse");
   }
+  std::vector<Vec3> wrapped;
+  const Mat3 inverse = s.cell.inverse();
+  for (const Vec3& r : s.positions) {
+    const Eigen::RowVector3d f = r.transpose() * inverse;
+    wrapped.push_back(r - (f.array().floor().matrix() * s.cell).transpose());
+  }
+  p.compact_order = detail::compact_order(wrapped, {kTileAtoms});
   return p;
 }
 

@@ -34,7 +34,15 @@ Pattern ring(int n_atoms, int range) {
     }
     p.row_start.push_back(static_cast<std::int64_t>(p.atom_j.size()));
   }
+  // Some order: every third atom, then the others.
+  for (int first = 0; first < 3; ++first) {
+    for (int i = first; i < n_atoms; i += 3) p.compact_order.push_back(i);
+  }
   return p;
+}
+
+BlockSparse blocks(const Pattern& p, const std::vector<double>& data) {
+  return fold(block_layout(p), p, data);
 }
 
 std::vector<double> random_blocks(const Pattern& p, unsigned seed) {
@@ -45,8 +53,23 @@ std::vector<double> random_blocks(const Pattern& p, unsigned seed) {
   return data;
 }
 
-/// The matrix column by column, through `apply`.
-Dense dense(const BlockSparse& M) {
+/// Place of every orbital of the layout in the order of the atoms.
+std::vector<Eigen::Index> atom_order(const BlockLayout& layout) {
+  std::vector<Eigen::Index> first(layout.n_blocks() + 1, 0), out;
+  for (std::size_t a = 0; a < layout.n_blocks(); ++a) {
+    first[a + 1] = first[a] + layout.size[static_cast<std::size_t>(layout.row[a])];
+  }
+  for (std::size_t r = 0; r < layout.n_blocks(); ++r) {
+    for (int k = 0; k < layout.size[r]; ++k) {
+      out.push_back(first[static_cast<std::size_t>(layout.atom[r])] + k);
+    }
+  }
+  return out;
+}
+
+/// The matrix column by column, through `apply`; orbitals in the order of the atoms or (`rows`) of
+/// the layout.
+Dense dense(const BlockSparse& M, bool rows = false) {
   const Eigen::Index n = M.layout().start.back();
   Dense out(n, n);
   for (Eigen::Index c = 0; c < n; ++c) {
@@ -55,7 +78,15 @@ Dense dense(const BlockSparse& M) {
     const auto column = mlh::apply(M, unit);
     out.col(c) = Eigen::Map<const Eigen::VectorXd>(column.data(), n);
   }
-  return out;
+  if (rows) return out;
+  const auto place = atom_order(M.layout());
+  Dense ordered(n, n);
+  for (Eigen::Index a = 0; a < n; ++a) {
+    for (Eigen::Index b = 0; b < n; ++b) {
+      ordered(place[static_cast<std::size_t>(a)], place[static_cast<std::size_t>(b)]) = out(a, b);
+    }
+  }
+  return ordered;
 }
 
 /// Direct sum over the pairs of a Pattern.
@@ -89,7 +120,7 @@ TEST_CASE("fold sums the images of a pair, unfold gives each its block", "[block
   for (const int atoms : {2, 3, 11}) {
     const Pattern p = ring(atoms, 2);
     const auto data = random_blocks(p, 1);
-    const BlockSparse M = fold(p, data);
+    const BlockSparse M = blocks(p, data);
     CHECK(difference(dense(M), folded(p, data)) < 1e-14);
     // Every image carries the folded block, so that folding again counts the images.
     const auto back = unfold(M, p);
@@ -101,7 +132,7 @@ TEST_CASE("fold sums the images of a pair, unfold gives each its block", "[block
 
 TEST_CASE("elementwise operations and traces", "[block_sparse]") {
   const Pattern p = ring(11, 2), q = ring(11, 1);
-  const BlockSparse A = fold(p, random_blocks(p, 1)), B = fold(q, random_blocks(q, 2));
+  const BlockSparse A = blocks(p, random_blocks(p, 1)), B = blocks(q, random_blocks(q, 2));
   const Dense a = dense(A), b = dense(B);
   const Dense one = Dense::Identity(a.rows(), a.cols());
   CHECK(difference(dense(combine(2.0, A, -0.5, B, 3.0, 0.0)), 2.0 * a - 0.5 * b + 3.0 * one) <
@@ -114,17 +145,56 @@ TEST_CASE("elementwise operations and traces", "[block_sparse]") {
 
 TEST_CASE("products are the dense ones for every size of block", "[block_sparse]") {
   const Pattern p = ring(23, 3), q = ring(23, 1);
-  const BlockSparse A = fold(p, random_blocks(p, 1)), B = fold(q, random_blocks(q, 2));
+  const BlockSparse A = blocks(p, random_blocks(p, 1)), B = blocks(q, random_blocks(q, 2));
   CHECK(difference(dense(multiply(A, B, {})), dense(A) * dense(B)) < 1e-12);
   const BlockSparse product = multiply_symmetric(A, transpose(A), {});
   CHECK(difference(dense(product), dense(A) * dense(A).transpose()) < 1e-12);
   CHECK(difference(dense(product), dense(product).transpose()) == 0.0);
 }
 
+TEST_CASE("products on a Pattern have its blocks and no others", "[block_sparse]") {
+  const Pattern p = ring(23, 3), q = ring(23, 1);
+  const BlockSparse A = blocks(p, random_blocks(p, 1));
+  const BlockSparse full = multiply(A, transpose(A), {});
+  for (const BlockSparse& part :
+       {multiply(A, transpose(A), {}, &q), multiply_symmetric(A, transpose(A), {}, &q)}) {
+    const auto pairs = static_cast<std::int64_t>(q.n_pairs());
+    CHECK(part.n_blocks() == pairs);
+    const auto expected = unfold(full, q), got = unfold(part, q);
+    for (std::size_t k = 0; k < got.size(); ++k) CHECK(std::abs(got[k] - expected[k]) < 1e-12);
+  }
+  CHECK_THROWS_WITH(multiply(A, A, {}, std::make_unique<Pattern>(ring(22, 1)).get()),
+                    Catch::Contains("expected the atoms of the matrix"));
+}
+
+TEST_CASE("parts of the rows add up to the matrix, and so do their products", "[block_sparse]") {
+  const Pattern p = ring(23, 3);
+  const BlockSparse A = blocks(p, random_blocks(p, 1)), B = blocks(p, random_blocks(p, 2));
+  for (const std::size_t parts : {1, 2, 3, 7}) {
+    BlockSparse sum = row_part(A, 0, parts), product = multiply(sum, B, {});
+    for (std::size_t k = 1; k < parts; ++k) {
+      const BlockSparse part = row_part(A, k, parts);
+      CHECK(part.n_blocks() < A.n_blocks());
+      sum = combine(1.0, sum, 1.0, part, 0.0, 0.0);
+      product = combine(1.0, product, 1.0, multiply(part, B, {}), 0.0, 0.0);
+    }
+    CHECK(sum.n_blocks() == A.n_blocks());
+    CHECK(difference(dense(sum), dense(A)) == 0.0);
+    CHECK(difference(dense(product), dense(multiply(A, B, {}))) == 0.0);
+  }
+  CHECK_THROWS_WITH(row_part(A, 2, 2), Catch::Contains("part: expected 0 to parts - 1 = 1, got 2"));
+}
+
+TEST_CASE("an order that is no permutation is an error", "[block_sparse]") {
+  CHECK_THROWS_WITH(BlockLayout({4, 4, 4}, {0, 2, 2}), Catch::Contains("permutation of 3 atoms"));
+  CHECK_THROWS_WITH(BlockLayout({4, 4, 4}, {0, 2}), Catch::Contains("permutation of 3 atoms"));
+  CHECK_THROWS_WITH(BlockLayout({4, 4}, {0, 2}), Catch::Contains("permutation of 2 atoms"));
+}
+
 TEST_CASE("truncation leaves out what it says", "[block_sparse]") {
   const Pattern p = ring(23, 3);
-  const BlockSparse A = fold(p, random_blocks(p, 1)), B = fold(p, random_blocks(p, 2));
-  const Dense exact = dense(A) * dense(B);
+  const BlockSparse A = blocks(p, random_blocks(p, 1)), B = blocks(p, random_blocks(p, 2));
+  const Dense exact = dense(A, true) * dense(B, true);
   const BlockSparse full = multiply(A, B, {});
   const double drop = 6.0, screen = 8.0;
   const BlockSparse dropped = multiply(A, B, {0.0, drop});
@@ -133,7 +203,7 @@ TEST_CASE("truncation leaves out what it says", "[block_sparse]") {
     for (const double norm : dropped.row(i).norm) CHECK(norm > drop);
   }
   // Sum of the skipped products of norms bounds the error of a block.
-  const Dense error = dense(multiply(A, B, {screen, 0.0})) - exact;
+  const Dense error = dense(multiply(A, B, {screen, 0.0}), true) - exact;
   CHECK(error.cwiseAbs().maxCoeff() > 0.0);
   for (std::size_t i = 0; i < A.n_rows(); ++i) {
     for (std::size_t j = 0; j < A.n_rows(); ++j) {
@@ -153,7 +223,7 @@ TEST_CASE("truncation leaves out what it says", "[block_sparse]") {
 
 TEST_CASE("products do not depend on the number of threads", "[block_sparse]") {
   const Pattern p = ring(40, 4);
-  const BlockSparse A = fold(p, random_blocks(p, 1)), B = fold(p, random_blocks(p, 2));
+  const BlockSparse A = blocks(p, random_blocks(p, 1)), B = blocks(p, random_blocks(p, 2));
   const int before = omp_get_max_threads();
   std::vector<std::vector<double>> results;
   for (const int threads : {1, 2, 3}) {
@@ -169,16 +239,16 @@ TEST_CASE("products do not depend on the number of threads", "[block_sparse]") {
 
 TEST_CASE("local inverse factor: exact on whole rows, close on neighbourhoods", "[block_sparse]") {
   const Pattern p = ring(17, 2), all = ring(17, 8);
-  const BlockSparse S = overlap(fold(p, random_blocks(p, 3)));
-  const Dense s = dense(S);
+  const BlockSparse S = overlap(blocks(p, random_blocks(p, 3)));
+  const Dense s = dense(S, true);
   const Dense one = Dense::Identity(s.rows(), s.cols());
   const BlockSparse everything =
-      fold(all, std::vector<double>(static_cast<std::size_t>(all.nnz()), 1.0));
-  const Dense G = dense(local_inverse_factor(S, everything));
+      blocks(all, std::vector<double>(static_cast<std::size_t>(all.nnz()), 1.0));
+  const Dense G = dense(local_inverse_factor(S, everything), true);
   CHECK(difference(G * s * G.transpose(), one) < 1e-12);
   const Dense inverse_cholesky = s.llt().matrixL().solve(one);
   CHECK(difference(G, inverse_cholesky) < 1e-12);
-  const Dense local = dense(local_inverse_factor(S, S));
+  const Dense local = dense(local_inverse_factor(S, S), true);
   const double error = difference(local * s * local.transpose(), one);
   CHECK(error < 0.02);
   CHECK(error > 1e-8);
@@ -186,7 +256,7 @@ TEST_CASE("local inverse factor: exact on whole rows, close on neighbourhoods", 
 
 TEST_CASE("an indefinite overlap is an error that names the atom", "[block_sparse]") {
   const Pattern p = ring(5, 1);
-  const BlockSparse A = fold(p, random_blocks(p, 1));
+  const BlockSparse A = blocks(p, random_blocks(p, 1));
   const BlockSparse S = combine(0.01, A, 0.01, transpose(A), -1.0, 0.0);
   CHECK_THROWS_WITH(local_inverse_factor(S, S), Catch::Contains("not positive definite"));
 }

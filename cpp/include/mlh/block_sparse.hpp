@@ -12,19 +12,28 @@
 #include <span>
 #include <vector>
 
+#include "mlh/aligned.hpp"
 #include "mlh/pattern.hpp"
 
 namespace mlh {
 
-/// Sizes of the blocks. In memory the columns of a block are padded with zeros to `stride`.
+/// Order and sizes of the blocks. In memory the columns of a block are padded with zeros to
+/// `stride`.
 struct BlockLayout {
-  explicit BlockLayout(std::vector<int> orbitals);
+  /// orbitals: of every atom. order: a permutation of the atoms; products go by tiles of kTileAtoms
+  /// atoms in a row and are fast when those are near each other.
+  explicit BlockLayout(const std::vector<int>& orbitals, std::vector<int> order = {});
 
-  std::vector<int> size;            ///< orbitals of each atom
+  std::vector<int> atom;            ///< atom of each row of blocks
+  std::vector<int> row;             ///< row of blocks of each atom
+  std::vector<int> size;            ///< orbitals of each row
   std::vector<int> stride;          ///< size rounded up to whole vector registers
-  std::vector<std::int64_t> start;  ///< n_blocks + 1: first orbital of each atom
+  std::vector<std::int64_t> start;  ///< n_blocks + 1: first orbital of each row
 
   std::size_t n_blocks() const { return size.size(); }
+  bool operator==(const BlockLayout& other) const {
+    return this == &other || (atom == other.atom && size == other.size);
+  }
 };
 
 /// One row of blocks, columns ascending; block b is size_i x stride_j row-major at
@@ -33,8 +42,7 @@ struct BlockRow {
   std::vector<int> column;
   std::vector<std::size_t> offset;
   std::vector<double> norm;  ///< Frobenius norms
-  std::vector<int> by_norm;  ///< blocks by descending norm: products stop at the first small one
-  std::vector<double> values;
+  AlignedDoubles values;
 };
 
 /// Which products and which blocks of a result are left out.
@@ -63,8 +71,11 @@ class BlockSparse {
   std::vector<BlockRow> rows_;
 };
 
+/// The blocks of matrices on a Pattern, in its compact order.
+std::shared_ptr<const BlockLayout> block_layout(const Pattern& pattern);
 /// M(Gamma)_ij = sum_R M_ij(R) of a matrix on a Pattern (`nnz` numbers); zero blocks are dropped.
-BlockSparse fold(const Pattern& pattern, std::span<const double> data);
+BlockSparse fold(std::shared_ptr<const BlockLayout> layout, const Pattern& pattern,
+                 std::span<const double> data);
 /// Blocks of a matrix on a Pattern: every image of a pair gets the same block; absent ones are
 /// zero.
 std::vector<double> unfold(const BlockSparse& M, const Pattern& pattern);
@@ -74,12 +85,15 @@ BlockSparse identity(std::shared_ptr<const BlockLayout> layout);
 BlockSparse combine(double a, const BlockSparse& A, double b, const BlockSparse& B, double c,
                     double drop);
 BlockSparse transpose(const BlockSparse& A);
+/// The atoms of one part of `parts`: A with the other rows empty. Parts are whole tiles.
+BlockSparse row_part(const BlockSparse& A, std::size_t part, std::size_t parts);
 
-/// A B.
-BlockSparse multiply(const BlockSparse& A, const BlockSparse& B, const Truncation& truncation);
+/// A B; with a Pattern only its blocks.
+BlockSparse multiply(const BlockSparse& A, const BlockSparse& B, const Truncation& truncation,
+                     const Pattern* pattern = nullptr);
 /// A B where the product is known to be symmetric: only blocks j >= i are computed.
 BlockSparse multiply_symmetric(const BlockSparse& A, const BlockSparse& B,
-                               const Truncation& truncation);
+                               const Truncation& truncation, const Pattern* pattern = nullptr);
 
 /// Lower triangular G with G S G^T = 1 up to what the neighbourhoods leave out: row i has the
 /// blocks j <= i that row i of `reach` has. Throws when S is not positive definite.
@@ -89,7 +103,7 @@ BlockSparse local_inverse_factor(const BlockSparse& S, const BlockSparse& reach)
 double trace(const BlockSparse& A);
 /// Tr A^T B.
 double dot(const BlockSparse& A, const BlockSparse& B);
-/// A x, x of length n_orbitals.
+/// A x, x of length n_orbitals in the order of the layout.
 std::vector<double> apply(const BlockSparse& A, std::span<const double> x);
 
 }  // namespace mlh

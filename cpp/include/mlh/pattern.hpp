@@ -12,8 +12,11 @@ namespace mlh {
 
 using Cell = std::array<int, 3>;
 
-/// Ordered pairs (i, j, R) with |tau_j + R - tau_i| < rc_i + rc_j, CSR by i, each row sorted by (j, R).
-/// Contains the self pair (i, i, 0) and both directions of every pair.
+/// Atoms of a tile of a block-sparse matrix (block_sparse.hpp).
+inline constexpr int kTileAtoms = 8;
+
+/// Ordered pairs (i, j, R) with |tau_j + R - tau_i| < rc_i + rc_j, CSR by i, each row sorted by (j,
+/// R). Contains the self pair (i, i, 0) and both directions of every pair.
 struct Pattern {
   std::vector<std::int64_t> row_start;  ///< n_atoms + 1
   std::vector<int> atom_i, atom_j;      ///< n_pairs
@@ -21,6 +24,8 @@ struct Pattern {
   std::vector<std::int64_t> offset;     ///< n_pairs + 1, in doubles; block is n_i x n_j row-major
   std::vector<int> n_orbitals;          ///< n_atoms
   std::vector<int> reverse;             ///< n_pairs: index of (j, i, -R)
+  /// Atoms in an order in which each kTileAtoms in a row are near each other; empty: no such order.
+  std::vector<int> compact_order;
 
   std::size_t n_atoms() const { return n_orbitals.size(); }
   std::size_t n_pairs() const { return atom_j.size(); }
@@ -32,8 +37,8 @@ struct Pattern {
 /// Linear-scaling construction by cell binning.
 Pattern make_pattern(const Structure& structure, const BasisData& basis);
 
-/// All (j, R) within `range(species_i, species_j)` of atom i, for every i: the neighbour search behind
-/// the Pattern, reused for projectors and neutral-atom functions.
+/// All (j, R) within `range(species_i, species_j)` of atom i, for every i: the neighbour search
+/// behind the Pattern, reused for projectors and neutral-atom functions.
 struct Neighbour {
   int atom;
   Cell cell;

@@ -1,6 +1,6 @@
 #pragma once
-// Internal: one block of a product, C = sum_k A_k B_k over a list of pairs of blocks, accumulated
-// in registers over the whole list. Columns of B and C are padded to whole registers.
+// Internal: one block of a product, C (+)= sum_k A_k B_k over a list of pairs of blocks,
+// accumulated in registers over the whole list. Columns of B and C are padded to whole registers.
 
 #include <cstddef>
 
@@ -25,15 +25,18 @@ inline constexpr int kBlockVectors = 2;
 /// kRows x kVectors registers of C at (row, column).
 template <int kRows, int kVectors>
 inline void block_tile(const BlockTerm* terms, std::size_t count, int row, int column, int ld,
-                       double* C) {
+                       bool add, double* C) {
   Vec acc[kRows][kVectors] = {};
+  double* const corner = C + static_cast<std::ptrdiff_t>(row) * ld + column;
+  if (add) {
+    for (int i = 0; i < kRows; ++i) {
+      for (int v = 0; v < kVectors; ++v) acc[i][v] = load(corner + i * ld + v * kLanes);
+    }
+  }
   for (std::size_t t = 0; t < count; ++t) {
     const BlockTerm& term = terms[t];
     const double* a = term.a + static_cast<std::ptrdiff_t>(row) * term.stride;
     const double* b = term.b + column;
-    if (t + 1 < count) {
-      for (int line = 0; line < kRows; ++line) __builtin_prefetch(terms[t + 1].b + 8 * line);
-    }
     for (int k = 0; k < term.inner; ++k, b += ld) {
       Vec f[kVectors];
       for (int v = 0; v < kVectors; ++v) f[v] = load(b + v * kLanes);
@@ -45,16 +48,18 @@ inline void block_tile(const BlockTerm* terms, std::size_t count, int row, int c
   }
   for (int i = 0; i < kRows; ++i) {
     for (int v = 0; v < kVectors; ++v) {
-      store(C + static_cast<std::ptrdiff_t>(row + i) * ld + column + v * kLanes, acc[i][v]);
+      store(corner + i * ld + v * kLanes, acc[i][v]);
     }
   }
 }
 
-/// C (rows x ld, row-major, written) = sum over the terms; ld is the stride of every B and of C.
-inline void block_product(const BlockTerm* terms, std::size_t count, int rows, int ld, double* C) {
+/// C (rows x ld, row-major) is the sum over the terms, added to C where `add`; ld is the stride of
+/// every B and of C.
+inline void block_product(const BlockTerm* terms, std::size_t count, int rows, int ld, bool add,
+                          double* C) {
   for_even_pieces<kBlockVectors>(0, ld / kLanes, [&](auto vectors, int first) {
     for_even_pieces<kBlockRows>(0, rows, [&](auto height, int row) {
-      block_tile<height(), vectors()>(terms, count, row, first * kLanes, ld, C);
+      block_tile<height(), vectors()>(terms, count, row, first * kLanes, ld, add, C);
     });
   });
 }

@@ -1,9 +1,7 @@
 #pragma once
 // Internal: how a row of blocks is put together.
 
-#include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "mlh/block_sparse.hpp"
 
@@ -33,16 +31,7 @@ inline void append(BlockRow& row, int column, const double* values, std::size_t 
   row.values.insert(row.values.end(), values, values + count);
 }
 
-/// Sorts the norms and gives back spare memory.
-inline void finish(BlockRow& row) {
-  row.by_norm.resize(row.column.size());
-  std::iota(row.by_norm.begin(), row.by_norm.end(), 0);
-  std::sort(row.by_norm.begin(), row.by_norm.end(), [&row](int a, int b) {
-    const double x = row.norm[static_cast<std::size_t>(a)];
-    const double y = row.norm[static_cast<std::size_t>(b)];
-    return x != y ? x > y : a < b;
-  });
-  row.values.shrink_to_fit();
-}
+/// Gives back spare memory.
+inline void finish(BlockRow& row) { row.values.shrink_to_fit(); }
 
 }  // namespace mlh::detail

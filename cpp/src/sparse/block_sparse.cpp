@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
 #include "../simd.hpp"
 #include "block_row.hpp"
+#include "pattern_rows.hpp"
 
 namespace mlh {
 
@@ -16,11 +18,14 @@ namespace {
 using detail::append;
 using detail::block_elements;
 using detail::finish;
+using detail::for_images;
+using detail::pairs_by_column;
+using detail::require_atoms;
 
 using Index = std::ptrdiff_t;
 
 void require_same_layout(const BlockSparse& A, const BlockSparse& B) {
-  if (A.layout().size != B.layout().size) {
+  if (!(A.layout() == B.layout())) {
     throw std::invalid_argument("B: expected blocks of the same sizes as A has, got others");
   }
 }
@@ -82,12 +87,29 @@ void merge(const BlockRow& A, const BlockRow& B, int also, const Visit& visit) {
 
 }  // namespace
 
-BlockLayout::BlockLayout(std::vector<int> orbitals) : size(std::move(orbitals)), start{0} {
-  for (const int n : size) {
+BlockLayout::BlockLayout(const std::vector<int>& orbitals, std::vector<int> order)
+    : atom(std::move(order)), row(orbitals.size(), -1), start{0} {
+  if (atom.empty()) {
+    atom.resize(orbitals.size());
+    std::iota(atom.begin(), atom.end(), 0);
+  }
+  bool permutation = atom.size() == orbitals.size();
+  for (std::size_t r = 0; permutation && r < atom.size(); ++r) {
+    const auto a = static_cast<std::size_t>(atom[r]);
+    permutation = a < row.size() && row[a] < 0;
+    if (permutation) row[a] = static_cast<int>(r);
+  }
+  if (!permutation) {
+    throw std::invalid_argument("order: expected a permutation of " +
+                                std::to_string(orbitals.size()) + " atoms");
+  }
+  for (const int a : atom) {
+    const int n = orbitals[static_cast<std::size_t>(a)];
     if (n < 1) {
       throw std::invalid_argument("orbitals: expected at least 1 per atom, got " +
                                   std::to_string(n));
     }
+    size.push_back(n);
     stride.push_back((n + detail::kLanes - 1) / detail::kLanes * detail::kLanes);
     start.push_back(start.back() + n);
   }
@@ -111,24 +133,27 @@ std::int64_t BlockSparse::bytes() const {
   return n;
 }
 
-BlockSparse fold(const Pattern& pattern, std::span<const double> data) {
-  auto layout = std::make_shared<const BlockLayout>(pattern.n_orbitals);
+std::shared_ptr<const BlockLayout> block_layout(const Pattern& pattern) {
+  return std::make_shared<const BlockLayout>(pattern.n_orbitals, pattern.compact_order);
+}
+
+BlockSparse fold(std::shared_ptr<const BlockLayout> layout, const Pattern& pattern,
+                 std::span<const double> data) {
+  require_atoms(*layout, pattern);
   auto rows = build_rows(pattern.n_atoms(), [&](std::size_t i, BlockRow& row) {
     const auto n = static_cast<std::size_t>(layout->size[i]);
     std::vector<double> block;
     // Images of one pair are neighbours in the row.
-    for (std::int64_t p = pattern.row_start[i]; p < pattern.row_start[i + 1];) {
-      const int j = pattern.atom_j[static_cast<std::size_t>(p)];
+    for (const auto& [j, first] : pairs_by_column(*layout, pattern, i)) {
       const auto m = static_cast<std::size_t>(layout->size[static_cast<std::size_t>(j)]);
       const auto stride = static_cast<std::size_t>(layout->stride[static_cast<std::size_t>(j)]);
       block.assign(n * stride, 0.0);
-      for (; p < pattern.row_start[i + 1]; ++p) {
-        if (pattern.atom_j[static_cast<std::size_t>(p)] != j) break;
-        const double* source = data.data() + pattern.offset[static_cast<std::size_t>(p)];
+      for_images(pattern, first, [&](std::size_t p) {
+        const double* source = data.data() + pattern.offset[p];
         for (std::size_t a = 0; a < n; ++a) {
           for (std::size_t b = 0; b < m; ++b) block[a * stride + b] += source[a * m + b];
         }
-      }
+      });
       append(row, j, block.data(), block.size(), 0.0);
     }
   });
@@ -136,27 +161,27 @@ BlockSparse fold(const Pattern& pattern, std::span<const double> data) {
 }
 
 std::vector<double> unfold(const BlockSparse& M, const Pattern& pattern) {
-  if (M.layout().size != pattern.n_orbitals) {
-    throw std::invalid_argument("pattern: expected the atoms of the matrix, got others");
-  }
+  const BlockLayout& layout = M.layout();
+  require_atoms(layout, pattern);
   std::vector<double> data(static_cast<std::size_t>(pattern.nnz()), 0.0);
 #pragma omp parallel for schedule(dynamic, 8)
-  for (Index i = 0; i < static_cast<Index>(pattern.n_atoms()); ++i) {
-    const BlockRow& row = M.row(static_cast<std::size_t>(i));
-    const auto n = static_cast<std::size_t>(M.layout().size[static_cast<std::size_t>(i)]);
+  for (Index r = 0; r < static_cast<Index>(pattern.n_atoms()); ++r) {
+    const auto i = static_cast<std::size_t>(r);
+    const BlockRow& row = M.row(i);
+    const auto n = static_cast<std::size_t>(layout.size[i]);
     std::size_t at = 0;
-    for (std::int64_t p = pattern.row_start[static_cast<std::size_t>(i)];
-         p < pattern.row_start[static_cast<std::size_t>(i) + 1]; ++p) {
-      const int j = pattern.atom_j[static_cast<std::size_t>(p)];
+    for (const auto& [j, first] : pairs_by_column(layout, pattern, i)) {
       while (at < row.column.size() && row.column[at] < j) ++at;
       if (at == row.column.size() || row.column[at] != j) continue;
-      const auto m = static_cast<std::size_t>(M.layout().size[static_cast<std::size_t>(j)]);
-      const auto stride = static_cast<std::size_t>(M.layout().stride[static_cast<std::size_t>(j)]);
+      const auto m = static_cast<std::size_t>(layout.size[static_cast<std::size_t>(j)]);
+      const auto stride = static_cast<std::size_t>(layout.stride[static_cast<std::size_t>(j)]);
       const double* source = row.values.data() + row.offset[at];
-      double* target = data.data() + pattern.offset[static_cast<std::size_t>(p)];
-      for (std::size_t a = 0; a < n; ++a) {
-        std::copy_n(source + a * stride, m, target + a * m);
-      }
+      for_images(pattern, first, [&](std::size_t p) {
+        double* target = data.data() + pattern.offset[p];
+        for (std::size_t a = 0; a < n; ++a) {
+          std::copy_n(source + a * stride, m, target + a * m);
+        }
+      });
     }
   }
   return data;
@@ -190,6 +215,19 @@ BlockSparse combine(double a, const BlockSparse& A, double b, const BlockSparse&
       append(row, j, block.data(), block.size(), drop);
     });
   });
+  return {A.shared_layout(), std::move(rows)};
+}
+
+BlockSparse row_part(const BlockSparse& A, std::size_t part, std::size_t parts) {
+  if (part >= parts) {
+    throw std::invalid_argument("part: expected 0 to parts - 1 = " + std::to_string(parts - 1) +
+                                ", got " + std::to_string(part));
+  }
+  const std::size_t tiles = (A.n_rows() + kTileAtoms - 1) / kTileAtoms;
+  const std::size_t first = part * tiles / parts * kTileAtoms;
+  const std::size_t last = (part + 1) * tiles / parts * kTileAtoms;
+  std::vector<BlockRow> rows(A.n_rows());
+  for (std::size_t i = first; i < std::min(last, rows.size()); ++i) rows[i] = A.row(i);
   return {A.shared_layout(), std::move(rows)};
 }
 

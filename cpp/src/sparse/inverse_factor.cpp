@@ -39,36 +39,46 @@ Eigen::MatrixXd gather(const BlockSparse& S, const std::vector<int>& atoms,
   return dense;
 }
 
-/// Row i of G; false when S is not positive definite there.
-bool factor_row(const BlockSparse& S, const BlockRow& reach, std::size_t i, BlockRow& out) {
+/// Rows [first, last) of G; false when S is not positive definite there.
+bool factor_rows(const BlockSparse& S, const BlockSparse& reach, int first, int last,
+                 BlockRow* out) {
   const BlockLayout& layout = S.layout();
   std::vector<int> atoms;
-  for (const int j : reach.column) {
-    if (j < static_cast<int>(i)) atoms.push_back(j);
+  for (int i = first; i < last; ++i) {
+    for (const int j : reach.row(static_cast<std::size_t>(i)).column) {
+      if (j < first) atoms.push_back(j);
+    }
   }
-  atoms.push_back(static_cast<int>(i));
+  std::sort(atoms.begin(), atoms.end());
+  atoms.erase(std::unique(atoms.begin(), atoms.end()), atoms.end());
+  for (int i = first; i < last; ++i) atoms.push_back(i);
   std::vector<Index> start{0};
   for (const int j : atoms)
     start.push_back(start.back() + layout.size[static_cast<std::size_t>(j)]);
   const Eigen::LLT<Eigen::MatrixXd, Eigen::Lower> cholesky(gather(S, atoms, start));
   if (cholesky.info() != Eigen::Success) return false;
-  const Index n = layout.size[i], total = start.back();
+  const std::size_t own = atoms.size() - static_cast<std::size_t>(last - first);
+  const Index n = start.back() - start[own], total = start.back();
   Eigen::MatrixXd X = Eigen::MatrixXd::Zero(total, n);
   X.bottomRows(n).setIdentity();
   cholesky.matrixU().solveInPlace(X);
   std::vector<double> block;
-  for (std::size_t l = 0; l < atoms.size(); ++l) {
-    const auto stride = static_cast<std::size_t>(layout.stride[static_cast<std::size_t>(atoms[l])]);
-    block.assign(static_cast<std::size_t>(n) * stride, 0.0);
-    for (Index a = 0; a < n; ++a) {
-      for (Index b = start[l]; b < start[l + 1]; ++b) {
-        block[static_cast<std::size_t>(a) * stride + static_cast<std::size_t>(b - start[l])] =
-            X(b, a);
+  for (std::size_t k = own; k < atoms.size(); ++k, ++out) {
+    const Index rows = start[k + 1] - start[k], column = start[k] - start[own];
+    for (std::size_t l = 0; l <= k; ++l) {
+      const auto stride =
+          static_cast<std::size_t>(layout.stride[static_cast<std::size_t>(atoms[l])]);
+      block.assign(static_cast<std::size_t>(rows) * stride, 0.0);
+      for (Index a = 0; a < rows; ++a) {
+        for (Index b = start[l]; b < start[l + 1]; ++b) {
+          block[static_cast<std::size_t>(a) * stride + static_cast<std::size_t>(b - start[l])] =
+              X(b, column + a);
+        }
       }
+      detail::append(*out, atoms[l], block.data(), block.size(), 0.0);
     }
-    detail::append(out, atoms[l], block.data(), block.size(), 0.0);
+    detail::finish(*out);
   }
-  detail::finish(out);
   return true;
 }
 
@@ -77,10 +87,13 @@ bool factor_row(const BlockSparse& S, const BlockRow& reach, std::size_t i, Bloc
 BlockSparse local_inverse_factor(const BlockSparse& S, const BlockSparse& reach) {
   std::vector<BlockRow> rows(S.n_rows());
   std::atomic<Index> failed{-1};
+  const auto n = static_cast<Index>(rows.size());
 #pragma omp parallel for schedule(dynamic, 1)
-  for (Index i = 0; i < static_cast<Index>(rows.size()); ++i) {
-    const auto r = static_cast<std::size_t>(i);
-    if (!factor_row(S, reach.row(r), r, rows[r])) failed = i;
+  for (Index i = 0; i < n; i += kTileAtoms) {
+    const auto last = static_cast<int>(std::min(n, i + kTileAtoms));
+    if (!factor_rows(S, reach, static_cast<int>(i), last, &rows[static_cast<std::size_t>(i)])) {
+      failed = i;
+    }
   }
   if (failed >= 0) {
     throw std::invalid_argument("S: the overlap matrix is not positive definite around atom " +

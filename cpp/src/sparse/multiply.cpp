@@ -1,105 +1,170 @@
-// C = A B, block row by block row (Gustavson, ACM TOMS 4, 250 (1978)): first the list of products
-// whose norms |A_ik| |B_kj| pass the screening, sorted by j, then every block of C in registers.
-// The norms of a row come in descending order, so that the work is that of the products kept.
+// C = A B, tile row by tile row (Gustavson, ACM TOMS 4, 250 (1978), with tiles for numbers): a tile
+// of C stays in the cache while the pairs of tiles that contribute to it pass by; within a pair the
+// products whose norms |A_ik| |B_kj| pass the screening are summed over k in registers.
 
 #include <algorithm>
 #include <stdexcept>
 
 #include "block_kernel.hpp"
 #include "block_row.hpp"
+#include "pattern_rows.hpp"
+#include "tiles.hpp"
 
 namespace mlh {
 
 namespace {
 
 using Index = std::ptrdiff_t;
+using detail::Tile;
+using detail::TileRow;
 
-/// What one thread needs for one row of blocks; kept from row to row.
-struct Scratch {
-  std::vector<std::size_t> first;        ///< per column: its place in `terms`, first counts
-  std::vector<int> columns;              ///< columns touched
-  std::vector<detail::BlockTerm> terms;  ///< sorted by column, then by k
-  std::vector<double> block;
+struct TilePair {
+  const Tile *a, *b;
 };
 
-/// Calls visit(block of A's row, k, block of row k of B, j) for every product kept with j >=
-/// lowest.
-template <class Visit>
-void for_products(const BlockRow& a, const BlockSparse& B, double threshold, int lowest,
-                  const Visit& visit) {
-  for (std::size_t p = 0; p < a.column.size(); ++p) {
-    const auto k = static_cast<std::size_t>(a.column[p]);
-    const BlockRow& b = B.row(k);
-    for (const int q : b.by_norm) {
-      const auto at = static_cast<std::size_t>(q);
-      if (!(a.norm[p] * b.norm[at] > threshold)) break;
-      if (b.column[at] >= lowest) visit(p, k, b, at);
+/// What one thread needs for one row of tiles; kept from row to row.
+struct Scratch {
+  std::vector<std::vector<TilePair>> pairs;  ///< per column of tiles
+  std::vector<int> columns;                  ///< columns of tiles touched
+  AlignedDoubles values;                     ///< kTileAtoms^2 blocks of C
+  detail::TileTable<bool> wanted, used;      ///< [row][column]
+};
+
+/// One product: the right factor as tiles, the limits, which blocks are wanted.
+struct Product {
+  const BlockLayout& layout;
+  const std::vector<TileRow>& right;
+  Truncation truncation;
+  bool upper;              ///< only columns j >= i
+  const Pattern* pattern;  ///< only its blocks, or nullptr
+  std::size_t block_size;  ///< doubles of the largest block
+
+  double* block(Scratch& s, std::size_t i, std::size_t j) const {
+    return s.values.data() + (i * kTileAtoms + j) * block_size;
+  }
+};
+
+/// Pairs of tiles that contribute to row I of tiles, by column, in ascending order of k.
+void list_pairs(const Product& p, const TileRow& left, int I, Scratch& s) {
+  s.columns.clear();
+  for (const Tile& a : left) {
+    for (const Tile& b : p.right[static_cast<std::size_t>(a.column)]) {
+      if (p.upper && b.column < I) continue;
+      if (!(a.largest * b.largest > p.truncation.product)) continue;
+      auto& list = s.pairs[static_cast<std::size_t>(b.column)];
+      if (list.empty()) s.columns.push_back(b.column);
+      list.push_back({&a, &b});
+    }
+  }
+  std::sort(s.columns.begin(), s.columns.end());
+}
+
+/// Marks the wanted blocks of a tile; `columns` of the Pattern per row, if there is one.
+void mark_wanted(const Product& p, const std::vector<std::vector<int>>& columns, std::size_t row,
+                 std::size_t column, Scratch& s) {
+  s.wanted = {};
+  const std::size_t n = p.layout.n_blocks();
+  for (std::size_t i = 0; i < std::min<std::size_t>(kTileAtoms, n - row); ++i) {
+    for (std::size_t j = 0; j < std::min<std::size_t>(kTileAtoms, n - column); ++j) {
+      if (p.upper && column + j < row + i) continue;
+      s.wanted[i][j] =
+          p.pattern == nullptr ||
+          std::binary_search(columns[i].begin(), columns[i].end(), static_cast<int>(column + j));
     }
   }
 }
 
-/// The products of row i by column; Scratch::first becomes the end of each column's terms.
-void list_terms(const BlockRow& a, const BlockSparse& B, double threshold, int lowest, Scratch& s) {
-  const BlockLayout& layout = B.layout();
-  s.columns.clear();
-  for_products(a, B, threshold, lowest,
-               [&](std::size_t, std::size_t, const BlockRow& b, std::size_t at) {
-                 const int j = b.column[at];
-                 if (s.first[static_cast<std::size_t>(j)]++ == 0) s.columns.push_back(j);
-               });
-  std::sort(s.columns.begin(), s.columns.end());
-  std::size_t total = 0;
-  for (const int j : s.columns) {
-    const std::size_t count = s.first[static_cast<std::size_t>(j)];
-    s.first[static_cast<std::size_t>(j)] = total;
-    total += count;
+/// Tile (I, J) of C += A_IK B_KJ.
+void add_pair(const Product& p, const TilePair& pair, std::size_t row, std::size_t column,
+              Scratch& s) {
+  const double limit = p.truncation.product;
+  const Tile &a = *pair.a, &b = *pair.b;
+  const auto first_inner = static_cast<std::size_t>(a.column) * kTileAtoms;
+  for (std::size_t j = 0; j < kTileAtoms; ++j) {
+    if (!(a.largest * b.line[j] > limit)) continue;
+    for (std::size_t i = 0; i < kTileAtoms; ++i) {
+      if (!s.wanted[i][j] || !(a.line[i] * b.line[j] > limit)) continue;
+      detail::BlockTerm terms[kTileAtoms];
+      std::size_t count = 0;
+      for (std::size_t k = 0; k < kTileAtoms; ++k) {
+        if (!(a.norm[i][k] * b.norm[j][k] > limit)) continue;
+        terms[count++] = {a.block[i][k], b.block[j][k], p.layout.size[first_inner + k],
+                          p.layout.stride[first_inner + k]};
+      }
+      if (count == 0) continue;
+      detail::block_product(terms, count, p.layout.size[row + i], p.layout.stride[column + j],
+                            s.used[i][j], p.block(s, i, j));
+      s.used[i][j] = true;
+    }
   }
-  s.terms.resize(total);
-  for_products(a, B, threshold, lowest,
-               [&](std::size_t p, std::size_t k, const BlockRow& b, std::size_t at) {
-                 const auto j = static_cast<std::size_t>(b.column[at]);
-                 s.terms[s.first[j]++] = {a.values.data() + a.offset[p],
-                                          b.values.data() + b.offset[at], layout.size[k],
-                                          layout.stride[k]};
-               });
 }
 
-/// Row i of C, columns from `lowest` on.
-BlockRow product_row(const BlockSparse& A, const BlockSparse& B, std::size_t i,
-                     const Truncation& truncation, int lowest, Scratch& s) {
-  const BlockLayout& layout = A.layout();
-  BlockRow row;
-  list_terms(A.row(i), B, truncation.product, lowest, s);
-  std::size_t begin = 0;
-  for (const int j : s.columns) {
-    const auto column = static_cast<std::size_t>(j);
-    const std::size_t end = s.first[column];
-    s.block.resize(detail::block_elements(layout, i, j));
-    detail::block_product(s.terms.data() + begin, end - begin, layout.size[i],
-                          layout.stride[column], s.block.data());
-    detail::append(row, j, s.block.data(), s.block.size(), truncation.block);
-    s.first[column] = 0;
-    begin = end;
+/// Rows of blocks of row I of tiles.
+void product_rows(const Product& p, const TileRow& left, std::size_t I, Scratch& s,
+                  BlockRow* rows) {
+  list_pairs(p, left, static_cast<int>(I), s);
+  const std::size_t row = I * kTileAtoms;
+  std::vector<std::vector<int>> wanted(kTileAtoms);
+  for (std::size_t i = 0; p.pattern != nullptr && i < kTileAtoms; ++i) {
+    if (row + i == p.layout.n_blocks()) break;
+    for (const auto& pair : detail::pairs_by_column(p.layout, *p.pattern, row + i)) {
+      wanted[i].push_back(pair.first);
+    }
   }
-  detail::finish(row);
-  return row;
+  for (const int J : s.columns) {
+    const std::size_t column = static_cast<std::size_t>(J) * kTileAtoms;
+    auto& pairs = s.pairs[static_cast<std::size_t>(J)];
+    mark_wanted(p, wanted, row, column, s);
+    s.used = {};
+    for (const TilePair& pair : pairs) add_pair(p, pair, row, column, s);
+    pairs.clear();
+    for (std::size_t i = 0; i < kTileAtoms; ++i) {
+      for (std::size_t j = 0; j < kTileAtoms; ++j) {
+        if (!s.used[i][j]) continue;
+        const int c = static_cast<int>(column + j);
+        detail::append(rows[i], c, p.block(s, i, j), detail::block_elements(p.layout, row + i, c),
+                       p.truncation.block);
+      }
+    }
+  }
 }
 
 std::vector<BlockRow> product_rows(const BlockSparse& A, const BlockSparse& B,
-                                   const Truncation& truncation, bool upper) {
-  if (A.layout().size != B.layout().size) {
+                                   const Truncation& truncation, bool upper,
+                                   const Pattern* pattern) {
+  if (pattern != nullptr) detail::require_atoms(A.layout(), *pattern);
+  if (!(A.layout() == B.layout())) {
     throw std::invalid_argument("B: expected blocks of the same sizes as A has, got others");
   }
-  std::vector<BlockRow> rows(A.n_rows());
+  const BlockLayout& layout = A.layout();
+  const std::size_t n = detail::tile_rows(A);
+  std::vector<TileRow> right(n);
+#pragma omp parallel for schedule(dynamic, 4)
+  for (Index K = 0; K < static_cast<Index>(n); ++K) {
+    right[static_cast<std::size_t>(K)] = detail::tile_row(B, static_cast<std::size_t>(K), false);
+  }
+  std::size_t block_size = 0;
+  for (std::size_t i = 0; i < layout.n_blocks(); ++i) {
+    const auto stride = static_cast<std::size_t>(layout.stride[i]);
+    block_size = std::max(block_size, stride * stride);
+  }
+  const Product product{layout, right, truncation, upper, pattern, block_size};
+  std::vector<BlockRow> rows(n * kTileAtoms);
 #pragma omp parallel
   {
-    Scratch scratch;
-    scratch.first.assign(A.n_rows(), 0);
-#pragma omp for schedule(dynamic, 4)
-    for (Index i = 0; i < static_cast<Index>(A.n_rows()); ++i) {
-      rows[static_cast<std::size_t>(i)] = product_row(A, B, static_cast<std::size_t>(i), truncation,
-                                                      upper ? static_cast<int>(i) : 0, scratch);
+    Scratch s;
+    s.pairs.resize(n);
+    s.values.resize(kTileAtoms * kTileAtoms * block_size);
+#pragma omp for schedule(dynamic, 1)
+    for (Index t = 0; t < static_cast<Index>(n); ++t) {
+      const auto I = static_cast<std::size_t>(t);
+      product_rows(product, detail::tile_row(A, I, true), I, s, rows.data() + I * kTileAtoms);
     }
+  }
+  rows.resize(A.n_rows());
+#pragma omp parallel for schedule(dynamic, 8)
+  for (Index i = 0; i < static_cast<Index>(rows.size()); ++i) {
+    detail::finish(rows[static_cast<std::size_t>(i)]);
   }
   return rows;
 }
@@ -139,14 +204,15 @@ void append_transposed(const std::vector<BlockRow>& rows, const Entry& e, std::s
 
 }  // namespace
 
-BlockSparse multiply(const BlockSparse& A, const BlockSparse& B, const Truncation& truncation) {
-  return {A.shared_layout(), product_rows(A, B, truncation, false)};
+BlockSparse multiply(const BlockSparse& A, const BlockSparse& B, const Truncation& truncation,
+                     const Pattern* pattern) {
+  return {A.shared_layout(), product_rows(A, B, truncation, false, pattern)};
 }
 
 BlockSparse multiply_symmetric(const BlockSparse& A, const BlockSparse& B,
-                               const Truncation& truncation) {
+                               const Truncation& truncation, const Pattern* pattern) {
   const BlockLayout& layout = A.layout();
-  std::vector<BlockRow> upper = product_rows(A, B, truncation, true);
+  std::vector<BlockRow> upper = product_rows(A, B, truncation, true, pattern);
   const auto below = by_column(upper, true);
   std::vector<BlockRow> rows(upper.size());
 #pragma omp parallel for schedule(dynamic, 8)

@@ -1,10 +1,15 @@
-"""Inverse factor of the overlap in block-sparse form: G S G^T = 1, at a cost linear in the atoms.
+"""Inverse factor of the overlap in block-sparse form, G S G^T = 1 + delta, at a cost linear in the atoms.
 
-Start: the factorised sparse approximate inverse on a neighbourhood of every atom (`cpp/src/sparse/
-inverse_factor.cpp`), one small Cholesky factorisation each. Refinement (Niklasson, PRB 70, 193102 (2004)),
-which corrects any G and so also what truncation did to it:
+G: the factorised sparse approximate inverse on a neighbourhood of every tile of atoms (`cpp/src/sparse/
+inverse_factor.cpp`), one Cholesky factorisation each. What it leaves, delta, is small and sparse, and is
+corrected where G is used, to first order here and to second order in the last step of the purification:
 
-    delta = 1 - G S G^T,    G <- (1 + delta/2 + 3/8 delta^2) G        (the new delta is of order delta^3)
+    F = (1 - delta/2) G H G^T (1 - delta/2)
+
+so that G itself stays sparse: S^-1 has a longer range than the density matrix. Only where delta is larger
+than the threshold allows is G refined (Niklasson, PRB 70, 193102 (2004)), which fills it up:
+
+    d = -delta,    G <- (1 + d/2 + 3/8 d^2) G        (the new delta is of order delta^3)
 """
 
 from __future__ import annotations
@@ -21,13 +26,20 @@ from mlh._core import (
 )
 from mlh.pattern import BlockMatrix, Pattern
 
-REACH = 3e-3
+REACH = 3e-4
 """Atoms j in the neighbourhood of i: those with |S_ik| |S_kj| above this for some k (Frobenius norms)."""
 
-FACTOR_TOLERANCE = 20.0
-"""G is refined until the rms of 1 - G S G^T per orbital is below this times the threshold."""
+FACTOR_TOLERANCE = 0.5
+"""G is refined until the rms of delta per orbital is below this times the root of the threshold: F is then
+right to the threshold."""
+
+METRIC = 0.1
+"""Threshold of delta as a part of the others: what is wrong in it is wrong in the number of electrons."""
 
 MAX_REFINEMENTS = 8
+
+HALF_WAY = 0.3
+"""Threshold of G A as a part of the others: its error is multiplied by G^T, whose norm is about ten."""
 
 
 class PurificationError(RuntimeError):
@@ -38,44 +50,41 @@ class PurificationError(RuntimeError):
 class Truncation:
     """What is left out of block-sparse matrices, all from one threshold.
 
-    A block of a matrix of order one (P, D, 1 - G S G^T) is dropped when its Frobenius norm is at most
-    `block`; of the factor G, whose norm is about ten, at most `factor`. A product of two blocks is skipped
-    when their norms multiply to at most `product`.
+    A block is dropped when its Frobenius norm is at most `threshold` (times `drop` of a product); a product
+    of two blocks is skipped when their norms multiply to at most `product`: many are skipped for one block.
     """
 
     threshold: float
 
     @property
-    def block(self) -> float:
-        """For matrices of order one."""
-        return self.threshold
-
-    @property
-    def factor(self) -> float:
-        """For G."""
-        return 3.0 * self.threshold
-
-    @property
     def product(self) -> float:
         """For single products."""
-        return 0.1 * self.threshold
+        return 0.01 * self.threshold
 
-    def multiply(self, A: BlockSparse, B: BlockSparse, symmetric: bool = False) -> BlockSparse:
-        """A B; `symmetric` when the product is known to be."""
-        return sparse_product(A, B, self.product, self.block, symmetric)
+    def multiply(
+        self,
+        A: BlockSparse,
+        B: BlockSparse,
+        symmetric: bool = False,
+        drop: float = 1.0,
+        pattern: Pattern | None = None,
+    ) -> BlockSparse:
+        """A B; `symmetric` when the product is known to be, then on request only its blocks on a Pattern."""
+        return sparse_product(A, B, self.product, drop * self.threshold, symmetric, pattern)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InverseFactor:
-    """G with G S G^T = 1, made once per geometry and reused by every step."""
+    """G with G S G^T = 1 + delta, made once per geometry and reused by every step."""
 
     pattern: Pattern
     S: BlockSparse
     G: BlockSparse
     G_transposed: BlockSparse
+    delta: BlockSparse
     truncation: Truncation
     error: float
-    """rms of 1 - G S G^T per orbital."""
+    """rms of delta per orbital."""
 
     @classmethod
     def of(cls, S: BlockMatrix, threshold: float) -> InverseFactor:
@@ -84,32 +93,50 @@ class InverseFactor:
             raise ValueError(f"threshold: expected more than 0 and less than 0.01, got {threshold}")
         cut = Truncation(threshold)
         folded = BlockSparse.fold(S.pattern, S.data[0])
-        reach = sparse_product(folded, folded, REACH, 0.0, True)
-        G = sparse_inverse_factor(folded, reach)
+        G = sparse_inverse_factor(folded, sparse_product(folded, folded, REACH, 0.0, True))
+        G = sparse_combine(1.0, G, 0.0, G, 0.0, threshold)
+        metric = Truncation(METRIC * threshold)
+        limit = FACTOR_TOLERANCE * threshold**0.5
         error = np.inf
         for _ in range(MAX_REFINEMENTS):
-            delta, new_error = _defect(G, folded, cut)
-            if new_error < FACTOR_TOLERANCE * threshold:
-                return cls(S.pattern, folded, G, G.transpose(), cut, new_error)
+            transposed = G.transpose()
+            delta = _transformed(G, folded, transposed, metric)
+            delta = sparse_combine(1.0, delta, 0.0, delta, -1.0, 3.0 * metric.threshold)
+            new_error = float(np.sqrt(delta.dot(delta) / delta.n_orbitals))
+            if new_error < limit:
+                return cls(S.pattern, folded, G, transposed, delta, cut, new_error)
             if new_error > 0.5 * error:
                 break
             G, error = _refined(G, delta, cut), new_error
         raise PurificationError(
             f"S: its inverse factor stays at an error of {new_error:.1e} per orbital, expected below "
-            f"{FACTOR_TOLERANCE * threshold:.1e}: the orbitals are too nearly dependent for the threshold "
+            f"{limit:.1e}: the orbitals are too nearly dependent for the threshold "
             f"{threshold:g}; take a smaller one, or method='dense'"
         )
 
+    def transformed(self, A: BlockSparse, drop: float = 1.0) -> BlockSparse:
+        """G A G^T of a symmetric A."""
+        return _transformed(self.G, A, self.G_transposed, self.truncation, drop)
 
-def _defect(G: BlockSparse, S: BlockSparse, cut: Truncation) -> tuple[BlockSparse, float]:
-    """1 - G S G^T, and its rms per orbital."""
-    product = cut.multiply(cut.multiply(G, S), G.transpose(), symmetric=True)
-    delta = sparse_combine(-1.0, product, 0.0, product, 1.0, 0.0)
-    return delta, float(np.sqrt(delta.dot(delta) / delta.n_orbitals))
+    def orthogonalised(self, A: BlockSparse, drop: float = 1.0) -> BlockSparse:
+        """G A G^T with delta corrected to first order: A among orthonormal orbitals."""
+        return self.corrected(self.transformed(A, drop), drop)
+
+    def corrected(self, A: BlockSparse, drop: float = 1.0) -> BlockSparse:
+        """A - (delta A + A delta)/2: (1 + delta)^(-1/2) on both sides, to first order."""
+        product = self.truncation.multiply(self.delta, A, drop=drop)
+        both = sparse_combine(1.0, product, 1.0, product.transpose(), 0.0, 0.0)
+        return sparse_combine(1.0, A, -0.5, both, 0.0, drop * self.truncation.threshold)
+
+
+def _transformed(
+    G: BlockSparse, A: BlockSparse, G_transposed: BlockSparse, cut: Truncation, drop: float = 1.0
+) -> BlockSparse:
+    return cut.multiply(cut.multiply(G, A, drop=HALF_WAY * drop), G_transposed, symmetric=True, drop=drop)
 
 
 def _refined(G: BlockSparse, delta: BlockSparse, cut: Truncation) -> BlockSparse:
-    """(1 + delta/2 + 3/8 delta^2) G."""
+    """(1 - delta/2 + 3/8 delta^2) G."""
     square = cut.multiply(delta, delta, symmetric=True)
-    step = sparse_combine(0.5, delta, 0.375, square, 0.0, 0.0)
-    return sparse_combine(1.0, G, 1.0, cut.multiply(step, G), 0.0, cut.factor)
+    step = sparse_combine(-0.5, delta, 0.375, square, 0.0, 0.0)
+    return sparse_combine(1.0, G, 1.0, cut.multiply(step, G), 0.0, cut.threshold)
