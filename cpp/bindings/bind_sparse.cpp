@@ -72,7 +72,7 @@ void bind_sparse(py::module_& m) {
   m.def("sparse_combine", &combine, py::arg("a"), py::arg("A"), py::arg("b"), py::arg("B"),
         py::arg("c"), py::arg("drop"), release(), "a A + b B + c 1 without blocks up to `drop`.");
   m.def("sparse_inverse_factor", &local_inverse_factor, py::arg("S"), py::arg("reach"), release(),
-        "Lower triangular G, G S G^T ~ 1, with the blocks of the lower triangle of `reach`.");
+        "Lower triangular G, G S G^T ~ 1, on the neighbourhoods `reach` of tiles of atoms.");
   m.def(
       "sparse_product",
       [](const BlockSparse& A, const BlockSparse& B, double screen, double drop, bool symmetric,
@@ -82,9 +82,7 @@ void bind_sparse(py::module_& m) {
       py::arg("A"), py::arg("B"), py::arg("screen"), py::arg("drop"), py::arg("symmetric"),
       py::arg("pattern") = nullptr, release(),
       "A B without products of blocks whose norms multiply to at most `screen` and without blocks "
-      "up to `drop`; `symmetric` when the product is known to be; only the blocks of a Pattern if "
-      "one "
-      "is given.");
+      "up to `drop`; `symmetric` when the product is known to be; only on a Pattern if given.");
 }
 
 }  // namespace mlh::bind

@@ -95,8 +95,9 @@ BlockSparse multiply(const BlockSparse& A, const BlockSparse& B, const Truncatio
 BlockSparse multiply_symmetric(const BlockSparse& A, const BlockSparse& B,
                                const Truncation& truncation, const Pattern* pattern = nullptr);
 
-/// Lower triangular G with G S G^T = 1 up to what the neighbourhoods leave out: row i has the
-/// blocks j <= i that row i of `reach` has. Throws when S is not positive definite.
+/// Lower triangular G with G S G^T = 1 up to what the neighbourhoods leave out: the rows of a tile
+/// have the blocks j <= i that any of these rows of `reach` has, and those of the tile. Throws when
+/// S is not positive definite.
 BlockSparse local_inverse_factor(const BlockSparse& S, const BlockSparse& reach);
 
 /// Tr A.

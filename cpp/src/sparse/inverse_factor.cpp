@@ -1,7 +1,8 @@
 // Lower triangular G with G S G^T = 1 but for what lies outside a given neighbourhood of every
 // atom: the factorised sparse approximate inverse (Kolotilina and Yeremin, SIAM J. Matrix Anal.
-// Appl. 14, 45 (1993)). Row i of G is the last block row of L^-1, S = L L^T among the atoms j <= i
-// of the neighbourhood of i; with whole rows it is the inverse Cholesky factor.
+// Appl. 14, 45 (1993)). The rows of a tile are the last block rows of L^-1, S = L L^T among the atoms
+// of the tile and those before it in its neighbourhood; with whole rows G is the inverse Cholesky
+// factor.
 
 #include <Eigen/Cholesky>
 #include <algorithm>

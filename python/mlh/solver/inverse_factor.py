@@ -2,14 +2,12 @@
 
 G: the factorised sparse approximate inverse on a neighbourhood of every tile of atoms (`cpp/src/sparse/
 inverse_factor.cpp`), one Cholesky factorisation each. What it leaves, delta, is small and sparse, and is
-corrected where G is used, to first order here and to second order in the last step of the purification:
+corrected where G is used, to second order here and exactly in the last step of the purification:
 
-    F = (1 - delta/2) G H G^T (1 - delta/2)
+    F = Z G H G^T Z,    Z = 1 - delta/2 + 3/8 delta^2 = (1 + delta)^(-1/2) + O(delta^3)
 
 so that G itself stays sparse: S^-1 has a longer range than the density matrix. Only where delta is larger
-than the threshold allows is G refined (Niklasson, PRB 70, 193102 (2004)), which fills it up:
-
-    d = -delta,    G <- (1 + d/2 + 3/8 d^2) G        (the new delta is of order delta^3)
+than the threshold allows is G refined, G <- Z G (Niklasson, PRB 70, 193102 (2004)), which fills it up.
 """
 
 from __future__ import annotations
@@ -30,8 +28,7 @@ REACH = 3e-4
 """Atoms j in the neighbourhood of i: those with |S_ik| |S_kj| above this for some k (Frobenius norms)."""
 
 FACTOR_TOLERANCE = 0.5
-"""G is refined until the rms of delta per orbital is below this times the root of the threshold: F is then
-right to the threshold."""
+"""G is refined until the rms of delta per orbital is below this times the root of the threshold."""
 
 METRIC = 0.1
 """Threshold of delta as a part of the others: what is wrong in it is wrong in the number of electrons."""
@@ -82,6 +79,8 @@ class InverseFactor:
     G: BlockSparse
     G_transposed: BlockSparse
     delta: BlockSparse
+    Z: BlockSparse
+    """(1 + delta)^(-1/2) to second order."""
     truncation: Truncation
     error: float
     """rms of delta per orbital."""
@@ -103,11 +102,12 @@ class InverseFactor:
             delta = _transformed(G, folded, transposed, metric)
             delta = sparse_combine(1.0, delta, 0.0, delta, -1.0, 3.0 * metric.threshold)
             new_error = float(np.sqrt(delta.dot(delta) / delta.n_orbitals))
+            Z = _inverse_root(delta, cut)
             if new_error < limit:
-                return cls(S.pattern, folded, G, transposed, delta, cut, new_error)
+                return cls(S.pattern, folded, G, transposed, delta, Z, cut, new_error)
             if new_error > 0.5 * error:
                 break
-            G, error = _refined(G, delta, cut), new_error
+            G, error = cut.multiply(Z, G), new_error
         raise PurificationError(
             f"S: its inverse factor stays at an error of {new_error:.1e} per orbital, expected below "
             f"{limit:.1e}: the orbitals are too nearly dependent for the threshold "
@@ -118,15 +118,9 @@ class InverseFactor:
         """G A G^T of a symmetric A."""
         return _transformed(self.G, A, self.G_transposed, self.truncation, drop)
 
-    def orthogonalised(self, A: BlockSparse, drop: float = 1.0) -> BlockSparse:
-        """G A G^T with delta corrected to first order: A among orthonormal orbitals."""
-        return self.corrected(self.transformed(A, drop), drop)
-
     def corrected(self, A: BlockSparse, drop: float = 1.0) -> BlockSparse:
-        """A - (delta A + A delta)/2: (1 + delta)^(-1/2) on both sides, to first order."""
-        product = self.truncation.multiply(self.delta, A, drop=drop)
-        both = sparse_combine(1.0, product, 1.0, product.transpose(), 0.0, 0.0)
-        return sparse_combine(1.0, A, -0.5, both, 0.0, drop * self.truncation.threshold)
+        """Z A Z: (1 + delta)^(-1/2) on both sides."""
+        return _transformed(self.Z, A, self.Z, self.truncation, drop)
 
 
 def _transformed(
@@ -135,8 +129,7 @@ def _transformed(
     return cut.multiply(cut.multiply(G, A, drop=HALF_WAY * drop), G_transposed, symmetric=True, drop=drop)
 
 
-def _refined(G: BlockSparse, delta: BlockSparse, cut: Truncation) -> BlockSparse:
-    """(1 - delta/2 + 3/8 delta^2) G."""
+def _inverse_root(delta: BlockSparse, cut: Truncation) -> BlockSparse:
+    """1 - delta/2 + 3/8 delta^2."""
     square = cut.multiply(delta, delta, symmetric=True)
-    step = sparse_combine(-0.5, delta, 0.375, square, 0.0, 0.0)
-    return sparse_combine(1.0, G, 1.0, cut.multiply(step, G), 0.0, cut.threshold)
+    return sparse_combine(-0.5, delta, 0.375, square, 1.0, cut.threshold)

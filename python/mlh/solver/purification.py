@@ -2,7 +2,7 @@
 
     G S G^T = 1 + delta,   F = G H G^T with delta corrected (`inverse_factor`)
     X_0 = (e_max - F)/(e_max - e_min);   X <- X^2 or 2 X - X^2, whichever has the trace nearer to N_occ (TC2)
-    P = X,   Q = P - (delta P + P delta)/2,   Q <- 3 Q M Q - 2 Q M Q M Q with M = 1 + delta        (McWeeny)
+    P = X,   Q = Z P Z, Z ~ (1 + delta)^(-1/2),   Q <- 3 Q M Q - 2 Q M Q M Q, M = 1 + delta     (McWeeny)
     D = g G^T Q G,   W = g G^T Q (G H G^T) Q G, on the pattern only
 
 (Niklasson, PRB 66, 155115 (2002); McWeeny, Rev. Mod. Phys. 32, 335 (1960).) g = 2 electrons per state
@@ -259,7 +259,7 @@ def _occupied(n_electrons: float, nspin: int, moment: float | None, n_orbitals: 
 def _channel(H: BlockSparse, factor: InverseFactor, n_occupied: int) -> tuple[_Channel, float, int]:
     """One spin, the idempotency of P per orbital and the number of polynomials."""
     cut = factor.truncation
-    F = factor.orthogonalised(H, drop=ENERGIES)
+    F = factor.corrected(factor.transformed(H, drop=ENERGIES), drop=ENERGIES)
     low, high = spectral_bounds(F.apply, F.n_orbitals)
     P, steps = _expand(F, low, high, n_occupied, cut)
     homo, lumo = gap_bounds(steps, low, high)
