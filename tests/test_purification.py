@@ -64,6 +64,18 @@ def test_error_falls_with_the_threshold():
     assert errors[0] > 3 * errors[1] > 9 * errors[2] > 0.0
 
 
+def test_precision_follows_the_threshold():
+    """Single only where truncation leaves out more than rounding does; the two do not mix."""
+    _, S, _ = insulator()
+    single, double = InverseFactor.of(S, 1e-5), InverseFactor.of(S, 9e-6)
+    assert single.G.single and single.delta.single and not double.G.single
+    assert single.error == pytest.approx(double.error, rel=1e-3)
+    with pytest.raises(ValueError, match="precision of A"):
+        single.G.dot(double.G)
+    with pytest.raises(ValueError, match="precision of A"):
+        _core.sparse_join([single.G.row_part(0, 2), double.G.row_part(1, 2)])
+
+
 def test_two_spins_with_a_fixed_moment():
     H, S, occupied = insulator(nspin=2)
     n = 2 * occupied

@@ -1,5 +1,6 @@
 #pragma once
-// NumPy arrays at the boundary: wrong dtype, layout or shape is an error that says name, expected, got.
+// NumPy arrays at the boundary: wrong dtype, layout or shape is an error that says name, expected,
+// got.
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>

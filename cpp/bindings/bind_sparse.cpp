@@ -2,8 +2,15 @@
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
+#include <cstdlib>
 #include <memory>
+#include <variant>
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "arrays.hpp"
 #include "bindings.hpp"
@@ -17,67 +24,158 @@ std::span<const double> numbers(const py::array_t<double, py::array::c_style>& a
   return {a.data(), static_cast<std::size_t>(a.size())};
 }
 
-BlockSparse fold_checked(const Pattern& pattern, const py::object& data, const BlockSparse* like) {
+/// A block-sparse matrix of either precision.
+struct Matrix {
+  std::variant<BlockSparse<float>, BlockSparse<double>> value;
+};
+
+/// f of the matrix in its own precision.
+template <class F>
+auto visit(const Matrix& A, const F& f) {
+  return std::visit(f, A.value);
+}
+
+/// B, which must have the precision of A.
+template <class Real>
+const BlockSparse<Real>& same_precision(const BlockSparse<Real>&, const Matrix& B) {
+  const auto* same = std::get_if<BlockSparse<Real>>(&B.value);
+  if (same == nullptr) {
+    throw std::invalid_argument("B: expected the precision of A, got the other one");
+  }
+  return *same;
+}
+
+/// f of two matrices, which must have one precision.
+template <class F>
+auto visit(const Matrix& A, const Matrix& B, const F& f) {
+  return visit(A, [&](const auto& a) { return f(a, same_precision(a, B)); });
+}
+
+Matrix fold_checked(const Pattern& pattern, const py::object& data, const Matrix* like) {
   const auto array = require<double>(data, "data", {static_cast<py::ssize_t>(pattern.nnz())});
   const auto view = numbers(array);
   const py::gil_scoped_release release;
-  return fold(like != nullptr ? like->shared_layout() : block_layout(pattern), pattern, view);
+  if (like == nullptr) return {fold<double>(block_layout<double>(pattern), pattern, view)};
+  return visit(*like, [&]<class Real>(const BlockSparse<Real>& l) -> Matrix {
+    return {fold<Real>(l.shared_layout(), pattern, view)};
+  });
 }
 
-py::array_t<double> unfold_checked(const BlockSparse& M, const Pattern& pattern) {
+py::array_t<double> unfold_checked(const Matrix& M, const Pattern& pattern) {
   std::vector<double> data;
   {
     const py::gil_scoped_release release;
-    data = unfold(M, pattern);
+    data = visit(M, [&](const auto& m) { return unfold(m, pattern); });
   }
   return take(std::move(data));
 }
 
-py::array_t<double> apply_checked(const BlockSparse& M, const py::object& x) {
-  const auto array = require<double>(x, "x", {static_cast<py::ssize_t>(M.layout().start.back())});
+Matrix to_single_checked(const Matrix& M) {
+  const auto* twice = std::get_if<BlockSparse<double>>(&M.value);
+  return twice == nullptr ? M : Matrix{to_single(*twice)};
+}
+
+std::int64_t n_orbitals(const Matrix& M) {
+  return visit(M, [](const auto& m) { return m.layout().start.back(); });
+}
+
+py::array_t<double> apply_checked(const Matrix& M, const py::object& x) {
+  const auto array = require<double>(x, "x", {static_cast<py::ssize_t>(n_orbitals(M))});
   const auto view = numbers(array);
   std::vector<double> y;
   {
     const py::gil_scoped_release release;
-    y = apply(M, view);
+    y = visit(M, [&](const auto& m) { return apply(m, view); });
   }
   return take(std::move(y));
+}
+
+Matrix joined(const std::vector<const Matrix*>& parts) {
+  if (parts.empty()) throw std::invalid_argument("parts: expected at least 1, got none");
+  return visit(*parts.front(), [&]<class Real>(const BlockSparse<Real>& first) -> Matrix {
+    std::vector<const BlockSparse<Real>*> all;
+    for (const Matrix* part : parts) all.push_back(&same_precision(first, *part));
+    return {join_parts(all)};
+  });
+}
+
+void return_free_pages() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 }  // namespace
 
 void bind_sparse(py::module_& m) {
   using release = py::call_guard<py::gil_scoped_release>;
-  py::class_<BlockSparse>(m, "BlockSparse",
-                          "Block-sparse matrix at Gamma, one block per pair of atoms; immutable.")
+  py::class_<Matrix>(m, "BlockSparse",
+                     "Block-sparse matrix at Gamma, one block per pair of atoms; immutable.")
       .def_static("fold", &fold_checked, py::arg("pattern"), py::arg("data"),
                   py::arg("like") = nullptr,
-                  "sum_R M_ij(R) of a matrix on a Pattern; to be used together with `like`.")
+                  "sum_R M_ij(R) of a matrix on a Pattern; to be used together with `like`, in its "
+                  "precision.")
       .def("unfold", &unfold_checked, py::arg("pattern"),
            "Blocks on a Pattern, the same for every image of a pair.")
-      .def(
-          "identity", [](const BlockSparse& M) { return identity(M.shared_layout()); }, release(),
-          "The unit matrix with the same blocks.")
-      .def_property_readonly("n_orbitals",
-                             [](const BlockSparse& M) { return M.layout().start.back(); })
-      .def_property_readonly("n_atoms", &BlockSparse::n_rows)
-      .def_property_readonly("n_blocks", &BlockSparse::n_blocks)
-      .def_property_readonly("bytes", &BlockSparse::bytes)
+      .def_property_readonly(
+          "single", [](const Matrix& M) { return M.value.index() == 0; }, "Single precision.")
+      .def("to_single", &to_single_checked, release(), "The matrix in single precision.")
+      .def_property_readonly("n_orbitals", &n_orbitals)
+      .def_property_readonly(
+          "n_atoms", [](const Matrix& M) { return visit(M, [](auto& a) { return a.n_rows(); }); })
+      .def_property_readonly(
+          "n_blocks",
+          [](const Matrix& M) { return visit(M, [](auto& a) { return a.n_blocks(); }); })
+      .def_property_readonly(
+          "bytes", [](const Matrix& M) { return visit(M, [](auto& a) { return a.bytes(); }); })
       .def("apply", &apply_checked, py::arg("x"), "M x.")
-      .def("trace", &trace, release(), "Tr M.")
-      .def("dot", &dot, py::arg("B"), release(), "Tr M^T B.")
-      .def("transpose", &transpose, release())
-      .def("row_part", &row_part, py::arg("part"), py::arg("parts"), release(),
-           "The rows of one part of `parts`, whole tiles of atoms; the others are empty.");
-  m.def("sparse_combine", &combine, py::arg("a"), py::arg("A"), py::arg("b"), py::arg("B"),
-        py::arg("c"), py::arg("drop"), release(), "a A + b B + c 1 without blocks up to `drop`.");
-  m.def("sparse_inverse_factor", &local_inverse_factor, py::arg("S"), py::arg("reach"), release(),
-        "Lower triangular G, G S G^T ~ 1, on the neighbourhoods `reach` of tiles of atoms.");
+      .def(
+          "trace", [](const Matrix& M) { return visit(M, [](auto& a) { return trace(a); }); },
+          release(), "Tr M.")
+      .def(
+          "dot",
+          [](const Matrix& M, const Matrix& B) {
+            return visit(M, B, [](auto& a, auto& b) { return dot(a, b); });
+          },
+          py::arg("B"), release(), "Tr M^T B.")
+      .def(
+          "transpose",
+          [](const Matrix& M) { return visit(M, [](auto& a) { return Matrix{transpose(a)}; }); },
+          release())
+      .def(
+          "row_part",
+          [](const Matrix& M, std::size_t part, std::size_t parts) {
+            return visit(M, [&](auto& a) { return Matrix{row_part(a, part, parts)}; });
+          },
+          py::arg("part"), py::arg("parts"), release(),
+          "The rows of one part of `parts`, whole tiles of atoms; the others are empty.");
+  m.def("sparse_join", &joined, py::arg("parts"), release(),
+        "The matrix whose `row_part`s, or what was computed from them row by row, are given.");
+  m.def("return_free_pages", &return_free_pages, release(),
+        "Gives memory of deleted matrices back to the system: their rows have sizes that the "
+        "allocator seldom finds a use for.");
+  m.def(
+      "sparse_combine",
+      [](double a, const Matrix& A, double b, const Matrix& B, double c, double drop) {
+        return visit(A, B, [&](auto& l, auto& r) { return Matrix{combine(a, l, b, r, c, drop)}; });
+      },
+      py::arg("a"), py::arg("A"), py::arg("b"), py::arg("B"), py::arg("c"), py::arg("drop"),
+      release(), "a A + b B + c 1 without blocks up to `drop`.");
+  m.def(
+      "sparse_inverse_factor",
+      [](const Matrix& S, const Matrix& reach) {
+        return visit(S, reach, [](auto& s, auto& r) { return Matrix{local_inverse_factor(s, r)}; });
+      },
+      py::arg("S"), py::arg("reach"), release(),
+      "Lower triangular G, G S G^T ~ 1, on the neighbourhoods `reach` of tiles of atoms.");
   m.def(
       "sparse_product",
-      [](const BlockSparse& A, const BlockSparse& B, double screen, double drop, bool symmetric,
+      [](const Matrix& A, const Matrix& B, double screen, double drop, bool symmetric,
          const Pattern* pattern) {
-        return (symmetric ? multiply_symmetric : multiply)(A, B, {screen, drop}, pattern);
+        return visit(A, B, [&]<class Real>(const BlockSparse<Real>& a, const BlockSparse<Real>& b) {
+          return Matrix{(symmetric ? multiply_symmetric<Real>
+                                   : multiply<Real>)(a, b, {screen, drop}, pattern)};
+        });
       },
       py::arg("A"), py::arg("B"), py::arg("screen"), py::arg("drop"), py::arg("symmetric"),
       py::arg("pattern") = nullptr, release(),

@@ -172,9 +172,9 @@ GauntTable make_gaunt_table() {
 
 const std::vector<GauntTerm>& gaunt_terms(int l1, int l2, int L) {
   if (l1 < 0 || l1 > kLo || l2 < 0 || l2 > kHi || L < 0 || L > kL) {
-    throw std::invalid_argument("gaunt_terms: expected l1 in 0..3, l2 in 0..9 and L in 0..12, got " +
-                                std::to_string(l1) + ", " + std::to_string(l2) + ", " +
-                                std::to_string(L));
+    throw std::invalid_argument(
+        "gaunt_terms: expected l1 in 0..3, l2 in 0..9 and L in 0..12, got " + std::to_string(l1) +
+        ", " + std::to_string(l2) + ", " + std::to_string(L));
   }
   static const GauntTable table = make_gaunt_table();
   return table[static_cast<std::size_t>((l1 * (kHi + 1) + l2) * (kL + 1) + L)];

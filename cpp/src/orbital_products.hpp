@@ -39,9 +39,9 @@ inline void orbital_gradients(const Grid& grid, const Batch& batch, const BatchP
   std::size_t a = 0;
   for (const ActiveAtom& atom : grid.active(batch)) {
     const int c = first[a++];
-    grid.tables(atom.atom).gradients(x, grid.center(atom), phi.col(c).data(),
-                                     {dphi[0].col(c).data(), dphi[1].col(c).data(),
-                                      dphi[2].col(c).data()});
+    grid.tables(atom.atom).gradients(
+        x, grid.center(atom), phi.col(c).data(),
+        {dphi[0].col(c).data(), dphi[1].col(c).data(), dphi[2].col(c).data()});
   }
 }
 
@@ -64,8 +64,8 @@ void for_local_pairs(const Grid& grid, const Batch& batch, Visit&& visit) {
   }
 }
 
-/// Dense density matrix of the batch, row-major; `mirror` false gives only the upper blocks, doubled,
-/// for sum_ab P_ab phi_a phi_b, true the full symmetric matrix.
+/// Dense density matrix of the batch, row-major; `mirror` false gives only the upper blocks,
+/// doubled, for sum_ab P_ab phi_a phi_b, true the full symmetric matrix.
 inline void gather(const Grid& grid, const Batch& batch, std::span<const double> D,
                    const std::vector<int>& first, bool mirror, RowMatrix& P) {
   const Pattern& pattern = grid.pattern();

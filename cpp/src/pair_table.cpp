@@ -79,8 +79,7 @@ std::vector<Combination> combinations(const ShellSet& a, const ShellSet& b) {
 
 /// Column c: weight * prefactor * k^(2+L) A(k) B(k), and k^2 more for the kinetic energy.
 Eigen::MatrixXd wave_integrands(const std::vector<Combination>& list, const ShellSet& a,
-                                const ShellSet& b, const WaveQuadrature& waves,
-                                PairOperator op) {
+                                const ShellSet& b, const WaveQuadrature& waves, PairOperator op) {
   Eigen::MatrixXd f(waves.k.size(), static_cast<Eigen::Index>(list.size()));
   const bool kinetic = op == PairOperator::kinetic;
   for (std::size_t c = 0; c < list.size(); ++c) {

@@ -22,15 +22,24 @@ inline constexpr int kLanes = 2;
 inline constexpr int kRegisters = 16;
 #endif
 
-using Vec = double __attribute__((vector_size(8 * kLanes)));
+template <class Real>
+struct Register {
+  static constexpr int lanes = 8 * kLanes / static_cast<int>(sizeof(Real));
+  typedef Real Type __attribute__((vector_size(8 * kLanes)));  // as an alias GCC drops it
+};
+using Vec = Register<double>::Type;
 
 /// Any alignment: the allocator of a portable build aligns to 16 bytes only.
-inline Vec load(const double* p) {
-  Vec v;
+template <class Real>
+inline typename Register<Real>::Type load(const Real* p) {
+  typename Register<Real>::Type v;
   std::memcpy(&v, p, sizeof v);
   return v;
 }
-inline void store(double* p, const Vec& v) { std::memcpy(p, &v, sizeof v); }
+template <class Real>
+inline void store(Real* p, const typename Register<Real>::Type& v) {
+  std::memcpy(p, &v, sizeof v);
+}
 
 /// Calls f(std::integral_constant<std::size_t, k>) for k in [0, n): straight-line code, so that an
 /// array indexed by k stays in registers.

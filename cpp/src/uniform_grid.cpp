@@ -20,9 +20,11 @@ std::span<const double> coefficients(Stencil stencil) {
 }
 
 /// out[.] += sum_d weight[d] * D_d f, with D_d the central difference along grid axis d (per step).
-void add_differences(const std::array<int, 3>& n, const double* f, const std::array<double, 3>& weight,
-                     std::span<const double> stencil, double* out) {
-  const auto stride = std::array<std::ptrdiff_t, 3>{static_cast<std::ptrdiff_t>(n[1]) * n[2], n[2], 1};
+void add_differences(const std::array<int, 3>& n, const double* f,
+                     const std::array<double, 3>& weight, std::span<const double> stencil,
+                     double* out) {
+  const auto stride =
+      std::array<std::ptrdiff_t, 3>{static_cast<std::ptrdiff_t>(n[1]) * n[2], n[2], 1};
 #pragma omp parallel for schedule(static)
   for (int x = 0; x < n[0]; ++x) {
     for (int d = 0; d < 3; ++d) {
@@ -107,8 +109,8 @@ void subtract_divergence(const UniformGrid& grid, const std::array<std::vector<d
                          std::span<double> out, Stencil stencil) {
   const Mat3 g = index_gradients(grid);
   for (int a = 0; a < 3; ++a) {
-    add_differences(grid.n, f[a].data(), {-g(a, 0), -g(a, 1), -g(a, 2)},
-                    coefficients(stencil), out.data());
+    add_differences(grid.n, f[a].data(), {-g(a, 0), -g(a, 1), -g(a, 2)}, coefficients(stencil),
+                    out.data());
   }
 }
 

@@ -7,6 +7,8 @@
 
 namespace mlh {
 
-using AlignedDoubles = std::vector<double, Eigen::aligned_allocator<double>>;
+template <class Real>
+using AlignedVector = std::vector<Real, Eigen::aligned_allocator<Real>>;
+using AlignedDoubles = AlignedVector<double>;
 
 }  // namespace mlh

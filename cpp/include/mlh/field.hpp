@@ -57,8 +57,7 @@ struct ExchangeCorrelation {
       Mat3::Zero();  ///< dE/deps through grad n = sum_d b_d D_d n alone: the metric of the stencil
 };
 ExchangeCorrelation exchange_correlation(const Grid& grid, const NeutralFields& neutral,
-                                         Functional functional,
-                                         const std::vector<Density>& density,
+                                         Functional functional, const std::vector<Density>& density,
                                          Stencil stencil = Stencil::eighth);
 
 /// dE_xc/dn_core on the points: the mean of the potentials of the spins.

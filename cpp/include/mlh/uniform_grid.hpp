@@ -29,8 +29,8 @@ struct UniformGrid {
   }
 };
 
-/// Points per axis for a plane-wave-like cutoff in Ry: N_d = (V/|a_e x a_f|) sqrt(Ecut)/pi, taken to the
-/// 2-3-5-7-smooth number nearest in the logarithm (OpenMX's rule).
+/// Points per axis for a plane-wave-like cutoff in Ry: N_d = (V/|a_e x a_f|) sqrt(Ecut)/pi, taken
+/// to the 2-3-5-7-smooth number nearest in the logarithm (OpenMX's rule).
 std::array<int, 3> grid_size(const Mat3& cell, double cutoff_ry);
 
 /// Order of the central differences along the axes: 8, or 2 as in OpenMX.
@@ -41,8 +41,8 @@ enum class Stencil { eighth, second };
 std::array<std::vector<double>, 3> gradient(const UniformGrid& grid, std::span<const double> f,
                                             Stencil stencil = Stencil::eighth);
 
-/// out -= div F with the same stencil: the transpose of `gradient`, so that a potential made with it
-/// is the exact derivative of the discretised energy.
+/// out -= div F with the same stencil: the transpose of `gradient`, so that a potential made with
+/// it is the exact derivative of the discretised energy.
 void subtract_divergence(const UniformGrid& grid, const std::array<std::vector<double>, 3>& f,
                          std::span<double> out, Stencil stencil = Stencil::eighth);
 

@@ -7,8 +7,9 @@
 
 namespace mlh {
 
-/// Functionals the package offers: PBE (gga_x_pbe + gga_c_pbe), PW92 (lda_x + lda_c_pw), and PBE with
-/// the rounded constants of Perdew and Wang in its correlation, as in OpenMX (src/pbe_correlation.hpp).
+/// Functionals the package offers: PBE (gga_x_pbe + gga_c_pbe), PW92 (lda_x + lda_c_pw), and PBE
+/// with the rounded constants of Perdew and Wang in its correlation, as in OpenMX
+/// (src/pbe_correlation.hpp).
 enum class Functional { pbe, lda_pw92, pbe_pw92 };
 
 /// Points with a total density below this (electrons/Bohr^3) contribute exact zeros.

@@ -3,14 +3,22 @@
 
 #include <cmath>
 
+#include "../simd.hpp"
 #include "mlh/block_sparse.hpp"
 
 namespace mlh::detail {
 
-/// Frobenius norm; the padding is zero.
-inline double frobenius(const double* values, std::size_t count) {
+/// Frobenius norm; the padding, up to whole registers, is zero.
+template <class Real>
+inline double frobenius(const Real* values, std::size_t count) {
+  constexpr std::size_t lanes = Register<Real>::lanes;
+  typename Register<Real>::Type squares{};
+  for (std::size_t k = 0; k < count; k += lanes) {
+    const auto v = load(values + k);
+    squares += v * v;
+  }
   double sum = 0.0;
-  for (std::size_t k = 0; k < count; ++k) sum += values[k] * values[k];
+  for (std::size_t l = 0; l < lanes; ++l) sum += static_cast<double>(squares[l]);
   return std::sqrt(sum);
 }
 
@@ -21,7 +29,8 @@ inline std::size_t block_elements(const BlockLayout& layout, std::size_t i, int 
 }
 
 /// Appends a block unless its norm is at most `drop`; columns come in ascending order.
-inline void append(BlockRow& row, int column, const double* values, std::size_t count,
+template <class Real>
+inline void append(BlockRow<Real>& row, int column, const Real* values, std::size_t count,
                    double drop) {
   const double norm = frobenius(values, count);
   if (!(norm > drop)) return;
@@ -32,6 +41,9 @@ inline void append(BlockRow& row, int column, const double* values, std::size_t 
 }
 
 /// Gives back spare memory.
-inline void finish(BlockRow& row) { row.values.shrink_to_fit(); }
+template <class Real>
+inline void finish(BlockRow<Real>& row) {
+  row.values.shrink_to_fit();
+}
 
 }  // namespace mlh::detail

@@ -24,19 +24,20 @@ using detail::require_atoms;
 
 using Index = std::ptrdiff_t;
 
-void require_same_layout(const BlockSparse& A, const BlockSparse& B) {
+template <class Real>
+void require_same_layout(const BlockSparse<Real>& A, const BlockSparse<Real>& B) {
   if (!(A.layout() == B.layout())) {
     throw std::invalid_argument("B: expected blocks of the same sizes as A has, got others");
   }
 }
 
 /// Runs make(i, row) for every row in parallel.
-template <class Make>
-std::vector<BlockRow> build_rows(std::size_t n, const Make& make) {
-  std::vector<BlockRow> rows(n);
+template <class Real, class Make>
+std::vector<BlockRow<Real>> build_rows(std::size_t n, const Make& make) {
+  std::vector<BlockRow<Real>> rows(n);
 #pragma omp parallel for schedule(dynamic, 8)
   for (Index i = 0; i < static_cast<Index>(n); ++i) {
-    BlockRow& row = rows[static_cast<std::size_t>(i)];
+    BlockRow<Real>& row = rows[static_cast<std::size_t>(i)];
     make(static_cast<std::size_t>(i), row);
     finish(row);
   }
@@ -57,19 +58,22 @@ double sum_rows(std::size_t n, const Part& part) {
 }
 
 /// block += factor * block b of `row`; nothing when b is -1.
-void add_scaled(double factor, const BlockRow& row, Index b, std::vector<double>& block) {
+template <class Real>
+void add_scaled(double factor, const BlockRow<Real>& row, Index b, std::vector<Real>& block) {
   if (b < 0) return;
-  const double* source = row.values.data() + row.offset[static_cast<std::size_t>(b)];
-  for (std::size_t k = 0; k < block.size(); ++k) block[k] += factor * source[k];
+  const Real* source = row.values.data() + row.offset[static_cast<std::size_t>(b)];
+  const auto f = static_cast<Real>(factor);
+  for (std::size_t k = 0; k < block.size(); ++k) block[k] += f * source[k];
 }
 
-void add_diagonal(double c, std::size_t n, std::size_t stride, std::vector<double>& block) {
-  for (std::size_t a = 0; a < n; ++a) block[a * stride + a] += c;
+template <class Real>
+void add_diagonal(double c, std::size_t n, std::size_t stride, std::vector<Real>& block) {
+  for (std::size_t a = 0; a < n; ++a) block[a * stride + a] += static_cast<Real>(c);
 }
 
 /// Calls visit(column, block of A or -1, block of B or -1) over the union of two rows and `also`.
-template <class Visit>
-void merge(const BlockRow& A, const BlockRow& B, int also, const Visit& visit) {
+template <class Real, class Visit>
+void merge(const BlockRow<Real>& A, const BlockRow<Real>& B, int also, const Visit& visit) {
   std::size_t a = 0, b = 0;
   bool open = also >= 0;
   while (a < A.column.size() || b < B.column.size() || open) {
@@ -87,7 +91,7 @@ void merge(const BlockRow& A, const BlockRow& B, int also, const Visit& visit) {
 
 }  // namespace
 
-BlockLayout::BlockLayout(const std::vector<int>& orbitals, std::vector<int> order)
+BlockLayout::BlockLayout(const std::vector<int>& orbitals, std::vector<int> order, int lanes)
     : atom(std::move(order)), row(orbitals.size(), -1), start{0} {
   if (atom.empty()) {
     atom.resize(orbitals.size());
@@ -110,48 +114,94 @@ BlockLayout::BlockLayout(const std::vector<int>& orbitals, std::vector<int> orde
                                   std::to_string(n));
     }
     size.push_back(n);
-    stride.push_back((n + detail::kLanes - 1) / detail::kLanes * detail::kLanes);
+    stride.push_back((n + lanes - 1) / lanes * lanes);
     start.push_back(start.back() + n);
   }
 }
 
-BlockSparse::BlockSparse(std::shared_ptr<const BlockLayout> layout, std::vector<BlockRow> rows)
+template <class Real>
+BlockSparse<Real>::BlockSparse(std::shared_ptr<const BlockLayout> layout,
+                               std::vector<BlockRow<Real>> rows)
+    : layout_(std::move(layout)) {
+  rows_.reserve(rows.size());
+  for (BlockRow<Real>& row : rows) {
+    rows_.push_back(std::make_shared<const BlockRow<Real>>(std::move(row)));
+  }
+}
+
+template <class Real>
+BlockSparse<Real>::BlockSparse(std::shared_ptr<const BlockLayout> layout,
+                               std::vector<std::shared_ptr<const BlockRow<Real>>> rows)
     : layout_(std::move(layout)), rows_(std::move(rows)) {}
 
-std::int64_t BlockSparse::n_blocks() const {
+template <class Real>
+std::int64_t BlockSparse<Real>::n_blocks() const {
   std::int64_t n = 0;
-  for (const BlockRow& row : rows_) n += static_cast<std::int64_t>(row.column.size());
+  for (const auto& row : rows_) n += static_cast<std::int64_t>(row->column.size());
   return n;
 }
 
-std::int64_t BlockSparse::bytes() const {
+template <class Real>
+std::int64_t BlockSparse<Real>::bytes() const {
   constexpr std::int64_t per_block = 2 * sizeof(int) + sizeof(std::size_t) + sizeof(double);
   std::int64_t n = per_block * n_blocks();
-  for (const BlockRow& row : rows_) {
-    n += static_cast<std::int64_t>(sizeof(double) * row.values.size());
+  for (const auto& row : rows_) {
+    n += static_cast<std::int64_t>(sizeof(Real) * row->values.size());
   }
   return n;
 }
 
-std::shared_ptr<const BlockLayout> block_layout(const Pattern& pattern) {
-  return std::make_shared<const BlockLayout>(pattern.n_orbitals, pattern.compact_order);
+BlockSparse<float> to_single(const BlockSparse<double>& M) {
+  const BlockLayout& from = M.layout();
+  std::vector<int> orbitals(from.n_blocks());
+  for (std::size_t r = 0; r < from.n_blocks(); ++r) {
+    orbitals[static_cast<std::size_t>(from.atom[r])] = from.size[r];
+  }
+  auto layout =
+      std::make_shared<const BlockLayout>(orbitals, from.atom, detail::Register<float>::lanes);
+  auto rows = build_rows<float>(M.n_rows(), [&](std::size_t i, BlockRow<float>& row) {
+    const BlockRow<double>& source = M.row(i);
+    std::vector<float> block;
+    for (std::size_t b = 0; b < source.column.size(); ++b) {
+      const auto j = static_cast<std::size_t>(source.column[b]);
+      const double* values = source.values.data() + source.offset[b];
+      block.assign(block_elements(*layout, i, source.column[b]), 0.0F);
+      for (int a = 0; a < from.size[i]; ++a) {
+        for (int k = 0; k < from.size[j]; ++k) {
+          block[static_cast<std::size_t>(a * layout->stride[j] + k)] =
+              static_cast<float>(values[a * from.stride[j] + k]);
+        }
+      }
+      append(row, source.column[b], block.data(), block.size(), 0.0);
+    }
+  });
+  return {std::move(layout), std::move(rows)};
 }
 
-BlockSparse fold(std::shared_ptr<const BlockLayout> layout, const Pattern& pattern,
-                 std::span<const double> data) {
+template <class Real>
+std::shared_ptr<const BlockLayout> block_layout(const Pattern& pattern) {
+  return std::make_shared<const BlockLayout>(pattern.n_orbitals, pattern.compact_order,
+                                             detail::Register<Real>::lanes);
+}
+
+template <class Real>
+BlockSparse<Real> fold(std::shared_ptr<const BlockLayout> layout, const Pattern& pattern,
+                       std::span<const double> data) {
   require_atoms(*layout, pattern);
-  auto rows = build_rows(pattern.n_atoms(), [&](std::size_t i, BlockRow& row) {
+  auto rows = build_rows<Real>(pattern.n_atoms(), [&](std::size_t i, BlockRow<Real>& row) {
     const auto n = static_cast<std::size_t>(layout->size[i]);
-    std::vector<double> block;
+    std::vector<Real> block;
     // Images of one pair are neighbours in the row.
     for (const auto& [j, first] : pairs_by_column(*layout, pattern, i)) {
       const auto m = static_cast<std::size_t>(layout->size[static_cast<std::size_t>(j)]);
       const auto stride = static_cast<std::size_t>(layout->stride[static_cast<std::size_t>(j)]);
-      block.assign(n * stride, 0.0);
+      block.assign(n * stride, Real(0));
       for_images(pattern, first, [&](std::size_t p) {
         const double* source = data.data() + pattern.offset[p];
         for (std::size_t a = 0; a < n; ++a) {
-          for (std::size_t b = 0; b < m; ++b) block[a * stride + b] += source[a * m + b];
+          for (std::size_t b = 0; b < m; ++b) {
+            block[a * stride + b] += static_cast<Real>(source[a * m + b]);
+          }
         }
       });
       append(row, j, block.data(), block.size(), 0.0);
@@ -160,14 +210,15 @@ BlockSparse fold(std::shared_ptr<const BlockLayout> layout, const Pattern& patte
   return {std::move(layout), std::move(rows)};
 }
 
-std::vector<double> unfold(const BlockSparse& M, const Pattern& pattern) {
+template <class Real>
+std::vector<double> unfold(const BlockSparse<Real>& M, const Pattern& pattern) {
   const BlockLayout& layout = M.layout();
   require_atoms(layout, pattern);
   std::vector<double> data(static_cast<std::size_t>(pattern.nnz()), 0.0);
 #pragma omp parallel for schedule(dynamic, 8)
   for (Index r = 0; r < static_cast<Index>(pattern.n_atoms()); ++r) {
     const auto i = static_cast<std::size_t>(r);
-    const BlockRow& row = M.row(i);
+    const BlockRow<Real>& row = M.row(i);
     const auto n = static_cast<std::size_t>(layout.size[i]);
     std::size_t at = 0;
     for (const auto& [j, first] : pairs_by_column(layout, pattern, i)) {
@@ -175,7 +226,7 @@ std::vector<double> unfold(const BlockSparse& M, const Pattern& pattern) {
       if (at == row.column.size() || row.column[at] != j) continue;
       const auto m = static_cast<std::size_t>(layout.size[static_cast<std::size_t>(j)]);
       const auto stride = static_cast<std::size_t>(layout.stride[static_cast<std::size_t>(j)]);
-      const double* source = row.values.data() + row.offset[at];
+      const Real* source = row.values.data() + row.offset[at];
       for_images(pattern, first, [&](std::size_t p) {
         double* target = data.data() + pattern.offset[p];
         for (std::size_t a = 0; a < n; ++a) {
@@ -187,25 +238,16 @@ std::vector<double> unfold(const BlockSparse& M, const Pattern& pattern) {
   return data;
 }
 
-BlockSparse identity(std::shared_ptr<const BlockLayout> layout) {
-  auto rows = build_rows(layout->n_blocks(), [&](std::size_t i, BlockRow& row) {
-    std::vector<double> block(block_elements(*layout, i, static_cast<int>(i)), 0.0);
-    add_diagonal(1.0, static_cast<std::size_t>(layout->size[i]),
-                 static_cast<std::size_t>(layout->stride[i]), block);
-    append(row, static_cast<int>(i), block.data(), block.size(), 0.0);
-  });
-  return {std::move(layout), std::move(rows)};
-}
-
-BlockSparse combine(double a, const BlockSparse& A, double b, const BlockSparse& B, double c,
-                    double drop) {
+template <class Real>
+BlockSparse<Real> combine(double a, const BlockSparse<Real>& A, double b,
+                          const BlockSparse<Real>& B, double c, double drop) {
   require_same_layout(A, B);
   const BlockLayout& layout = A.layout();
-  auto rows = build_rows(A.n_rows(), [&](std::size_t i, BlockRow& row) {
-    std::vector<double> block;
+  auto rows = build_rows<Real>(A.n_rows(), [&](std::size_t i, BlockRow<Real>& row) {
+    std::vector<Real> block;
     const int diagonal = static_cast<int>(i);
     merge(A.row(i), B.row(i), c != 0.0 ? diagonal : -1, [&](int j, Index in_a, Index in_b) {
-      block.assign(block_elements(layout, i, j), 0.0);
+      block.assign(block_elements(layout, i, j), Real(0));
       add_scaled(a, A.row(i), in_a, block);
       add_scaled(b, B.row(i), in_b, block);
       if (j == diagonal) {
@@ -218,69 +260,115 @@ BlockSparse combine(double a, const BlockSparse& A, double b, const BlockSparse&
   return {A.shared_layout(), std::move(rows)};
 }
 
-BlockSparse row_part(const BlockSparse& A, std::size_t part, std::size_t parts) {
+namespace {
+
+/// Rows [first, last) of a part.
+std::pair<std::size_t, std::size_t> part_rows(std::size_t n, std::size_t part, std::size_t parts) {
+  const std::size_t tiles = (n + kTileAtoms - 1) / kTileAtoms;
+  return {std::min(n, part * tiles / parts * kTileAtoms),
+          std::min(n, (part + 1) * tiles / parts * kTileAtoms)};
+}
+
+}  // namespace
+
+template <class Real>
+BlockSparse<Real> row_part(const BlockSparse<Real>& A, std::size_t part, std::size_t parts) {
   if (part >= parts) {
     throw std::invalid_argument("part: expected 0 to parts - 1 = " + std::to_string(parts - 1) +
                                 ", got " + std::to_string(part));
   }
-  const std::size_t tiles = (A.n_rows() + kTileAtoms - 1) / kTileAtoms;
-  const std::size_t first = part * tiles / parts * kTileAtoms;
-  const std::size_t last = (part + 1) * tiles / parts * kTileAtoms;
-  std::vector<BlockRow> rows(A.n_rows());
-  for (std::size_t i = first; i < std::min(last, rows.size()); ++i) rows[i] = A.row(i);
+  const auto [first, last] = part_rows(A.n_rows(), part, parts);
+  std::vector rows(A.n_rows(), std::make_shared<const BlockRow<Real>>());
+  for (std::size_t i = first; i < last; ++i) rows[i] = A.shared_row(i);
   return {A.shared_layout(), std::move(rows)};
 }
 
-double trace(const BlockSparse& A) {
+template <class Real>
+BlockSparse<Real> join_parts(const std::vector<const BlockSparse<Real>*>& parts) {
+  if (parts.empty()) throw std::invalid_argument("parts: expected at least 1, got none");
+  std::vector<std::shared_ptr<const BlockRow<Real>>> rows;
+  for (std::size_t part = 0; part < parts.size(); ++part) {
+    require_same_layout(*parts.front(), *parts[part]);
+    const auto [first, last] = part_rows(parts[part]->n_rows(), part, parts.size());
+    for (std::size_t i = first; i < last; ++i) rows.push_back(parts[part]->shared_row(i));
+  }
+  return {parts.front()->shared_layout(), std::move(rows)};
+}
+
+template <class Real>
+double trace(const BlockSparse<Real>& A) {
   return sum_rows(A.n_rows(), [&](std::size_t i) {
-    const BlockRow& row = A.row(i);
+    const BlockRow<Real>& row = A.row(i);
     const auto at = std::lower_bound(row.column.begin(), row.column.end(), static_cast<int>(i));
     if (at == row.column.end() || *at != static_cast<int>(i)) return 0.0;
-    const double* block =
+    const Real* block =
         row.values.data() + row.offset[static_cast<std::size_t>(at - row.column.begin())];
     const auto stride = static_cast<std::size_t>(A.layout().stride[i]);
     double sum = 0.0;
     for (std::size_t a = 0; a < static_cast<std::size_t>(A.layout().size[i]); ++a) {
-      sum += block[a * stride + a];
+      sum += static_cast<double>(block[a * stride + a]);
     }
     return sum;
   });
 }
 
-double dot(const BlockSparse& A, const BlockSparse& B) {
+template <class Real>
+double dot(const BlockSparse<Real>& A, const BlockSparse<Real>& B) {
   require_same_layout(A, B);
   return sum_rows(A.n_rows(), [&](std::size_t i) {
     double sum = 0.0;
     merge(A.row(i), B.row(i), -1, [&](int j, Index in_a, Index in_b) {
       if (in_a < 0 || in_b < 0) return;
-      const double* x = A.row(i).values.data() + A.row(i).offset[static_cast<std::size_t>(in_a)];
-      const double* y = B.row(i).values.data() + B.row(i).offset[static_cast<std::size_t>(in_b)];
+      const Real* x = A.row(i).values.data() + A.row(i).offset[static_cast<std::size_t>(in_a)];
+      const Real* y = B.row(i).values.data() + B.row(i).offset[static_cast<std::size_t>(in_b)];
       const std::size_t count = block_elements(A.layout(), i, j);
-      for (std::size_t k = 0; k < count; ++k) sum += x[k] * y[k];
+      for (std::size_t k = 0; k < count; ++k) {
+        sum += static_cast<double>(x[k]) * static_cast<double>(y[k]);
+      }
     });
     return sum;
   });
 }
 
-std::vector<double> apply(const BlockSparse& A, std::span<const double> x) {
+template <class Real>
+std::vector<double> apply(const BlockSparse<Real>& A, std::span<const double> x) {
   const BlockLayout& layout = A.layout();
   std::vector<double> y(x.size(), 0.0);
 #pragma omp parallel for schedule(dynamic, 8)
   for (Index i = 0; i < static_cast<Index>(A.n_rows()); ++i) {
-    const BlockRow& row = A.row(static_cast<std::size_t>(i));
+    const BlockRow<Real>& row = A.row(static_cast<std::size_t>(i));
     double* out = y.data() + layout.start[static_cast<std::size_t>(i)];
     for (std::size_t b = 0; b < row.column.size(); ++b) {
       const auto j = static_cast<std::size_t>(row.column[b]);
-      const double* block = row.values.data() + row.offset[b];
+      const Real* block = row.values.data() + row.offset[b];
       const double* in = x.data() + layout.start[j];
       for (int a = 0; a < layout.size[static_cast<std::size_t>(i)]; ++a) {
         double sum = 0.0;
-        for (int k = 0; k < layout.size[j]; ++k) sum += block[a * layout.stride[j] + k] * in[k];
+        for (int k = 0; k < layout.size[j]; ++k) {
+          sum += static_cast<double>(block[a * layout.stride[j] + k]) * in[k];
+        }
         out[a] += sum;
       }
     }
   }
   return y;
 }
+
+#define MLH_INSTANTIATE(Real)                                                              \
+  template class BlockSparse<Real>;                                                        \
+  template std::shared_ptr<const BlockLayout> block_layout<Real>(const Pattern&);          \
+  template BlockSparse<Real> fold(std::shared_ptr<const BlockLayout>, const Pattern&,      \
+                                  std::span<const double>);                                \
+  template std::vector<double> unfold(const BlockSparse<Real>&, const Pattern&);           \
+  template BlockSparse<Real> combine(double, const BlockSparse<Real>&, double,             \
+                                     const BlockSparse<Real>&, double, double);            \
+  template BlockSparse<Real> row_part(const BlockSparse<Real>&, std::size_t, std::size_t); \
+  template BlockSparse<Real> join_parts(const std::vector<const BlockSparse<Real>*>&);     \
+  template double trace(const BlockSparse<Real>&);                                         \
+  template double dot(const BlockSparse<Real>&, const BlockSparse<Real>&);                 \
+  template std::vector<double> apply(const BlockSparse<Real>&, std::span<const double>);
+MLH_INSTANTIATE(float)
+MLH_INSTANTIATE(double)
+#undef MLH_INSTANTIATE
 
 }  // namespace mlh

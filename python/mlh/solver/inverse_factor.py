@@ -18,6 +18,7 @@ import numpy as np
 
 from mlh._core import (
     BlockSparse,
+    return_free_pages,
     sparse_combine,
     sparse_inverse_factor,
     sparse_product,
@@ -32,6 +33,10 @@ FACTOR_TOLERANCE = 0.5
 
 METRIC = 0.1
 """Threshold of delta as a part of the others: what is wrong in it is wrong in the number of electrons."""
+
+SINGLE_PRECISION = 1e-5
+"""Smallest threshold for single precision, whose rounding then is below what truncation leaves out. G and
+delta are made in double precision first: large numbers cancel in G S G^T."""
 
 MAX_REFINEMENTS = 8
 
@@ -57,6 +62,10 @@ class Truncation:
     def product(self) -> float:
         """For single products."""
         return 0.01 * self.threshold
+
+    def kept(self, A: BlockSparse) -> BlockSparse:
+        """A in single precision where the threshold is far above its rounding."""
+        return A.to_single() if self.threshold >= SINGLE_PRECISION else A
 
     def multiply(
         self,
@@ -102,12 +111,13 @@ class InverseFactor:
             delta = _transformed(G, folded, transposed, metric)
             delta = sparse_combine(1.0, delta, 0.0, delta, -1.0, 3.0 * metric.threshold)
             new_error = float(np.sqrt(delta.dot(delta) / delta.n_orbitals))
-            Z = _inverse_root(delta, cut)
             if new_error < limit:
-                return cls(S.pattern, folded, G, transposed, delta, Z, cut, new_error)
+                S_kept, G_kept, transposed, delta = map(cut.kept, (folded, G, transposed, delta))
+                Z = _inverse_root(delta, cut)
+                return cls(S.pattern, S_kept, G_kept, transposed, delta, Z, cut, new_error)
             if new_error > 0.5 * error:
                 break
-            G, error = cut.multiply(Z, G), new_error
+            G, error = cut.multiply(_inverse_root(delta, cut), G), new_error
         raise PurificationError(
             f"S: its inverse factor stays at an error of {new_error:.1e} per orbital, expected below "
             f"{limit:.1e}: the orbitals are too nearly dependent for the threshold "
@@ -126,6 +136,7 @@ class InverseFactor:
 def _transformed(
     G: BlockSparse, A: BlockSparse, G_transposed: BlockSparse, cut: Truncation, drop: float = 1.0
 ) -> BlockSparse:
+    return_free_pages()
     return cut.multiply(cut.multiply(G, A, drop=HALF_WAY * drop), G_transposed, symmetric=True, drop=drop)
 
 

@@ -18,14 +18,14 @@ checked against limits; a metal is an error. There are no eigenstates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from typing import NoReturn
 
 import numpy as np
 
-from mlh._core import BlockSparse, sparse_combine
+from mlh._core import BlockSparse, return_free_pages, sparse_combine, sparse_join
 from mlh.pattern import BlockMatrix, same_pattern
 from mlh.solver.inverse_factor import InverseFactor, PurificationError, Truncation
 from mlh.solver.kpoints import KPoints, as_kpoints
@@ -163,12 +163,11 @@ class PurifiedState(State):
         for spin, channel in enumerate(self.channels):
             F = self.factor.transformed(_folded(H, spin, self.factor.S), drop=ENERGIES)
             C, C_transposed = channel.C, channel.C.transpose()
-            parts = _parts(C)
-            W = _sum(
-                cut.multiply(
-                    cut.multiply(C.row_part(part, parts), F), C_transposed, drop=0.0, pattern=H.pattern
-                )
-                for part in range(parts)
+            W = sparse_join(
+                [
+                    cut.multiply(cut.multiply(part, F), C_transposed, drop=0.0, pattern=H.pattern)
+                    for part in _parts(C)
+                ]
             )
             data.append(self.degeneracy * _symmetrised(W).unfold(H.pattern))
         return BlockMatrix(H.pattern, np.stack(data))
@@ -328,26 +327,23 @@ def _last_step(Q: BlockSparse, factor: InverseFactor) -> tuple[BlockSparse, Bloc
     def by_metric(rows: BlockSparse) -> BlockSparse:
         return sparse_combine(1.0, rows, 1.0, cut.multiply(rows, factor.delta), 0.0, 0.0)
 
-    def rows_of(part: int, parts: int) -> tuple[BlockSparse, BlockSparse]:
-        A = cut.multiply(factor.G_transposed.row_part(part, parts), Q)
+    def rows_of(part: BlockSparse) -> tuple[BlockSparse, BlockSparse]:
+        return_free_pages()
+        A = cut.multiply(part, Q)
         B = sparse_combine(1.0, cut.multiply(by_metric(A), Q), -1.0, A, 0.0, 0.0)
         C = sparse_combine(1.0, B, -2.0, cut.multiply(by_metric(B), Q), 0.0, 0.0)
         C = sparse_combine(1.0, A, 1.0, C, 0.0, 0.0)
         K = cut.multiply(C, factor.G, drop=0.0, pattern=factor.pattern)
         return K, sparse_combine(1.0, C, 0.0, C, 0.0, threshold)
 
-    parts = _parts(Q)
-    rows = [rows_of(part, parts) for part in range(parts)]
-    return _symmetrised(_sum(K for K, _ in rows)), _sum(C for _, C in rows)
+    rows = [rows_of(part) for part in _parts(factor.G_transposed)]
+    return _symmetrised(sparse_join([K for K, _ in rows])), sparse_join([C for _, C in rows])
 
 
-def _parts(A: BlockSparse) -> int:
-    """Parts of the rows of A."""
-    return -(-A.n_atoms // ATOMS_AT_A_TIME)
-
-
-def _sum(terms: Iterable[BlockSparse]) -> BlockSparse:
-    return reduce(lambda A, B: sparse_combine(1.0, A, 1.0, B, 0.0, 0.0), terms)
+def _parts(A: BlockSparse) -> list[BlockSparse]:
+    """The rows of A, some at a time."""
+    n = -(-A.n_atoms // ATOMS_AT_A_TIME)
+    return [A.row_part(part, n) for part in range(n)]
 
 
 def _symmetrised(A: BlockSparse) -> BlockSparse:
