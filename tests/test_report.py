@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 import json
 import re
 from pathlib import Path
@@ -10,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import bulk
+from rich.console import Console
 from typer.testing import CliRunner
 
 from mlh.cli import app
+from mlh.report.fitted_table import NO_VALUE, FittedTable
 from mlh.report.html import read_run, render, scene
 from mlh.workflow.compare_runs import compare_runs
 from mlh.workflow.defect import DefectSettings, compare, describe_run, run_vacancies, verify, write_defects
@@ -107,3 +110,22 @@ def test_two_runs_beside_each_other(folder: Path, tmp_path: Path) -> None:
         compare_runs(folder, tmp_path)
     with pytest.raises(ValueError, match="expected equal numbers of atoms, got 32 and 31"):
         compare_runs(folder / "host", folder / "vCu7")
+
+
+@pytest.mark.parametrize(("width", "tables"), [(30, 4), (40, 2), (60, 1)])
+def test_tables_are_whole_at_every_width(width: int, tables: int) -> None:
+    """Turned or in pieces, each value appears once and none is cut; empty columns do not appear."""
+    rows = [[f"site{i}", f"{100 + i}.125", NO_VALUE, NO_VALUE if i else "7.25", f"{i} meV"] for i in range(4)]
+    table = FittedTable(("vacancy", "energy meV/atom", "never", "once", "error"), rows, "runs")
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(table)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    assert "never" not in text and text.count("vacancy") == tables
+    assert all(text.count(cell) == 1 for row in rows for cell in row if cell != NO_VALUE)
+
+
+def test_a_run_compares_with_a_run_only(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["compare", str(tmp_path), "asio2_48_a"])
+    assert result.exit_code != 0
+    assert "expected two folders of a run or two structures" in str(result.exception)

@@ -262,6 +262,14 @@ def test_relaxation_folder_is_protected(tmp_path: Path) -> None:
     assert result.converged
 
 
+def test_a_relaxation_that_failed_before_its_first_step_holds_nothing(tmp_path: Path) -> None:
+    silicon = bulk("Si")
+    with pytest.raises(NotImplementedError, match="No EMT-potential"):
+        run_relaxation(silicon, EMT(), tmp_path)
+    assert json.loads((tmp_path / "relax.json").read_text())["status"] == "failed"
+    assert run_relaxation(copper(), EMT(), tmp_path).converged
+
+
 CONFIG = """
 name: small
 seed: 3

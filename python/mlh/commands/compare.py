@@ -62,6 +62,8 @@ def compare_command(
         title, result = f"{structure}: {model} - DFT", _against_dft(structure, model, kpts)
     elif Path(structure).is_dir() and Path(str(other)).is_dir():
         title, result = f"{structure} - {other}", compare_runs(Path(structure), Path(str(other)))
+    elif Path(structure).is_dir() or Path(str(other)).is_dir():
+        raise ValueError(f"expected two folders of a run or two structures, got {structure} and {other}")
     else:
         title, result = f"{structure} - {other}", _structures(structure, str(other), center)
     if out is not None:

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mlh.report.fitted_table import NO_VALUE, FittedTable
 from mlh.workflow.formation import CONVENTION
 
 
@@ -75,18 +76,17 @@ def defect_table(run: Mapping[str, Any], title: str) -> RenderableType:
 def comparison_table(rows: Sequence[Mapping[str, Any]], title: str) -> RenderableType:
     """Differences of a model from DFT (`compare`), one row per vacancy."""
     radii = list(rows[0]["coordinate_mae"]) if rows else []
-    table = Table(
+    headers = (
         "site",
         "E_f eV",
         "DFT eV",
         "error meV",
         "energy meV/atom",
         "dQ",
-        *[f"MAE({r} A)" for r in radii],
-        title=title,
+        *(f"MAE({r} A)" for r in radii),
     )
-    for row in rows:
-        table.add_row(
+    cells = [
+        (
             str(row["site"]),
             _value(row["formation_energy"], 3),
             _value(row["formation_energy_reference"], 3),
@@ -95,31 +95,35 @@ def comparison_table(rows: Sequence[Mapping[str, Any]], title: str) -> Renderabl
             _value(row["dQ"], 3),
             *(_value(row["coordinate_mae"][radius], 4) for radius in radii),
         )
+        for row in rows
+    ]
+    table = FittedTable(headers, cells, title)
     note = "dQ in sqrt(amu) A, MAE of coordinates in A around the vacancy, both without rigid translation"
     return Group(table, Text(note, style="dim"))
 
 
 def runs_table(title: str, content: Mapping[str, Any]) -> RenderableType:
     """Differences of two runs (`compare_runs`), one row per relaxation."""
-    table = Table(
+    headers = (
         *("relaxation", "energy meV/atom", "E_f eV", "reference eV", "error meV", "dQ", "MAE(3 A)", "MAE A"),
         *("steps", "time s", "status"),
-        title=title,
     )
-    for row in content["relaxations"]:
-        near = (row["coordinate_mae_around_site"] or {}).get("3")
-        table.add_row(
+    cells = [
+        (
             row["name"],
             _value(row["energy_difference_per_atom"], 3, 1000.0),
             _value(row["formation_energy"][0], 3),
             _value(row["formation_energy"][1], 3),
             _value(row["formation_energy_difference"], 1, 1000.0),
             _value(row["dQ"], 3),
-            _value(near, 4),
+            _value((row["coordinate_mae_around_site"] or {}).get("3"), 4),
             _value(row["coordinate_mae"], 4),
             *(" / ".join(f"{v:.0f}" for v in row[name]) for name in ("steps", "seconds")),
             " / ".join(row["status"]),
         )
+        for row in content["relaxations"]
+    ]
+    table = FittedTable(headers, cells, title)
     lines = [Text("dQ in sqrt(amu) A, MAE of coordinates in A, both without rigid translation", style="dim")]
     if content["only_in_one"]:
         lines.append(Text("only in one of them: " + ", ".join(content["only_in_one"]), style="dim"))
@@ -146,7 +150,7 @@ def _relaxation(entry: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
 
 
 def _value(value: float | None, digits: int, factor: float = 1.0) -> str:
-    return "-" if value is None else f"{value * factor:.{digits}f}"
+    return NO_VALUE if value is None else f"{value * factor:.{digits}f}"
 
 
 def _range(values: Sequence[int]) -> str:

@@ -112,13 +112,22 @@ def read_steps(trajectory: str | os.PathLike[str]) -> tuple[RelaxStep, ...]:
     return tuple(_step(frame) for frame in read_frames(trajectory))
 
 
+def held_files(folder: Path) -> list[str]:
+    """Files of a relaxation in a folder; none where it failed before its first step."""
+    existing = [name for name in (TRAJECTORY, RELAXED, SUMMARY) if (folder / name).exists()]
+    if existing == [SUMMARY]:
+        status = json.loads((folder / SUMMARY).read_text(encoding="utf-8")).get("status")
+        return [] if status == "failed" else existing
+    return existing
+
+
 def _prepare(
     target: Path, identity: Mapping[str, Any], *, resume: bool, overwrite: bool
 ) -> tuple[RelaxStep, ...]:
     """Create or clear the folder, or read back what an earlier run recorded."""
     if resume and overwrite:
         raise ValueError("run_relaxation: expected one of resume and overwrite, got both")
-    existing = [name for name in (TRAJECTORY, RELAXED, SUMMARY) if (target / name).exists()]
+    existing = held_files(target)
     if existing and not (resume or overwrite):
         raise FileExistsError(
             f"{target}: holds a relaxation already ({', '.join(existing)}); resume it, overwrite it or "

@@ -14,7 +14,7 @@ from ase.calculators.calculator import Calculator
 from mlh import _core
 from mlh.workflow.pool import ProgressFunction, run_jobs
 from mlh.workflow.relax import RelaxResult, RelaxSettings, StepCallback
-from mlh.workflow.relax_files import SUMMARY, TRAJECTORY, run_relaxation
+from mlh.workflow.relax_files import held_files, run_relaxation
 
 
 class EngineLike(Protocol):
@@ -114,9 +114,7 @@ class RelaxJobs:
 
 def refuse_finished(folders: Sequence[Path]) -> None:
     """Before the work: an error that names the folders that hold a relaxation."""
-    held = [
-        str(folder) for folder in folders if (folder / SUMMARY).exists() or (folder / TRAJECTORY).exists()
-    ]
+    held = [str(folder) for folder in folders if held_files(folder)]
     if held:
         raise FileExistsError(
             f"{', '.join(held)}: holds a relaxation already; resume it, overwrite it or choose another folder"
