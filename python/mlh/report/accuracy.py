@@ -109,6 +109,7 @@ def _formation_panel(axis: Axes, pairs: Sequence[tuple[int, float, float]]) -> N
     axis.set_aspect("equal")
     axis.set_xlabel("formation energy, DFT (eV)")
     axis.set_ylabel("formation energy, model (eV)")
+    axis.set_title("relaxed vacancies", fontsize=10)
     axis.legend(frameon=False, fontsize=8)
 
 
