@@ -3,8 +3,8 @@
     PYTHONPATH=python OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv/bin/python \\
         bench/python/bench_block_product.py
 
-The matrix has every block, so that the count of operations is exact; sparse ones go through the same code. One
-JSON line per precision: GFlop/s of the two, best of the repeats.
+The matrix has every block, so that the count of operations is exact; sparse ones go through the same code.
+One JSON line per precision: GFlop/s of the two, best of the repeats.
 """
 
 from __future__ import annotations
