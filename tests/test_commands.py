@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from mlh.cli import app
 from mlh.commands.demo import _free_folder
+from mlh.solver import METHODS
 from mlh.structures import crystal, rattle, read_frames, structure_hash, write_structure
-from mlh.workflow.engines import DFTEngine, ModelEngine, choose_engine
+from mlh.workflow.engines import DFTEngine, ModelEngine, choose_engine, dft_engine_of
 
 runner = CliRunner()
 
@@ -67,6 +68,19 @@ def test_engine_is_chosen_explicitly() -> None:
             choose_engine(model, dft)
     with pytest.raises(ValueError, match="self-consistent already"):
         choose_engine(None, True, refine=2)
+    with pytest.raises(ValueError, match="method: expected one of 'dense', 'purification', got 'sparse'"):
+        choose_engine("m", False, method="sparse")
+
+
+def test_solver_of_an_engine_reaches_the_calculator_and_the_summary() -> None:
+    dense, sparse = (choose_engine("sio2-vo", False, method=m, threshold=1e-4) for m in METHODS)
+    assert "method" not in dense.describe()
+    assert sparse.describe()["method"] == "purification" and sparse.describe()["threshold"] == 1e-4
+    calculator = sparse.calculator()
+    assert (calculator.method, calculator.threshold) == ("purification", 1e-4)
+    dft = dft_engine_of(sparse)
+    assert dft.calculator().method == "purification"
+    assert dft.calculator(method="dense").method == "dense"
 
 
 def test_demo_folder_goes_on_or_moves_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,7 @@ std::vector<WeightedPoint> ordered_mesh(const SphereData& sphere) {
   std::vector<int> groups;
   const auto mesh = sphere_mesh(sphere, kBatch, groups);
   std::vector<Vec3> positions;
+  positions.reserve(mesh.size());
   for (const auto& p : mesh) positions.push_back(p.position);
   std::vector<WeightedPoint> out;
   for (const int p : detail::compact_order(positions, {kGroup * kBatch, kBatch, kOctet})) {

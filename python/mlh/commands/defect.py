@@ -12,6 +12,7 @@ from rich.console import Console
 from mlh.commands.vacancies import parse_sites
 from mlh.report.steps import StepPrinter
 from mlh.report.tables import comparison_table, defect_table
+from mlh.solver import THRESHOLD
 from mlh.structures import load_structure, select_sites
 from mlh.workflow.defect import (
     DefectSettings,
@@ -56,6 +57,8 @@ def defect_command(
     basis: Annotated[str, typer.Option(help="Basis of --dft.")] = "gth-pbe",
     cutoff: Annotated[float, typer.Option(help="Grid cutoff of --dft, Ry.")] = 200.0,
     kpts: Annotated[tuple[int, int, int], typer.Option(help="k-points of --dft.")] = (1, 1, 1),
+    method: Annotated[str, typer.Option(help="dense, or purification for large insulators.")] = "dense",
+    threshold: Annotated[float, typer.Option(help="Truncation of --method purification.")] = THRESHOLD,
     out: Annotated[Path, typer.Option(help="Folder for all files.")] = Path("defects"),
     processes: Annotated[
         int, typer.Option(min=1, help="Vacancies relaxed at the same time; they share the threads.")
@@ -72,7 +75,16 @@ def defect_command(
     The reference energy of the gas (triplet O2 for oxygen) is calculated by DFT in the same basis, once.
     """
     console = Console(stderr=True)
-    engine = choose_engine(model, dft, refine=refine, basis=basis, cutoff_ry=cutoff, kpts=kpts)
+    engine = choose_engine(
+        model,
+        dft,
+        refine=refine,
+        basis=basis,
+        cutoff_ry=cutoff,
+        kpts=kpts,
+        method=method,
+        threshold=threshold,
+    )
     if verify_start not in ("initial", "relaxed"):
         raise typer.BadParameter(
             f"expected initial or relaxed, got {verify_start!r}", param_hint="--verify-start"

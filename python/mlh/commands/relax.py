@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from mlh.report.steps import StepPrinter, cell_change, outcome
+from mlh.solver import THRESHOLD
 from mlh.structures import load_structure
 from mlh.workflow.engines import choose_engine
 from mlh.workflow.relax import RelaxSettings
@@ -42,6 +43,8 @@ def relax_command(
     basis: Annotated[str, typer.Option(help="Basis of --dft.")] = "gth-pbe",
     cutoff: Annotated[float, typer.Option(help="Grid cutoff of --dft, Ry.")] = 200.0,
     kpts: Annotated[tuple[int, int, int], typer.Option(help="k-points of --dft.")] = (1, 1, 1),
+    method: Annotated[str, typer.Option(help="dense, or purification for large insulators.")] = "dense",
+    threshold: Annotated[float, typer.Option(help="Truncation of --method purification.")] = THRESHOLD,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -53,7 +56,16 @@ def relax_command(
     the target. The grid of the first cell is held while the cell changes.
     """
     console = Console(stderr=True)
-    engine = choose_engine(model, dft, refine=refine, basis=basis, cutoff_ry=cutoff, kpts=kpts)
+    engine = choose_engine(
+        model,
+        dft,
+        refine=refine,
+        basis=basis,
+        cutoff_ry=cutoff,
+        kpts=kpts,
+        method=method,
+        threshold=threshold,
+    )
     if optimizer not in ("lbfgs", "fire"):
         raise typer.BadParameter(f"expected lbfgs or fire, got {optimizer!r}", param_hint="--optimizer")
     if cell not in ("fixed", "volume", "full"):

@@ -3,13 +3,14 @@
 from mlh.solver.dense import OverlapFactor, Solution
 from mlh.solver.inverse_factor import InverseFactor, PurificationError
 from mlh.solver.kpoints import KPoints, KPointsSpec, as_kpoints, monkhorst_pack
-from mlh.solver.methods import METHODS, Factor, Method, check_method, factorise, solve
+from mlh.solver.methods import METHODS, Factor, Method, as_method, check_method, factorise, solve
 from mlh.solver.occupations import Occupations, Smearing, occupy
-from mlh.solver.purification import PurificationReport, PurifiedState
+from mlh.solver.purification import THRESHOLD, PurificationReport, PurifiedState
 from mlh.solver.state import State, projected_w, residual_energy
 
 __all__ = [
     "METHODS",
+    "THRESHOLD",
     "Factor",
     "InverseFactor",
     "KPoints",
@@ -24,6 +25,7 @@ __all__ = [
     "Solution",
     "State",
     "as_kpoints",
+    "as_method",
     "check_method",
     "factorise",
     "monkhorst_pack",

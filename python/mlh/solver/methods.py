@@ -18,11 +18,17 @@ Factor = OverlapFactor | InverseFactor
 METHODS: tuple[Method, ...] = ("dense", "purification")
 
 
+def as_method(name: str) -> Method:
+    """The method of that name."""
+    for method in METHODS:
+        if name == method:
+            return method
+    raise ValueError(f"method: expected one of {', '.join(map(repr, METHODS))}, got {name!r}")
+
+
 def check_method(method: str, kpts: KPointsSpec, smearing: Smearing) -> None:
     """An unknown method, or one that cannot do what is asked for, is an error."""
-    if method not in METHODS:
-        raise ValueError(f"method: expected one of {', '.join(map(repr, METHODS))}, got {method!r}")
-    if method == "dense":
+    if as_method(method) == "dense":
         return
     if smearing != "none":
         raise ValueError(

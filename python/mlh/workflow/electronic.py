@@ -35,7 +35,11 @@ def electronic_state(
     calculator: Any
     if isinstance(engine, DFTEngine):
         calculator = engine.calculator(
-            spin=spin, total_moment=total_moment, smearing_ev=smearing_ev, on_scf_step=on_scf_step
+            method="dense",  # which has the eigenstates
+            spin=spin,
+            total_moment=total_moment,
+            smearing_ev=smearing_ev,
+            on_scf_step=on_scf_step,
         )
     else:
         if spin or total_moment is not None:

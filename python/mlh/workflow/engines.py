@@ -9,6 +9,7 @@ from typing import Any
 
 from mlh.calculators import DFTCalculator, HamiltonianModel, MLHCalculator
 from mlh.pseudo.library import cache_folder, load_basis
+from mlh.solver import THRESHOLD, Method, as_method
 from mlh.species import Basis
 from mlh.terms.named import DEFAULT_INTEGRATION
 from mlh.workflow.references import Reference, diatomic_reference
@@ -27,6 +28,8 @@ class DFTEngine:
     kpts: KPoints = (1, 1, 1)
     xc: str = "PBE"
     integration: str = DEFAULT_INTEGRATION
+    method: Method = "dense"
+    threshold: float = THRESHOLD
 
     @property
     def kind(self) -> str:
@@ -35,13 +38,14 @@ class DFTEngine:
 
     def calculator(self, **options: Any) -> DFTCalculator:
         """A fresh calculator; `options` (spin, total_moment, ...) are passed on."""
+        solver = {"method": self.method, "threshold": self.threshold}
         return DFTCalculator(
             basis=self.basis,
             cutoff_ry=self.cutoff_ry,
             kpts=self.kpts,
             xc=self.xc,
             integration=self.integration,
-            **options,
+            **solver | options,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -56,7 +60,7 @@ class DFTEngine:
         }
         if self.integration != DEFAULT_INTEGRATION:
             described["integration"] = self.integration
-        return described
+        return described | _solver(self.method, self.threshold)
 
     def subset(self, elements: Sequence[str]) -> Basis:
         """The basis of some elements only."""
@@ -71,6 +75,8 @@ class ModelEngine:
     model: str | HamiltonianModel
     refine: int = 0
     kpts: KPoints = (1, 1, 1)
+    method: Method = "dense"
+    threshold: float = THRESHOLD
 
     @property
     def kind(self) -> str:
@@ -79,7 +85,9 @@ class ModelEngine:
 
     def calculator(self) -> MLHCalculator:
         """A fresh calculator with the model loaded."""
-        return MLHCalculator(self.model, refine=self.refine, kpts=self.kpts)
+        return MLHCalculator(
+            self.model, refine=self.refine, kpts=self.kpts, method=self.method, threshold=self.threshold
+        )
 
     def describe(self) -> dict[str, Any]:
         """Plain values; the model by its resolved path if it is a file."""
@@ -89,7 +97,13 @@ class ModelEngine:
             "model": str(Path(name).resolve()) if Path(name).exists() else name,
             "refine": self.refine,
             "kpts": _plain(self.kpts),
+            **_solver(self.method, self.threshold),
         }
+
+
+def _solver(method: Method, threshold: float) -> dict[str, Any]:
+    """Nothing for the dense solver, which has no settings."""
+    return {} if method == "dense" else {"method": method, "threshold": threshold}
 
 
 def _plain(kpts: KPoints) -> list[int] | dict[str, Any]:
@@ -111,15 +125,18 @@ def choose_engine(
     cutoff_ry: float = 200.0,
     kpts: KPoints = (1, 1, 1),
     xc: str = "PBE",
+    method: str = "dense",
+    threshold: float = THRESHOLD,
 ) -> Engine:
     """The engine of a command line: exactly one of a model and DFT."""
     if (model is None) == (not dft):
         raise ValueError("engine: expected exactly one of --model MODEL and --dft")
+    solver = as_method(method)
     if model is not None:
-        return ModelEngine(model, refine, kpts)
+        return ModelEngine(model, refine, kpts, solver, threshold)
     if refine:
         raise ValueError("refine: expected together with --model; DFT is self-consistent already")
-    return DFTEngine(basis, cutoff_ry, kpts, xc)
+    return DFTEngine(basis, cutoff_ry, kpts, xc, method=solver, threshold=threshold)
 
 
 def dft_engine_of(engine: Engine) -> DFTEngine:
@@ -129,7 +146,15 @@ def dft_engine_of(engine: Engine) -> DFTEngine:
     calculator = engine.calculator()
     model = calculator.model
     integration = getattr(model, "integration", None) or DEFAULT_INTEGRATION
-    return DFTEngine(model.basis, calculator.cutoff_ry, engine.kpts, model.xc, integration)
+    return DFTEngine(
+        model.basis,
+        calculator.cutoff_ry,
+        engine.kpts,
+        model.xc,
+        integration,
+        engine.method,
+        engine.threshold,
+    )
 
 
 def reference_energies(
