@@ -24,8 +24,7 @@ from typing import Any
 import numpy as np
 
 from mlh.pattern import BlockMatrix
-from mlh.solver import PurifiedState, State, solve
-from mlh.solver.purification import THRESHOLD
+from mlh.solver import THRESHOLD, PurifiedState, State, solve
 from mlh.structures.files import load_structure
 from mlh.system import System
 from mlh.timing import peak_memory_mb

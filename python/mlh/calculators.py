@@ -31,8 +31,7 @@ from mlh.model.domain import warn_of_residual
 from mlh.pattern import BlockMatrix
 from mlh.pseudo.library import load_basis
 from mlh.scf import SCFResult, SCFStep, scf
-from mlh.solver import KPointsSpec, Method, Smearing, Solution, check_method
-from mlh.solver.purification import THRESHOLD
+from mlh.solver import THRESHOLD, KPointsSpec, Method, Smearing, Solution, check_method
 from mlh.species import Basis
 from mlh.system import System
 from mlh.terms.contract import Integration

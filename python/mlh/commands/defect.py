@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from mlh.commands import relax_options as options
 from mlh.commands.vacancies import parse_sites
 from mlh.report.steps import StepPrinter
 from mlh.report.tables import comparison_table, defect_table
@@ -41,8 +42,8 @@ def defect_command(
         str, typer.Option(help="all, inequivalent, a number drawn at random, or index:4,17.")
     ] = "1",
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
-    model: Annotated[str | None, typer.Option(help="Model file or shipped name.")] = None,
-    dft: Annotated[bool, typer.Option("--dft", help="Use the embedded DFT engine.")] = False,
+    model: options.Model = None,
+    dft: options.Dft = False,
     verify_dft: Annotated[int, typer.Option(help="Repeat the first N vacancies by DFT.")] = 0,
     verify_start: Annotated[
         str, typer.Option(help="DFT starts from: initial (as the model did) or relaxed (by the model).")
@@ -50,15 +51,15 @@ def defect_command(
     potential: Annotated[
         float, typer.Option(help="Chemical potential mu of SPECIES in eV; 0 is oxygen-rich for O.")
     ] = 0.0,
-    fmax: Annotated[float, typer.Option(help="Largest force at the end, eV/Angstrom.")] = 0.02,
-    max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 300,
+    fmax: options.FMax = 0.02,
+    max_steps: options.MaxSteps = 300,
     host_as_is: Annotated[bool, typer.Option("--host-as-is", help="Do not relax the host.")] = False,
-    refine: Annotated[int, typer.Option(help="Self-consistency steps after the prediction.")] = 0,
-    basis: Annotated[str, typer.Option(help="Basis of --dft.")] = "gth-pbe",
-    cutoff: Annotated[float, typer.Option(help="Grid cutoff of --dft, Ry.")] = 200.0,
-    kpts: Annotated[tuple[int, int, int], typer.Option(help="k-points of --dft.")] = (1, 1, 1),
-    method: Annotated[str, typer.Option(help="dense, or purification for large insulators.")] = "dense",
-    threshold: Annotated[float, typer.Option(help="Truncation of --method purification.")] = THRESHOLD,
+    refine: options.Refine = 0,
+    basis: options.BasisName = "gth-pbe",
+    cutoff: options.Cutoff = 200.0,
+    kpts: options.Kpts = (1, 1, 1),
+    method: options.Method = "dense",
+    threshold: options.Threshold = THRESHOLD,
     out: Annotated[Path, typer.Option(help="Folder for all files.")] = Path("defects"),
     processes: Annotated[
         int, typer.Option(min=1, help="Vacancies relaxed at the same time; they share the threads.")
@@ -66,8 +67,8 @@ def defect_command(
     pictures: Annotated[
         bool, typer.Option(help="Levels, densities and defect states of every vacancy, for the report.")
     ] = True,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print defects.json.")] = False,
 ) -> None:
     """Relax the host and its vacancies; E_f = E(defect) - E(host) + n (E_ref + mu), n > 0 for removed atoms.

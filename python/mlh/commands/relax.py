@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from mlh.commands import relax_options as options
 from mlh.report.steps import StepPrinter, cell_change, outcome
 from mlh.solver import THRESHOLD
 from mlh.structures import load_structure
@@ -28,25 +29,25 @@ def relax_command(
     structure: Annotated[
         str, typer.Argument(help="Structure file, or a crystal such as alpha-quartz:2x2x1.")
     ],
-    model: Annotated[str | None, typer.Option(help="Model file or shipped name.")] = None,
-    dft: Annotated[bool, typer.Option("--dft", help="Use the embedded DFT engine.")] = False,
+    model: options.Model = None,
+    dft: options.Dft = False,
     out: Annotated[Path | None, typer.Option(help="Folder; default: NAME-relax here.")] = None,
-    fmax: Annotated[float, typer.Option(help="Largest force at the end, eV/Angstrom.")] = 0.02,
-    max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 300,
+    fmax: options.FMax = 0.02,
+    max_steps: options.MaxSteps = 300,
     optimizer: Annotated[str, typer.Option(help="lbfgs (FIRE when it stalls) or fire.")] = "lbfgs",
     cell: Annotated[
         str, typer.Option(help="fixed, volume (one factor) or full (all six components of the strain).")
     ] = "fixed",
     smax: Annotated[float, typer.Option(help="Largest stress at the end, GPa (with --cell).")] = 0.1,
     pressure: Annotated[float, typer.Option(help="Pressure from outside, GPa (with --cell).")] = 0.0,
-    refine: Annotated[int, typer.Option(help="Self-consistency steps after the prediction.")] = 0,
-    basis: Annotated[str, typer.Option(help="Basis of --dft.")] = "gth-pbe",
-    cutoff: Annotated[float, typer.Option(help="Grid cutoff of --dft, Ry.")] = 200.0,
-    kpts: Annotated[tuple[int, int, int], typer.Option(help="k-points of --dft.")] = (1, 1, 1),
-    method: Annotated[str, typer.Option(help="dense, or purification for large insulators.")] = "dense",
-    threshold: Annotated[float, typer.Option(help="Truncation of --method purification.")] = THRESHOLD,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    refine: options.Refine = 0,
+    basis: options.BasisName = "gth-pbe",
+    cutoff: options.Cutoff = 200.0,
+    kpts: options.Kpts = (1, 1, 1),
+    method: options.Method = "dense",
+    threshold: options.Threshold = THRESHOLD,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Relax the atoms of STRUCTURE, and with --cell its cell.

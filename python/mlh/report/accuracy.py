@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mlh.report.fitted_table import value_text
 from mlh.report.plots import force_panel
 
 PAPER = "arXiv 2604.07197"
@@ -194,9 +195,9 @@ def _formation_table(content: Mapping[str, Any]) -> str:
     rows = [
         (
             *(run["host"], str(row["site"]), str(run["refine"])),
-            _optional(row["formation_energy"], 3),
-            _optional(row["formation_energy_reference"], 3),
-            _optional(row["formation_energy_error"], 1, 1000.0),
+            value_text(row["formation_energy"], 3),
+            value_text(row["formation_energy_reference"], 3),
+            value_text(row["formation_energy_error"], 1, 1000.0),
         )
         for run in content["relaxations"].values()
         for row in run["vacancies"]
@@ -238,10 +239,6 @@ def _mean(values: Iterable[float], digits: int) -> str:
 
 def _known(value: float | None) -> float:
     return float("nan") if value is None else value
-
-
-def _optional(value: float | None, digits: int, factor: float = 1.0) -> str:
-    return "-" if value is None else f"{value * factor:.{digits}f}"
 
 
 def _plus(steps: Sequence[int]) -> str:

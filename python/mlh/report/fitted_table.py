@@ -12,6 +12,11 @@ from rich.table import Table
 NO_VALUE = "-"
 
 
+def value_text(value: float | None, digits: int, factor: float = 1.0) -> str:
+    """A number times `factor`, or that there is none."""
+    return NO_VALUE if value is None else f"{value * factor:.{digits}f}"
+
+
 @dataclass(frozen=True)
 class FittedTable:
     """Rows under headers; on its side, in as many pieces as it takes, where the terminal is too narrow.

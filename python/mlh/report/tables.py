@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mlh.report.fitted_table import NO_VALUE, FittedTable
+from mlh.report.fitted_table import FittedTable, value_text
 from mlh.workflow.formation import CONVENTION
 
 
@@ -68,7 +68,7 @@ def defect_table(run: Mapping[str, Any], title: str) -> RenderableType:
     host = run["host"]
     table.add_row("host", "", *_relaxation(host), end_section=True)
     for vacancy in run["vacancies"]:
-        table.add_row(str(vacancy["site"]), _value(vacancy["formation_energy"], 3), *_relaxation(vacancy))
+        table.add_row(str(vacancy["site"]), value_text(vacancy["formation_energy"], 3), *_relaxation(vacancy))
     failed = [Text(f"site {f['site']} failed: {f['reason']}", style="red") for f in run["failures"]]
     return Group(table, *failed, Text(CONVENTION, style="dim"))
 
@@ -88,12 +88,12 @@ def comparison_table(rows: Sequence[Mapping[str, Any]], title: str) -> Renderabl
     cells = [
         (
             str(row["site"]),
-            _value(row["formation_energy"], 3),
-            _value(row["formation_energy_reference"], 3),
-            _value(row["formation_energy_error"], 1, 1000.0),
-            _value(row["energy_error_per_atom"], 2, 1000.0),
-            _value(row["dQ"], 3),
-            *(_value(row["coordinate_mae"][radius], 4) for radius in radii),
+            value_text(row["formation_energy"], 3),
+            value_text(row["formation_energy_reference"], 3),
+            value_text(row["formation_energy_error"], 1, 1000.0),
+            value_text(row["energy_error_per_atom"], 2, 1000.0),
+            value_text(row["dQ"], 3),
+            *(value_text(row["coordinate_mae"][radius], 4) for radius in radii),
         )
         for row in rows
     ]
@@ -111,13 +111,13 @@ def runs_table(title: str, content: Mapping[str, Any]) -> RenderableType:
     cells = [
         (
             row["name"],
-            _value(row["energy_difference_per_atom"], 3, 1000.0),
-            _value(row["formation_energy"][0], 3),
-            _value(row["formation_energy"][1], 3),
-            _value(row["formation_energy_difference"], 1, 1000.0),
-            _value(row["dQ"], 3),
-            _value((row["coordinate_mae_around_site"] or {}).get("3"), 4),
-            _value(row["coordinate_mae"], 4),
+            value_text(row["energy_difference_per_atom"], 3, 1000.0),
+            value_text(row["formation_energy"][0], 3),
+            value_text(row["formation_energy"][1], 3),
+            value_text(row["formation_energy_difference"], 1, 1000.0),
+            value_text(row["dQ"], 3),
+            value_text((row["coordinate_mae_around_site"] or {}).get("3"), 4),
+            value_text(row["coordinate_mae"], 4),
             *(" / ".join(f"{v:.0f}" for v in row[name]) for name in ("steps", "seconds")),
             " / ".join(row["status"]),
         )
@@ -147,10 +147,6 @@ def _relaxation(entry: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
         f"{entry['seconds']:.1f}",
         status if status == "converged" else f"[red]{status}[/red]",
     )
-
-
-def _value(value: float | None, digits: int, factor: float = 1.0) -> str:
-    return NO_VALUE if value is None else f"{value * factor:.{digits}f}"
 
 
 def _range(values: Sequence[int]) -> str:
