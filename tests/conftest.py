@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mlh import _core
-from mlh.pattern import BlockMatrix, Pattern, pattern_index
+from mlh.matrix.block_matrix import BlockMatrix, Pattern, pattern_index
 
 
 def radial(cutoff: float, decay: float) -> np.ndarray:

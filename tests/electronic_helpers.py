@@ -8,8 +8,8 @@ from ase.build import bulk
 
 import mlh
 from mlh.analysis.state import ElectronicState
-from mlh.pattern import BlockMatrix
-from mlh.solver import KPointsSpec
+from mlh.matrix.block_matrix import BlockMatrix
+from mlh.matrix.kpoints import KPointsSpec
 
 
 def silicon(repeat: tuple[int, int, int] = (1, 1, 1)) -> Atoms:

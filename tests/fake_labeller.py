@@ -17,10 +17,10 @@ import ase
 import numpy as np
 from ase.neighborlist import neighbor_list
 
-from mlh.energies import Energies
-from mlh.system import System
-from mlh.workflow.dataset_config import DatasetConfig
-from mlh.workflow.labels import EngineSettings, Label, LabelFunction, UnconvergedError, load_engine_basis
+from mlh.dft.energies import Energies
+from mlh.dft.system import System
+from mlh.labelling.config import DatasetConfig
+from mlh.labelling.labels import EngineSettings, Label, LabelFunction, UnconvergedError, load_engine_basis
 
 STIFFNESS, LENGTH, CUTOFF = 0.3, 3.04, 2.0  # Hartree/Bohr^2, Bohr, Angstrom
 BOHR = 0.529177210903

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mlh.model.blocks import data_from_blocks
-from mlh.model.dataset import DatasetWriter
-from mlh.model.graph import GraphInput, build_graph
-from mlh.model.irreps import OrbitalSet
-from mlh.model.network import HamiltonianNetwork, prepare
-from mlh.model.sample import BasisRecord, Sample, SpeciesRecord, unique_elements
-from mlh.model.sizes import NetworkConfig
+from mlh.dataset.sample import BasisRecord, Sample, SpeciesRecord, unique_elements
+from mlh.dataset.store import DatasetWriter
+from mlh.network.blocks import data_from_blocks
+from mlh.network.config import NetworkConfig
+from mlh.network.graph import GraphInput, build_graph
+from mlh.network.irreps import OrbitalSet
+from mlh.network.network import HamiltonianNetwork, prepare
 
 ORBITALS = {14: OrbitalSet(14, (0, 1, 1, 2), 3.6), 8: OrbitalSet(8, (0, 0, 1), 3.0)}
 SMALL = NetworkConfig(

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 import mlh
-from mlh.io.openmx.outfile import ENERGY_NAMES
-from mlh.pattern import BlockMatrix
-from mlh.species import Basis
+from mlh.basis.species import Basis
+from mlh.matrix.block_matrix import BlockMatrix
+from mlh.openmx.outfile import ENERGY_NAMES
 
 CUTOFF = 4.0
 DEFINITION = ("H4.0-s2p1", "H_TEST")

@@ -10,10 +10,10 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 import mlh
-from mlh.pattern import BlockMatrix, transfer
-from mlh.scf import SCFResult
-from mlh.system import System
-from mlh.units import HARTREE_BOHR_EV_ANGSTROM
+from mlh.common.units import HARTREE_BOHR_EV_ANGSTROM
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix, transfer
+from mlh.scf.loop import SCFResult
 from term_derivatives import central_difference
 from toy_system import shifted
 

@@ -11,10 +11,10 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from mlh.pattern import BlockMatrix
-from mlh.system import System
-from mlh.terms.contract import Derivative
-from mlh.terms.local import atomic_gradient
+from mlh.dft.system import System
+from mlh.dft.terms.contract import Derivative
+from mlh.dft.terms.local import atomic_gradient
+from mlh.matrix.block_matrix import BlockMatrix
 from toy_system import toy_atoms, toy_basis, with_core
 
 FloatArray = NDArray[np.float64]

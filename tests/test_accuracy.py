@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from mlh.accuracy import study as accuracy
+from mlh.accuracy.study import AccuracySettings, run_accuracy
+from mlh.basis.gth.library import load_basis
+from mlh.basis.species import Basis
 from mlh.calculators import MLHCalculator
-from mlh.pattern import BlockMatrix
-from mlh.pseudo.library import load_basis
+from mlh.defects.references import Reference
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix
+from mlh.relaxation.loop import RelaxSettings
 from mlh.report.accuracy import accuracy_figure, accuracy_markdown
 from mlh.report.plots import save_figure
 from mlh.report.steps import steps_left
-from mlh.species import Basis
 from mlh.structures import write_structure
-from mlh.system import System
-from mlh.workflow import accuracy
-from mlh.workflow.accuracy import AccuracySettings, run_accuracy
-from mlh.workflow.references import Reference
-from mlh.workflow.relax import RelaxSettings
 from test_demo import PerfectModel
 
 

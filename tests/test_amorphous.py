@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 from mlh import _core
 from mlh.analysis import network_statistics
 from mlh.analysis.bonds import find_bonds, ring_counts
-from mlh.cli import app
+from mlh.commands.cli import app
+from mlh.common.units import ANGSTROM, EV
 from mlh.structures import amorphous, crystal, load_recipe
 from mlh.structures.amorphous import Progress, temperatures
-from mlh.structures.network import crystal_network, random_network, structure_network
+from mlh.structures.bond_network import crystal_network, random_network, structure_network
 from mlh.structures.recipe import Recipe, recipes
-from mlh.units import ANGSTROM, EV
 
 
 def short(name: str = "SiO2", melt: int = 60, quench: int = 60, **changes: dict[str, float]) -> Recipe:

@@ -10,9 +10,10 @@ import pytest
 from ase import Atoms
 
 import mlh
-from mlh.pattern import BlockMatrix
-from mlh.solver import KPoints, OverlapFactor, as_kpoints, solve
-from mlh.system import System
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix
+from mlh.matrix.kpoints import KPoints, as_kpoints
+from mlh.solver import OverlapFactor, solve
 from toy_system import POSITIONS, TRICLINIC, toy_atoms, toy_basis
 
 

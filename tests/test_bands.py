@@ -9,7 +9,7 @@ import mlh
 from electronic_helpers import harris_state, silicon, two_center_state
 from mlh.analysis.bands import band_edges, band_path, band_structure, describe_edges
 from mlh.analysis.state import ElectronicState, eigenvalues_at
-from mlh.units import HARTREE_EV
+from mlh.common.units import HARTREE_EV
 
 
 @pytest.fixture(scope="module")

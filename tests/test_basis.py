@@ -12,12 +12,12 @@ import pytest
 from scipy.integrate import simpson
 
 import mlh
-from mlh.pseudo import library
-from mlh.pseudo.atom import AtomSolver, Shell, Wall, ground_state_shells
-from mlh.pseudo.finite_elements import make_elements
-from mlh.pseudo.gth import gth_potential, gth_table
-from mlh.pseudo.orbitals import OrbitalSize, Recipe, available_elements, make_species, recipe_for
-from mlh.species import RADIAL_STEP, Basis, RadialFunction, Species, SphereParameters
+from mlh.basis.gth import library
+from mlh.basis.gth.atom import AtomSolver, Shell, Wall, ground_state_shells
+from mlh.basis.gth.finite_elements import make_elements
+from mlh.basis.gth.orbitals import OrbitalSize, Recipe, available_elements, make_species, recipe_for
+from mlh.basis.gth.table import gth_potential, gth_table
+from mlh.basis.species import RADIAL_STEP, Basis, RadialFunction, Species, SphereParameters
 
 ELEMENTS = ("H", "O", "Si")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conftest import self_identity, toy_pattern
-from mlh.pattern import BlockMatrix, transfer
+from mlh.matrix.block_matrix import BlockMatrix, transfer
 
 
 def loop_dense(matrix: BlockMatrix, k: np.ndarray, spin: int = 0) -> np.ndarray:

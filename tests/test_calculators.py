@@ -14,15 +14,15 @@ from ase.md.verlet import VelocityVerlet
 from ase.units import fs
 
 import mlh
+from mlh.basis.gth.library import load_basis
+from mlh.basis.species import Basis
 from mlh.calculators import DFTCalculator, MLHCalculator
+from mlh.common.units import HARTREE_EV
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix
 from mlh.model.committee import Committee
 from mlh.model.domain import OutOfDomainWarning
-from mlh.pattern import BlockMatrix
-from mlh.pseudo.library import load_basis
 from mlh.solver import Solution
-from mlh.species import Basis
-from mlh.system import System
-from mlh.units import HARTREE_EV
 from toy_system import toy_basis
 
 CUTOFF = 100.0  # Ry: coarse, so that the tests are quick; derivatives are exact at any cutoff

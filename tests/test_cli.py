@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.io import read
 from typer.testing import CliRunner
 
-from mlh.cli import app
+from mlh.commands.cli import app
 
 COMMANDS = [
     "scf", "relax", "vacancies", "defect", "dataset", "train", "evaluate", "compare", "demo", "info",
@@ -106,7 +106,7 @@ def test_info_lists_the_build():
 
 def test_errors_are_words_without_a_traceback(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "mlh.cli", "scf", str(tmp_path / "missing.xyz")],
+        [sys.executable, "-m", "mlh.commands.cli", "scf", str(tmp_path / "missing.xyz")],
         capture_output=True,
         text=True,
         check=False,

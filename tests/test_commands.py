@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mlh.cli import app
+from mlh.calculators.engines import DFTEngine, ModelEngine, choose_engine, dft_engine_of
+from mlh.commands.cli import app
 from mlh.commands.demo import _free_folder
 from mlh.solver import METHODS
 from mlh.structures import crystal, rattle, read_frames, structure_hash, write_structure
-from mlh.workflow.engines import DFTEngine, ModelEngine, choose_engine, dft_engine_of
 
 runner = CliRunner()
 

@@ -13,18 +13,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mlh.cli import app
-from mlh.energies import Energies
-from mlh.model.dataset import Dataset, DatasetError
-from mlh.pattern import BlockMatrix
-from mlh.structures import vacancies
-from mlh.system import System
-from mlh.units import HARTREE_EV
-from mlh.workflow.dataset_config import DatasetConfig
-from mlh.workflow.dataset_plan import load_host, plan
-from mlh.workflow.dataset_report import dataset_report
-from mlh.workflow.dataset_store import store_hdf5
-from mlh.workflow.labels import (
+from mlh.commands.cli import app
+from mlh.common.units import HARTREE_EV
+from mlh.dataset.report import dataset_report
+from mlh.dataset.store import Dataset, DatasetError
+from mlh.dft.energies import Energies
+from mlh.dft.system import System
+from mlh.labelling.collect import store_hdf5
+from mlh.labelling.config import DatasetConfig
+from mlh.labelling.labels import (
     DFTLabeller,
     EngineSettings,
     Label,
@@ -32,7 +29,10 @@ from mlh.workflow.labels import (
     load_labels,
     save_labels,
 )
-from mlh.workflow.own_labeller import labeller_of
+from mlh.labelling.own_labeller import labeller_of
+from mlh.labelling.plan import load_host, plan
+from mlh.matrix.block_matrix import BlockMatrix
+from mlh.structures import vacancies
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from electronic_helpers import dimer_and_molecule, harris_state, shifted
 from mlh.analysis.alignment import align, matching_atoms, onsite_energies
 from mlh.analysis.defect_levels import defect_levels, defect_site
 from mlh.analysis.state import ElectronicState
+from mlh.common.units import HARTREE_EV
 from mlh.structures import crystal, point_defect
-from mlh.units import HARTREE_EV
 
 
 @pytest.fixture(scope="module")

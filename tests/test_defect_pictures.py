@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from mlh.calculators.engines import ModelEngine
+from mlh.defects.references import Reference
+from mlh.defects.run import DefectSettings, describe_run, run_vacancies, write_defects
+from mlh.relaxation.loop import RelaxSettings
+from mlh.report.defect_pictures import draw_vacancies
 from mlh.report.html import read_run, render
 from mlh.structures import load_structure, select_sites
-from mlh.workflow.defect import DefectSettings, describe_run, run_vacancies, write_defects
-from mlh.workflow.defect_pictures import draw_vacancies
-from mlh.workflow.engines import ModelEngine
-from mlh.workflow.references import Reference
-from mlh.workflow.relax import RelaxSettings
 
 
 @pytest.mark.slow

@@ -13,12 +13,12 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, SCFError
 from ase.calculators.emt import EMT
 
+from mlh.defects.formation import formation_energy, removed_atoms
+from mlh.defects.references import Reference, diatomic, diatomic_reference
+from mlh.defects.run import DefectSettings, compare, describe_run, run_vacancies, verify, write_defects
+from mlh.relaxation.files import run_relaxation
+from mlh.relaxation.loop import RelaxSettings
 from mlh.structures import point_defect, rattle, select_sites
-from mlh.workflow.defect import DefectSettings, compare, describe_run, run_vacancies, verify, write_defects
-from mlh.workflow.formation import formation_energy, removed_atoms
-from mlh.workflow.references import Reference, diatomic, diatomic_reference
-from mlh.workflow.relax import RelaxSettings
-from mlh.workflow.relax_files import run_relaxation
 
 
 class EMTEngine:

@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from mlh.accuracy.points import compare_at
+from mlh.basis.gth.library import load_basis
+from mlh.basis.species import Basis
 from mlh.calculators import DFTCalculator, MLHCalculator
-from mlh.pattern import BlockMatrix
-from mlh.pseudo.library import load_basis
+from mlh.commands.demo_run import DemoSettings, run_demo
+from mlh.common.units import BOHR_ANGSTROM
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix
 from mlh.report.demo import demo_table
 from mlh.report.steps import StepPrinter
-from mlh.species import Basis
 from mlh.structures import write_structure
-from mlh.system import System
-from mlh.units import BOHR_ANGSTROM
-from mlh.workflow.demo import DemoSettings, run_demo
-from mlh.workflow.verify import compare_at
 
 CUTOFF = 160.0
 

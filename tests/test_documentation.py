@@ -13,9 +13,9 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from mlh.cli import app
-from mlh.model.config import load_config
+from mlh.commands.cli import app
 from mlh.structures import crystal, rattle, write_structure
+from mlh.training.config import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

@@ -20,7 +20,7 @@ from mlh.analysis.mulliken import (
     participation,
 )
 from mlh.analysis.state import ElectronicState
-from mlh.solver import KPoints
+from mlh.matrix.kpoints import KPoints
 from mlh.structures import crystal
 
 

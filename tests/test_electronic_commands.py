@@ -14,12 +14,12 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 import mlh
-from mlh.cli import app
+from mlh.calculators.electronic import electronic_state, state_of_file
+from mlh.calculators.engines import DFTEngine, ModelEngine
+from mlh.commands.cli import app
+from mlh.common.units import EV
 from mlh.io import read_volumetric
-from mlh.pattern import BlockMatrix
-from mlh.units import EV
-from mlh.workflow.electronic import electronic_state, state_of_file
-from mlh.workflow.engines import DFTEngine, ModelEngine
+from mlh.matrix.block_matrix import BlockMatrix
 
 ENGINE = ["--dft", "--cutoff", "60"]
 

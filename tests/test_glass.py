@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from mlh.analysis import glass_report
 from mlh.analysis.bonds import bond_angles, coordination, find_bonds, ring_counts
 from mlh.analysis.glass import pair_distributions
-from mlh.cli import app
+from mlh.commands.cli import app
 from mlh.structures import crystal, point_defect
 
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from mlh import _core
-from mlh.grid_function import GridFunction, hartree_potential
-from mlh.pattern import BlockMatrix
-from mlh.species import Basis
-from mlh.system import System
-from mlh.units import BOHR_ANGSTROM
+from mlh.basis.species import Basis
+from mlh.common.units import BOHR_ANGSTROM
+from mlh.dft.grid_function import GridFunction, hartree_potential
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix
 from toy_system import TRICLINIC, positive_matrix, toy_atoms, toy_basis
 
 FloatArray = NDArray[np.float64]

@@ -11,11 +11,12 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.cube import read_cube_data
 
 from mlh import _core
-from mlh.grid_function import GridFunction
-from mlh.io import read_extxyz, read_matrices, write_cube, write_extxyz, write_matrices
-from mlh.pattern import BlockMatrix, Pattern
-from mlh.pseudo.library import load_basis
-from mlh.units import BOHR_ANGSTROM
+from mlh.basis.gth.library import load_basis
+from mlh.common.units import BOHR_ANGSTROM
+from mlh.dft.grid_function import GridFunction
+from mlh.io import read_matrices, write_cube, write_matrices
+from mlh.matrix.block_matrix import BlockMatrix, Pattern
+from mlh.structures.extxyz import read_extxyz, write_extxyz
 
 
 @pytest.fixture(scope="module")

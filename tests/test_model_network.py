@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from mlh.model.graph import GraphInput, build_graph
-from mlh.model.harmonics import edge_frames, rotation_matrices, sphere_quadrature, spherical_harmonics
-from mlh.model.heads import SMALL as START
-from mlh.model.irreps import (
+from mlh.network.config import NetworkConfig
+from mlh.network.graph import GraphInput, build_graph
+from mlh.network.harmonics import edge_frames, rotation_matrices, sphere_quadrature, spherical_harmonics
+from mlh.network.heads import SMALL as START
+from mlh.network.irreps import (
     ORBITAL_ORDER,
     OrbitalSet,
     orbital_frames,
@@ -18,8 +19,7 @@ from mlh.model.irreps import (
     to_edge_frame,
     to_lab,
 )
-from mlh.model.network import HamiltonianNetwork, prepare
-from mlh.model.sizes import NetworkConfig
+from mlh.network.network import HamiltonianNetwork, prepare
 from model_helpers import ORBITALS, SMALL, blocks, network, predict, structure
 
 TOLERANCE = 1e-10
@@ -248,7 +248,7 @@ def test_single_precision_agrees() -> None:
     topology, geometry = prepare(net, graph, torch.float32, True)
     with torch.no_grad():
         out = net(topology, geometry)
-    from mlh.model.blocks import data_from_blocks
+    from mlh.network.blocks import data_from_blocks
 
     single = data_from_blocks(topology, out, net.orbitals).double().numpy()
     assert 0 < np.abs(single - exact).max() < 1e-4 * np.abs(exact).max()

@@ -13,12 +13,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from mlh.model.batches import choose_pairs, epoch
-from mlh.model.config import TrainingConfig, save_config
-from mlh.model.graph import build_graph
-from mlh.model.modelfile import read_model
-from mlh.model.network import prepare
-from mlh.model.training import train
+from mlh.model.card import read_model
+from mlh.network.graph import build_graph
+from mlh.network.network import prepare
+from mlh.training.batches import choose_pairs, epoch
+from mlh.training.config import TrainingConfig, save_config
+from mlh.training.run import train
 from model_helpers import ORBITALS, SMALL, network, structure, write_dataset
 
 

@@ -11,21 +11,21 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from mlh.cli import app
-from mlh.model.config import SplitConfig, TrainingConfig, save_config
-from mlh.model.dataset import Dataset, DatasetWriter
+from mlh.accuracy.metrics import overlap_of_sample
+from mlh.accuracy.physics import evaluate_sample, summarise
+from mlh.basis.gth.library import load_basis
+from mlh.commands.cli import app
+from mlh.dataset.sample import BasisRecord, Sample
+from mlh.dataset.store import Dataset, DatasetWriter
+from mlh.dft.system import System
+from mlh.model.card import ModelCard, ModelError, save_model
 from mlh.model.domain import OutOfDomainWarning, closest_pairs
-from mlh.model.evaluate import overlap_of_sample
-from mlh.model.evaluate_physics import evaluate_sample, summarise
-from mlh.model.graph import build_graph, graph_from_system, orbital_sets
-from mlh.model.modelfile import ModelCard, ModelError, save_model
-from mlh.model.network import HamiltonianNetwork
-from mlh.model.predict import load_model, predict
-from mlh.model.sample import BasisRecord, Sample
-from mlh.model.sizes import NetworkConfig
-from mlh.pseudo.library import load_basis
-from mlh.scf import scf
-from mlh.system import System
+from mlh.model.model import load_model, predict
+from mlh.network.config import NetworkConfig
+from mlh.network.graph import build_graph, graph_from_system, orbital_sets
+from mlh.network.network import HamiltonianNetwork
+from mlh.scf.loop import scf
+from mlh.training.config import SplitConfig, TrainingConfig, save_config
 
 CONFIG = NetworkConfig(
     channels=3, n_radial=3, layers=1, message_cutoff=6.0, pair_widths=(8, 4, 2, 2, 2), n_knots=6
@@ -79,7 +79,7 @@ def test_prediction_is_a_hermitian_matrix_on_the_pattern(system: System, model_p
 
 
 def _shrunk(system: System) -> ase.Atoms:
-    from mlh.units import BOHR_ANGSTROM
+    from mlh.common.units import BOHR_ANGSTROM
 
     atoms = ase.Atoms(
         system.symbols, system.positions * BOHR_ANGSTROM, cell=system.cell * BOHR_ANGSTROM, pbc=True

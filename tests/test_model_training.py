@@ -12,17 +12,17 @@ import pytest
 import torch
 from rich.console import Console
 
-from mlh.model.baseline import mean_blocks
-from mlh.model.config import ConfigError, OptimizerConfig, TrainingConfig, load_config
-from mlh.model.dataset import Dataset, DatasetError, DatasetWriter
+from mlh.accuracy.metrics import MEV, Case, evaluate
+from mlh.dataset.sample import BasisRecord, Sample
+from mlh.dataset.store import Dataset, DatasetError, DatasetWriter
+from mlh.model.card import ModelCard, ModelError, read_model, save_model
 from mlh.model.domain import closest_pairs, domain_notes
-from mlh.model.evaluate import MEV, Case, evaluate
-from mlh.model.graph import build_graph
-from mlh.model.modelfile import ModelCard, ModelError, read_model, save_model
-from mlh.model.predict import Model, load_model
-from mlh.model.sample import BasisRecord, Sample
-from mlh.model.schedule import Plateau, learning_rate
-from mlh.model.training import train
+from mlh.model.model import Model, load_model
+from mlh.network.graph import build_graph
+from mlh.training.baseline import mean_blocks
+from mlh.training.config import ConfigError, OptimizerConfig, TrainingConfig, load_config
+from mlh.training.run import train
+from mlh.training.schedule import Plateau, learning_rate
 from model_helpers import (
     ORBITALS,
     SMALL,
@@ -248,9 +248,9 @@ def test_a_run_starts_from_the_weights_of_a_model(data: Path, tmp_path: Path) ->
 
 def test_fitted_means_are_what_zero_output_predicts(data: Path, tmp_path: Path) -> None:
     """The two-centre means remove a large part of a purely two-centre target."""
-    from mlh.model.baseline import fit_normalisation
-    from mlh.model.network import HamiltonianNetwork, prepare
-    from mlh.model.prepared import PreparedSamples, error_sums
+    from mlh.network.network import HamiltonianNetwork, prepare
+    from mlh.training.baseline import fit_normalisation
+    from mlh.training.prepared import PreparedSamples, error_sums
 
     net = HamiltonianNetwork(list(ORBITALS.values()), SMALL)
     with Dataset(data) as dataset:

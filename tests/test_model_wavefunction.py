@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from mlh.model.blocks import blocks_from_data
-from mlh.model.config import LossConfig
-from mlh.model.graph import orbital_sets
-from mlh.model.loss import structure_loss
-from mlh.model.network import HamiltonianNetwork, prepare
-from mlh.model.sample import BasisRecord, Sample, unique_elements
-from mlh.model.sizes import NetworkConfig
-from mlh.model.wavefunction import ReferenceStates, reference_states
-from mlh.pattern import BlockMatrix
-from mlh.pseudo.library import load_basis
+from mlh.basis.gth.library import load_basis
+from mlh.dataset.sample import BasisRecord, Sample, unique_elements
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix
+from mlh.network.blocks import blocks_from_data
+from mlh.network.config import NetworkConfig
+from mlh.network.graph import orbital_sets
+from mlh.network.network import HamiltonianNetwork, prepare
 from mlh.solver import residual_energy, solve
-from mlh.system import System
+from mlh.training.config import LossConfig
+from mlh.training.loss import structure_loss
+from mlh.training.wavefunction import ReferenceStates, reference_states
 
 CONFIG = NetworkConfig(
     channels=2, n_radial=3, layers=0, message_cutoff=6.0, pair_widths=(4, 2, 2, 2, 2), n_knots=6

@@ -12,12 +12,12 @@ from ase import Atoms
 
 import mlh
 import openmx_files as files
-from mlh.io.openmx import OpenMXFormatError
-from mlh.io.openmx.pao import read_pao
-from mlh.io.openmx.vps import read_vps
-from mlh.pattern import BlockMatrix
-from mlh.species import Basis
-from mlh.units import BOHR_ANGSTROM
+from mlh.basis.species import Basis
+from mlh.common.units import BOHR_ANGSTROM
+from mlh.matrix.block_matrix import BlockMatrix
+from mlh.openmx import OpenMXFormatError
+from mlh.openmx.pao import read_pao
+from mlh.openmx.vps import read_vps
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 import mlh
 import openmx_files as files
 from mlh import _core
-from mlh.cli import app
-from mlh.species import Basis
+from mlh.basis.species import Basis
+from mlh.commands.cli import app
+from mlh.common.units import ANGSTROM, BOHR_ANGSTROM
+from mlh.dft.system import System
+from mlh.openmx.integration import OpenMXIntegration
 from mlh.structures.files import write_structure
-from mlh.system import System
-from mlh.terms.openmx import OpenMXIntegration
-from mlh.units import ANGSTROM, BOHR_ANGSTROM
 from term_derivatives import TERMS, central_difference, term_derivative
 from toy_system import on_pattern_of, positive_matrix, symmetric_step
 

@@ -15,15 +15,15 @@ from typer.testing import CliRunner
 
 import mlh
 import openmx_files as files
-from mlh.cli import app
-from mlh.io.openmx import OpenMXFormatError
-from mlh.io.openmx.inputfile import read_definitions
-from mlh.io.openmx.outfile import read_out
-from mlh.io.openmx.writeinput import default_species, openmx_input
-from mlh.model.dataset import Dataset
-from mlh.model.evaluate import system_of_sample
-from mlh.units import BOHR_ANGSTROM, OPENMX_BOHR_ANGSTROM
-from mlh.workflow.openmx_import import find_runs, import_runs
+from mlh.accuracy.metrics import system_of_sample
+from mlh.commands.cli import app
+from mlh.common.units import BOHR_ANGSTROM, OPENMX_BOHR_ANGSTROM
+from mlh.dataset.store import Dataset
+from mlh.labelling.openmx_import import find_runs, import_runs
+from mlh.openmx import OpenMXFormatError
+from mlh.openmx.inputfile import read_definitions
+from mlh.openmx.outfile import read_out
+from mlh.openmx.writeinput import default_species, openmx_input
 
 INPUT = ("scf.XcType GGA-PBE", "scf.energycutoff 60.0", "scf.Kgrid 1 1 2", "scf.criterion 1e-9")
 FORCES = np.array([[0.01, -0.02, 0.03], [-0.01, 0.02, -0.03]])

@@ -11,11 +11,11 @@ import pytest
 
 import mlh
 from mlh import _core
-from mlh.io.openmx import OpenMXFormatError, OpenMXSpecies, ScfOut
-from mlh.io.openmx.basis import parse_orbitals
-from mlh.io.openmx.radial import catmull_rom, hermite
-from mlh.pattern import same_pattern
-from mlh.species import Basis
+from mlh.basis.species import Basis
+from mlh.matrix.block_matrix import same_pattern
+from mlh.openmx import OpenMXFormatError, OpenMXSpecies, ScfOut
+from mlh.openmx.basis import parse_orbitals
+from mlh.openmx.radial import catmull_rom, hermite
 from openmx_reference_data import DATA, RUNS, SPECIES, needs_reference
 
 pytestmark = needs_reference

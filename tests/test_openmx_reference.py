@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 import mlh
-from mlh.energies import Energies, Forces
-from mlh.io.openmx import ScfOut
-from mlh.io.openmx.kpoints import openmx_kpoints
-from mlh.io.openmx.outfile import OutFile, read_out
+from mlh.basis.species import Basis
+from mlh.dft.energies import Energies, Forces
+from mlh.labelling.openmx_import import energies_of
+from mlh.openmx import ScfOut
+from mlh.openmx.integration import OpenMXDiscretisation, OpenMXIntegration
+from mlh.openmx.kpoints import openmx_kpoints
+from mlh.openmx.outfile import OutFile, read_out
 from mlh.solver.dense import Solution
-from mlh.species import Basis
-from mlh.terms.openmx import OpenMXDiscretisation, OpenMXIntegration
-from mlh.workflow.openmx_import import energies_of
 from openmx_reference_data import DATA, RUNS, SPECIES, needs_reference
 
 pytestmark = needs_reference

@@ -10,7 +10,7 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.optimize import LBFGS
 
-from mlh.workflow.optimizer import PreconditionedLBFGS
+from mlh.relaxation.optimizer import PreconditionedLBFGS
 
 
 def rattled_chain() -> Atoms:

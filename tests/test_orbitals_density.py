@@ -20,8 +20,8 @@ from mlh.analysis.slices import (
     plane_through,
 )
 from mlh.analysis.state import ElectronicState
-from mlh.grid_function import GridFunction
-from mlh.units import ANGSTROM, BOHR_ANGSTROM
+from mlh.common.units import ANGSTROM, BOHR_ANGSTROM
+from mlh.dft.grid_function import GridFunction
 from toy_system import TRICLINIC, toy_atoms, toy_basis
 
 

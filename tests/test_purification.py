@@ -8,13 +8,13 @@ from ase import Atoms
 
 from conftest import self_identity, toy_pattern
 from mlh import DFTCalculator, _core
-from mlh.pattern import BlockMatrix, Pattern
-from mlh.scf import scf
+from mlh.common.units import ANGSTROM, HARTREE_EV
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix, Pattern
+from mlh.scf.loop import scf
 from mlh.solver import InverseFactor, OverlapFactor, PurificationError, residual_energy, solve
 from mlh.solver.spectrum import gap_bounds, spectral_bounds
 from mlh.structures import load_structure
-from mlh.system import System
-from mlh.units import ANGSTROM, HARTREE_EV
 from toy_system import toy_atoms, toy_basis
 
 N_ATOMS = 24

@@ -17,11 +17,11 @@ from ase import Atoms
 from numpy.typing import NDArray
 from scipy.special import erf
 
-from mlh.energies import Energies
-from mlh.pattern import BlockMatrix
-from mlh.species import Basis, Projector, RadialFunction, Species, SphereParameters
-from mlh.system import System
-from mlh.units import BOHR_ANGSTROM
+from mlh.basis.species import Basis, Projector, RadialFunction, Species, SphereParameters
+from mlh.common.units import BOHR_ANGSTROM
+from mlh.dft.energies import Energies
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix
 from test_two_center import PYSCF_ORDER, contracted_orbitals, gaussian_density, gth_projectors, tabulate
 
 FloatArray = NDArray[np.float64]

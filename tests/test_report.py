@@ -14,12 +14,12 @@ from ase.build import bulk
 from rich.console import Console
 from typer.testing import CliRunner
 
-from mlh.cli import app
+from mlh.accuracy.runs import compare_runs
+from mlh.commands.cli import app
+from mlh.defects.run import DefectSettings, compare, describe_run, run_vacancies, verify, write_defects
+from mlh.relaxation.loop import RelaxSettings
 from mlh.report.fitted_table import NO_VALUE, FittedTable
 from mlh.report.html import read_run, render, scene
-from mlh.workflow.compare_runs import compare_runs
-from mlh.workflow.defect import DefectSettings, compare, describe_run, run_vacancies, verify, write_defects
-from mlh.workflow.relax import RelaxSettings
 from test_defect_workflow import EMTEngine, copper_reference, host
 
 

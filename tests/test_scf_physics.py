@@ -12,12 +12,12 @@ from ase.build import bulk
 
 import mlh
 from mlh import _core
-from mlh.pattern import BlockMatrix
-from mlh.scf import SCFResult
+from mlh.basis.species import Basis
+from mlh.common.units import EV
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix
+from mlh.scf.loop import SCFResult
 from mlh.solver import Smearing
-from mlh.species import Basis
-from mlh.system import System
-from mlh.units import EV
 from relaxed_case import TIGHT, RelaxedCase, toy_scf
 from toy_system import toy_atoms, toy_basis
 

@@ -9,11 +9,11 @@ import pytest
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from conftest import self_identity, toy_pattern
-from mlh.energies import Energies, Forces, Stress
-from mlh.extrapolation import HamiltonianExtrapolation
-from mlh.mixing import PulayMixer
-from mlh.pattern import BlockMatrix, Pattern, pattern_index
-from mlh.scf import SCFStep, scf
+from mlh.dft.energies import Energies, Forces, Stress
+from mlh.matrix.block_matrix import BlockMatrix, Pattern, pattern_index
+from mlh.scf.extrapolation import HamiltonianExtrapolation
+from mlh.scf.loop import SCFStep, scf
+from mlh.scf.mixing import PulayMixer
 from mlh.solver import OverlapFactor, residual_energy
 
 

@@ -7,11 +7,12 @@ import pytest
 from ase import Atoms
 
 import mlh
-from mlh.pattern import BlockMatrix
-from mlh.screening import CHARGE_WIDTH, AtomicCharges, Screening, local_density_of_states
-from mlh.solver import OverlapFactor, Smearing, as_kpoints, solve
-from mlh.system import System
-from mlh.units import EV
+from mlh.common.units import EV
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix
+from mlh.matrix.kpoints import as_kpoints
+from mlh.scf.screening import CHARGE_WIDTH, AtomicCharges, Screening, local_density_of_states
+from mlh.solver import OverlapFactor, Smearing, solve
 
 WIDTH = 0.3 * EV
 

@@ -7,9 +7,10 @@ import pytest
 import scipy.linalg
 
 from conftest import toy_pattern
-from mlh.pattern import BlockMatrix
-from mlh.solver import OverlapFactor, as_kpoints, monkhorst_pack, occupy, projected_w, residual_energy, solve
-from mlh.units import KELVIN
+from mlh.common.units import KELVIN
+from mlh.matrix.block_matrix import BlockMatrix
+from mlh.matrix.kpoints import as_kpoints, monkhorst_pack
+from mlh.solver import OverlapFactor, occupy, projected_w, residual_energy, solve
 
 KPTS = [None, (3, 1, 1), {"size": (2, 2, 2), "gamma": True}]
 
@@ -129,7 +130,7 @@ def test_factor_is_reused_and_checked(problem):
 
 def test_folding_by_time_reversal_changes_nothing(problem):
     H, S = problem
-    from mlh.solver import KPoints
+    from mlh.matrix.kpoints import KPoints
 
     folded = monkhorst_pack((3, 2, 1))
     k = folded.points

@@ -20,14 +20,14 @@ from ase.optimize import BFGS
 from numpy.typing import NDArray
 
 import mlh
+from mlh.basis.species import Basis
 from mlh.calculators import DFTCalculator
-from mlh.grid_function import hartree_potential, hartree_strain
-from mlh.pattern import BlockMatrix, transfer
-from mlh.scf import SCFResult
-from mlh.species import Basis
+from mlh.common.units import ANGSTROM
+from mlh.dft.grid_function import hartree_potential, hartree_strain
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix, transfer
+from mlh.scf.loop import SCFResult
 from mlh.structures.crystals import crystal
-from mlh.system import System
-from mlh.units import ANGSTROM
 from term_derivatives import CASES, TERMS, central_difference, term_derivative, water
 from toy_system import TRICLINIC, on_pattern_of, positive_matrix, toy_atoms, toy_basis
 

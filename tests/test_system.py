@@ -13,11 +13,11 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 import mlh
-from mlh.pattern import BlockMatrix, transfer
-from mlh.species import Basis, RadialFunction, Species
+from mlh.basis.species import Basis, RadialFunction, Species
+from mlh.common.units import BOHR_ANGSTROM, HARTREE_EV
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix, transfer
 from mlh.structures.crystals import crystal
-from mlh.system import System
-from mlh.units import BOHR_ANGSTROM, HARTREE_EV
 from relaxed_case import RelaxedCase, insulator_scf, toy_scf, triplet_scf
 from term_derivatives import CASES, TERMS, central_difference, term_derivative, water
 from toy_system import (

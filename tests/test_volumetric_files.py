@@ -8,9 +8,9 @@ from ase.io import read
 from ase.io.cube import read_cube
 from ase.io.xsf import read_xsf as ase_read_xsf
 
-from mlh.grid_function import GridFunction
+from mlh.common.units import BOHR_ANGSTROM
+from mlh.dft.grid_function import GridFunction
 from mlh.io import read_volumetric, write_volumetric, write_xsf
-from mlh.units import BOHR_ANGSTROM
 from toy_system import TRICLINIC, toy_atoms
 
 

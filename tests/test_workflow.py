@@ -20,17 +20,17 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 
 from fake_labeller import DieOnce, SpringLabeller, store_list
-from mlh.model.dataset import Dataset
+from mlh.dataset.store import Dataset
+from mlh.jobs.dask import DaskExecutor
+from mlh.jobs.pool import Event, run_jobs
+from mlh.labelling.build import build_dataset
+from mlh.labelling.config import DatasetConfig, load_config
+from mlh.labelling.jobs import sample_indices
+from mlh.labelling.plan import plan
+from mlh.labelling.progress import BuildProgress, BuildTracker
+from mlh.relaxation.files import read_steps, run_relaxation
+from mlh.relaxation.loop import RelaxSettings, RelaxStep, relax
 from mlh.structures import crystal, rattle, read_frames
-from mlh.workflow.dask_pool import DaskExecutor
-from mlh.workflow.dataset_build import build_dataset
-from mlh.workflow.dataset_config import DatasetConfig, load_config
-from mlh.workflow.dataset_jobs import sample_indices
-from mlh.workflow.dataset_plan import plan
-from mlh.workflow.dataset_progress import BuildProgress, BuildTracker
-from mlh.workflow.pool import Event, run_jobs
-from mlh.workflow.relax import RelaxSettings, RelaxStep, relax
-from mlh.workflow.relax_files import read_steps, run_relaxation
 
 TESTS = Path(__file__).parent
 
@@ -176,8 +176,8 @@ RELAX_SCRIPT = """
 import sys, time
 from pathlib import Path
 from ase.calculators.emt import EMT
-from mlh.workflow.relax import RelaxSettings
-from mlh.workflow.relax_files import run_relaxation
+from mlh.relaxation.loop import RelaxSettings
+from mlh.relaxation.files import run_relaxation
 from test_workflow import copper
 class Slow(EMT):
     def calculate(self, *args, **kwargs):
@@ -403,9 +403,9 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from fake_labeller import DieOnce, SpringLabeller, store_list
-from mlh.model.dataset import Dataset
-from mlh.workflow.dataset_build import build_dataset
-from mlh.workflow.dataset_config import load_config
+from mlh.dataset.store import Dataset
+from mlh.labelling.build import build_dataset
+from mlh.labelling.config import load_config
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     build_dataset(load_config(folder / "config.yaml"), folder / "set.h5",
@@ -474,7 +474,7 @@ def start_build(folder: Path, delay: float, processes: int = 1) -> subprocess.Po
         "FAKE_LABELLER_LOG": str(folder / "log"),
         "FAKE_LABELLER_DELAY": str(delay),
     }
-    command = [sys.executable, "-m", "mlh.cli", "dataset", "build", str(folder / "config.yaml")]
+    command = [sys.executable, "-m", "mlh.commands.cli", "dataset", "build", str(folder / "config.yaml")]
     command += ["--out", str(folder / "set.h5"), "--processes", str(processes)]
     return subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
 

@@ -13,10 +13,10 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from mlh.pattern import BlockMatrix, same_pattern
-from mlh.species import RADIAL_STEP, Basis, Projector, RadialFunction, Species, SphereParameters
-from mlh.system import System
-from mlh.units import BOHR_ANGSTROM
+from mlh.basis.species import RADIAL_STEP, Basis, Projector, RadialFunction, Species, SphereParameters
+from mlh.common.units import BOHR_ANGSTROM
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix, same_pattern
 
 FloatArray = NDArray[np.float64]
 

@@ -2,7 +2,7 @@
 
 #include "case.hpp"
 #include "harness.hpp"
-#include "mlh/field.hpp"
+#include "mlh/grid/field.hpp"
 
 int main(int argc, char** argv) {
   using namespace mlh;

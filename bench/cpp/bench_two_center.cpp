@@ -2,9 +2,9 @@
 
 #include "case.hpp"
 #include "harness.hpp"
-#include "mlh/core_repulsion.hpp"
-#include "mlh/nonlocal.hpp"
-#include "mlh/two_center.hpp"
+#include "mlh/two_center/core_repulsion.hpp"
+#include "mlh/two_center/nonlocal.hpp"
+#include "mlh/two_center/two_center.hpp"
 
 int main(int argc, char** argv) {
   using namespace mlh;

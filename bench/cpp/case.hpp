@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "mlh/grid.hpp"
+#include "mlh/grid/grid.hpp"
 
 namespace mlh::bench {
 

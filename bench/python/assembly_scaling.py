@@ -23,11 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from mlh.pattern import BlockMatrix
+from mlh.common.timing import peak_memory_mb
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix
 from mlh.solver import THRESHOLD, PurifiedState, State, solve
 from mlh.structures.files import load_structure
-from mlh.system import System
-from mlh.timing import peak_memory_mb
 
 COPIES = {1: (1, 1, 1), 2: (2, 1, 1), 4: (2, 2, 1), 8: (2, 2, 2), 16: (4, 2, 2), 32: (4, 4, 2), 64: (4, 4, 4)}
 ASSEMBLY = ("set-up", "H0", "density, energy, H", "forces")

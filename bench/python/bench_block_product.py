@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from mlh._core import BlockSparse, sparse_product
+from mlh.dft.system import System
 from mlh.structures.files import load_structure
-from mlh.system import System
 
 
 def rate(task: Callable[[], Any], n_orbitals: int, repeats: int) -> float:

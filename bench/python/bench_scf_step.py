@@ -12,7 +12,7 @@ from collections.abc import Callable
 from timers import best_time, machine
 
 import mlh
-from mlh.mixing import PulayMixer
+from mlh.scf.mixing import PulayMixer
 from mlh.solver import OverlapFactor, projected_w, residual_energy, solve
 from mlh.structures import load_structure
 

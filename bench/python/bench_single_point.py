@@ -15,8 +15,8 @@ import time
 from timers import machine
 
 import mlh
+from mlh.common.timing import Stopwatch, peak_memory_mb
 from mlh.structures import load_structure
-from mlh.timing import Stopwatch, peak_memory_mb
 
 
 def main(structure: str) -> None:

@@ -20,10 +20,10 @@ from ase import Atoms
 from rigid_shifts import shifted_atoms
 
 import mlh
-from mlh.pattern import transfer
+from mlh.common.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import transfer
 from mlh.structures.files import load_structure
-from mlh.system import System
-from mlh.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 
 TIGHT: dict[str, Any] = {"energy_tol": 1e-8, "residual_tol": 1e-6}
 EGG_LIMIT, FORCE_LIMIT = 0.1, 5.0

@@ -22,11 +22,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from mlh.model.config import TrainingConfig, load_config
-from mlh.model.dataset import Dataset, DatasetWriter
-from mlh.model.evaluate import system_of_sample
-from mlh.model.sample import Sample
-from mlh.model.training import train
+from mlh.accuracy.metrics import system_of_sample
+from mlh.dataset.sample import Sample
+from mlh.dataset.store import Dataset, DatasetWriter
+from mlh.training.config import TrainingConfig, load_config
+from mlh.training.run import train
 
 TARGETS = {"dh": "H - H0 (Harris)", "plain": "H - (T + Vnl + Vna)"}
 

@@ -29,20 +29,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlh.model.batches import choose_pairs
-from mlh.model.blocks import blocks_from_data
-from mlh.model.config import LossConfig
-from mlh.model.graph import GraphInput, graph_from_system, orbital_sets
-from mlh.model.irreps import pair_parts
-from mlh.model.loss import structure_loss
-from mlh.model.modelfile import ModelCard
-from mlh.model.network import HamiltonianNetwork, prepare
-from mlh.model.predict import Model
-from mlh.model.sample import BasisRecord
-from mlh.model.sizes import NetworkConfig
-from mlh.pseudo.library import load_basis
+from mlh.basis.gth.library import load_basis
+from mlh.dataset.sample import BasisRecord
+from mlh.dft.system import System
+from mlh.model.card import ModelCard
+from mlh.model.model import Model
+from mlh.network.blocks import blocks_from_data
+from mlh.network.config import NetworkConfig
+from mlh.network.graph import GraphInput, graph_from_system, orbital_sets
+from mlh.network.irreps import pair_parts
+from mlh.network.network import HamiltonianNetwork, prepare
 from mlh.structures.files import load_structure
-from mlh.system import System
+from mlh.training.batches import choose_pairs
+from mlh.training.config import LossConfig
+from mlh.training.loss import structure_loss
 
 COPIES = {1: (1, 1, 1), 2: (2, 1, 1), 4: (2, 2, 1), 8: (2, 2, 2), 16: (4, 2, 2), 32: (4, 4, 2), 64: (4, 4, 4)}
 EDGES_AT_ONCE = 512  # of the e3nn networks, whose weights are made per edge
@@ -143,7 +143,7 @@ def _parts(
 
 
 def _radial(v: torch.Tensor, linear: torch.nn.Module) -> torch.Tensor:
-    from mlh.model.features import bessel_basis
+    from mlh.network.features import bessel_basis
 
     return bessel_basis(torch.linalg.vector_norm(v, dim=1), 14.0, linear.in_features)
 

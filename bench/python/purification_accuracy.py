@@ -17,12 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from mlh.model import load_model
-from mlh.model.predict import predict
+from mlh.common.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
+from mlh.dft.system import System
+from mlh.model.model import load_model, predict
 from mlh.solver import solve
 from mlh.structures.files import load_structure
-from mlh.system import System
-from mlh.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 
 
 def timed(task: Callable[[], Any]) -> tuple[Any, float]:

@@ -13,7 +13,7 @@ import numpy as np
 from pyscf import dft, gto
 
 HARTREE_EV = 27.211386245988
-"""CODATA 2018, as in mlh.units; PySCF is independent of mlh here."""
+"""CODATA 2018, as in mlh.common.units; PySCF is independent of mlh here."""
 
 
 def even_tempered(ranges: list[tuple[float, float, int]]) -> list[list[Any]]:

@@ -6,8 +6,8 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from mlh.system import System
-from mlh.units import BOHR_ANGSTROM
+from mlh.common.units import BOHR_ANGSTROM
+from mlh.dft.system import System
 
 FloatArray = NDArray[np.float64]
 

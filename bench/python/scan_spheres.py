@@ -27,12 +27,12 @@ from ase.build import bulk, molecule
 from rigid_shifts import shifted_atoms
 
 import mlh
-from mlh.energies import Energies
-from mlh.pattern import BlockMatrix
-from mlh.species import Basis, SphereParameters
+from mlh.basis.species import Basis, SphereParameters
+from mlh.common.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
+from mlh.dft.energies import Energies
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix
 from mlh.structures.crystals import crystal
-from mlh.system import System
-from mlh.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 
 LIGHT = (
     None,

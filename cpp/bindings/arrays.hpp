@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "mlh/structure.hpp"
+#include "mlh/geometry/structure.hpp"
 
 namespace mlh::bind {
 

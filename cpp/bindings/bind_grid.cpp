@@ -6,8 +6,8 @@
 
 #include "arrays.hpp"
 #include "bindings.hpp"
-#include "mlh/field.hpp"
-#include "mlh/wavefunction.hpp"
+#include "mlh/grid/field.hpp"
+#include "mlh/grid/wavefunction.hpp"
 
 namespace mlh::bind {
 

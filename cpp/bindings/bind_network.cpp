@@ -9,8 +9,8 @@
 
 #include "arrays.hpp"
 #include "bindings.hpp"
-#include "mlh/bond_switching.hpp"
-#include "mlh/ring_statistics.hpp"
+#include "mlh/glass/bond_switching.hpp"
+#include "mlh/glass/ring_statistics.hpp"
 
 namespace mlh::bind {
 
@@ -182,14 +182,14 @@ py::array_t<std::int64_t> rings(const py::object& start, const py::object& links
 }
 
 void bind_settings(py::module_& m) {
-  py::class_<RelaxationSettings>(m, "RelaxationSettings", "See mlh/network_relaxation.hpp.")
+  py::class_<RelaxationSettings>(m, "RelaxationSettings", "See mlh/glass/network_relaxation.hpp.")
       .def(
           py::init([](double force_tolerance, int max_steps, double max_displacement, double skin) {
             return RelaxationSettings{force_tolerance, max_steps, max_displacement, skin};
           }),
           py::kw_only(), py::arg("force_tolerance"), py::arg("max_steps"),
           py::arg("max_displacement"), py::arg("skin"));
-  py::class_<SwitchingSettings>(m, "SwitchingSettings", "See mlh/bond_switching.hpp.")
+  py::class_<SwitchingSettings>(m, "SwitchingSettings", "See mlh/glass/bond_switching.hpp.")
       .def(py::init([](const RelaxationSettings& relaxation, double give_up_factor,
                        int local_shells, int local_steps, double penalty_three, double penalty_four,
                        int volume_interval, double volume_step, double pressure) {
@@ -229,14 +229,14 @@ void bind_switcher(py::module_& m) {
 }  // namespace
 
 void bind_network(py::module_& m) {
-  py::class_<Network>(m, "Network", "Bonds between formers and bridges; see mlh/network.hpp.")
+  py::class_<Network>(m, "Network", "Bonds between formers and bridges; see mlh/glass/network.hpp.")
       .def(py::init(&make_network), py::arg("is_former"), py::arg("start"), py::arg("neighbors"))
       .def_property_readonly("neighbors", &neighbor_rows)
       .def("small_rings", [](const Network& n) {
         const SmallRings rings = count_small_rings(n);
         return std::make_pair(rings.three, rings.four);
       });
-  py::class_<NetworkPotential>(m, "NetworkPotential", "See mlh/network_potential.hpp.")
+  py::class_<NetworkPotential>(m, "NetworkPotential", "See mlh/glass/network_potential.hpp.")
       .def(py::init(&make_potential), py::kw_only(), py::arg("form"), py::arg("n_species"),
            py::arg("bond_stiffness"), py::arg("bond_length"), py::arg("angle_stiffness"),
            py::arg("angle_cosine"), py::arg("repulsion_stiffness"), py::arg("repulsion_range"));
@@ -247,7 +247,7 @@ void bind_network(py::module_& m) {
         py::arg("settings"),
         "(positions (natoms, 3), energy, largest force component, steps, converged).");
   m.def("count_rings", &rings, py::arg("start"), py::arg("links"), py::arg("max_size"),
-        "Shortest-path rings per cell by size (max_size + 1); see mlh/ring_statistics.hpp.");
+        "Shortest-path rings per cell by size (max_size + 1); see mlh/glass/ring_statistics.hpp.");
   bind_switcher(m);
 }
 

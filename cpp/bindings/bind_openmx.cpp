@@ -8,10 +8,10 @@
 
 #include "arrays.hpp"
 #include "bindings.hpp"
-#include "mlh/core_repulsion.hpp"
-#include "mlh/cylinder.hpp"
-#include "mlh/projector_expansion.hpp"
-#include "mlh/reference_xc.hpp"
+#include "mlh/openmx/cylinder.hpp"
+#include "mlh/openmx/projector_expansion.hpp"
+#include "mlh/openmx/reference_xc.hpp"
+#include "mlh/two_center/core_repulsion.hpp"
 
 namespace mlh::bind {
 

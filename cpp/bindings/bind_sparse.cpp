@@ -14,7 +14,7 @@
 
 #include "arrays.hpp"
 #include "bindings.hpp"
-#include "mlh/block_sparse.hpp"
+#include "mlh/sparse/block_sparse.hpp"
 
 namespace mlh::bind {
 

@@ -4,8 +4,8 @@
 #include <tuple>
 
 #include "arrays.hpp"
-#include "mlh/basis.hpp"
-#include "mlh/pattern.hpp"
+#include "mlh/basis/basis.hpp"
+#include "mlh/geometry/pattern.hpp"
 
 namespace mlh::bind {
 

@@ -8,9 +8,9 @@
 
 #include "arrays.hpp"
 #include "bindings.hpp"
-#include "mlh/core_repulsion.hpp"
-#include "mlh/nonlocal.hpp"
-#include "mlh/two_center.hpp"
+#include "mlh/two_center/core_repulsion.hpp"
+#include "mlh/two_center/nonlocal.hpp"
+#include "mlh/two_center/two_center.hpp"
 
 namespace mlh::bind {
 

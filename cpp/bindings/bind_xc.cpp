@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "mlh/xc.hpp"
+#include "mlh/xc/xc.hpp"
 
 namespace py = pybind11;
 

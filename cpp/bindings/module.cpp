@@ -8,7 +8,7 @@
 #include <string>
 
 #include "bindings.hpp"
-#include "mlh/radial.hpp"
+#include "mlh/basis/radial.hpp"
 
 namespace py = pybind11;
 

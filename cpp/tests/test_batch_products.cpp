@@ -3,7 +3,7 @@
 #include <catch2/catch.hpp>
 #include <random>
 
-#include "../src/batch_products.hpp"
+#include "grid/batch_products.hpp"
 
 using namespace mlh;
 using namespace mlh::detail;

@@ -6,7 +6,7 @@
 #include <limits>
 #include <random>
 
-#include "mlh/block_sparse.hpp"
+#include "mlh/sparse/block_sparse.hpp"
 
 using namespace mlh;
 

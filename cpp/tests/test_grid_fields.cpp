@@ -7,9 +7,9 @@
 #include <memory>
 #include <random>
 
-#include "mlh/field.hpp"
-#include "mlh/harmonics.hpp"
-#include "mlh/two_center.hpp"
+#include "mlh/basis/harmonics.hpp"
+#include "mlh/grid/field.hpp"
+#include "mlh/two_center/two_center.hpp"
 
 using namespace mlh;
 

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <numbers>
 
-#include "mlh/bessel.hpp"
-#include "mlh/harmonics.hpp"
-#include "mlh/quadrature.hpp"
+#include "mlh/basis/bessel.hpp"
+#include "mlh/basis/harmonics.hpp"
+#include "mlh/grid/quadrature.hpp"
 
 using namespace mlh;
 

@@ -4,8 +4,8 @@
 #include <stdexcept>
 #include <tuple>
 
-#include "mlh/bond_switching.hpp"
-#include "mlh/ring_statistics.hpp"
+#include "mlh/glass/bond_switching.hpp"
+#include "mlh/glass/ring_statistics.hpp"
 
 using namespace mlh;
 

@@ -3,7 +3,7 @@
 #include <numbers>
 #include <stdexcept>
 
-#include "mlh/quadrature.hpp"
+#include "mlh/grid/quadrature.hpp"
 
 using namespace mlh;
 

@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
-#include "mlh/bessel.hpp"
-#include "mlh/core_repulsion.hpp"
-#include "mlh/harmonics.hpp"
-#include "mlh/nonlocal.hpp"
-#include "mlh/two_center.hpp"
+#include "mlh/basis/bessel.hpp"
+#include "mlh/basis/harmonics.hpp"
+#include "mlh/two_center/core_repulsion.hpp"
+#include "mlh/two_center/nonlocal.hpp"
+#include "mlh/two_center/two_center.hpp"
 
 using namespace mlh;
 

@@ -4,7 +4,7 @@
 #include <random>
 #include <stdexcept>
 
-#include "mlh/uniform_grid.hpp"
+#include "mlh/grid/uniform_grid.hpp"
 
 using namespace mlh;
 

@@ -1,6 +1,6 @@
 // States on the uniform grid against the density that the density kernel makes of them.
 
-#include "mlh/wavefunction.hpp"
+#include "mlh/grid/wavefunction.hpp"
 
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -9,7 +9,7 @@
 #include <random>
 #include <string>
 
-#include "mlh/field.hpp"
+#include "mlh/grid/field.hpp"
 
 using namespace mlh;
 using Complex = std::complex<double>;

@@ -11,42 +11,51 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# `mlh.scf` is the function: the submodule of the same name must be loaded before the name is bound.
-from mlh.scf import SCFResult, scf
-from mlh.solver import Solution, solve
+from mlh.common.version import VERSION
 
 if TYPE_CHECKING:
+    from mlh.basis.gth.library import load_basis
+    from mlh.basis.species import Basis, Species
     from mlh.calculators import DFTCalculator, MLHCalculator
-    from mlh.energies import Energies, Forces, Stress
-    from mlh.grid_function import GridFunction
-    from mlh.io.openmx import load_openmx_basis, read_scfout
-    from mlh.model.predict import load_model, predict
-    from mlh.pattern import BlockMatrix, Pattern
-    from mlh.pseudo.library import load_basis
-    from mlh.species import Basis, Species
-    from mlh.system import System
-    from mlh.terms.openmx import OpenMXIntegration
+    from mlh.dft.energies import Energies, Forces, Stress
+    from mlh.dft.grid_function import GridFunction
+    from mlh.dft.system import System
+    from mlh.matrix.block_matrix import BlockMatrix, Pattern
+    from mlh.model.model import load_model, predict
+    from mlh.openmx import load_openmx_basis, read_scfout
+    from mlh.openmx.integration import OpenMXIntegration
+    from mlh.scf.loop import SCFResult, scf
+    from mlh.solver import Solution, solve
 
-__version__ = "0.1.0"
+__version__ = VERSION
+
+# `mlh.scf` is the function, `mlh.scf.loop` its module: the (empty) room is loaded now and its name freed,
+# because Python binds a room to its name once, when it is first loaded.
+import_module("mlh.scf")
+del globals()["scf"]
 
 _LAZY = {
-    "Basis": "mlh.species",
-    "BlockMatrix": "mlh.pattern",
+    "Basis": "mlh.basis.species",
+    "BlockMatrix": "mlh.matrix.block_matrix",
     "DFTCalculator": "mlh.calculators",
-    "Energies": "mlh.energies",
-    "Forces": "mlh.energies",
-    "GridFunction": "mlh.grid_function",
+    "Energies": "mlh.dft.energies",
+    "Forces": "mlh.dft.energies",
+    "GridFunction": "mlh.dft.grid_function",
     "MLHCalculator": "mlh.calculators",
-    "OpenMXIntegration": "mlh.terms.openmx",
-    "Pattern": "mlh.pattern",
-    "Species": "mlh.species",
-    "Stress": "mlh.energies",
-    "System": "mlh.system",
-    "load_basis": "mlh.pseudo.library",
-    "load_model": "mlh.model.predict",
-    "load_openmx_basis": "mlh.io.openmx",
-    "predict": "mlh.model.predict",
-    "read_scfout": "mlh.io.openmx",
+    "OpenMXIntegration": "mlh.openmx.integration",
+    "Pattern": "mlh.matrix.block_matrix",
+    "SCFResult": "mlh.scf.loop",
+    "Solution": "mlh.solver",
+    "Species": "mlh.basis.species",
+    "Stress": "mlh.dft.energies",
+    "System": "mlh.dft.system",
+    "load_basis": "mlh.basis.gth.library",
+    "load_model": "mlh.model.model",
+    "load_openmx_basis": "mlh.openmx",
+    "predict": "mlh.model.model",
+    "read_scfout": "mlh.openmx",
+    "scf": "mlh.scf.loop",
+    "solve": "mlh.solver",
 }
 """Public names loaded on first use, so that `import mlh` and `mlh --help` stay quick."""
 

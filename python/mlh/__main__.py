@@ -1,6 +1,6 @@
 """`python -m mlh`: the command `mlh`, also for launchers such as torchrun."""
 
-from mlh.cli import main
+from mlh.commands.cli import main
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""How the effective charges and weights of python/mlh/pseudo/elements.toml were found (needs PySCF).
+"""How the effective charges and weights of python/mlh/basis/gth/elements.toml were found (needs PySCF).
 
 For molecules with the element, PBE is converged in a large even-tempered Gaussian basis with the same
 pseudopotential. With that Hamiltonian F held fixed, the basis-set error of the numerical orbitals is
@@ -25,9 +25,9 @@ from pyscf import dft, gto
 from scipy.linalg import eigh
 from scipy.optimize import minimize
 
-from mlh.pseudo.gth import gth_potential
-from mlh.pseudo.orbitals import ExtraFunction, Recipe, make_species, occupied_counts, recipe_for
-from mlh.species import RADIAL_STEP, SHELL_LETTERS, RadialFunction
+from mlh.basis.gth.orbitals import ExtraFunction, Recipe, make_species, occupied_counts, recipe_for
+from mlh.basis.gth.table import gth_potential
+from mlh.basis.species import RADIAL_STEP, SHELL_LETTERS, RadialFunction
 
 Array = np.ndarray
 LARGEST_CHARGE = (6.5, 6.5, 14.0, 14.0)  # per l: harder functions would need a finer grid

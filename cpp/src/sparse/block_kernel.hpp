@@ -4,8 +4,8 @@
 
 #include <cstddef>
 
-#include "../octet_products.hpp"
-#include "../simd.hpp"
+#include "common/simd.hpp"
+#include "grid/octet_products.hpp"
 
 namespace mlh::detail {
 

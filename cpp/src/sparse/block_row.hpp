@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "../simd.hpp"
-#include "mlh/block_sparse.hpp"
+#include "common/simd.hpp"
+#include "mlh/sparse/block_sparse.hpp"
 
 namespace mlh::detail {
 

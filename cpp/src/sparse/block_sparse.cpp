@@ -1,4 +1,4 @@
-#include "mlh/block_sparse.hpp"
+#include "mlh/sparse/block_sparse.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -7,9 +7,9 @@
 #include <string>
 #include <utility>
 
-#include "../simd.hpp"
-#include "block_row.hpp"
-#include "pattern_rows.hpp"
+#include "common/simd.hpp"
+#include "sparse/block_row.hpp"
+#include "sparse/pattern_rows.hpp"
 
 namespace mlh {
 

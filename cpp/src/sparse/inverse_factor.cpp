@@ -10,7 +10,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "block_row.hpp"
+#include "sparse/block_row.hpp"
 
 namespace mlh {
 

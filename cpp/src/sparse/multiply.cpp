@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "block_kernel.hpp"
-#include "block_row.hpp"
-#include "pattern_rows.hpp"
-#include "tiles.hpp"
+#include "sparse/block_kernel.hpp"
+#include "sparse/block_row.hpp"
+#include "sparse/pattern_rows.hpp"
+#include "sparse/tiles.hpp"
 
 namespace mlh {
 

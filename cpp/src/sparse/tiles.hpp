@@ -7,7 +7,7 @@
 #include <array>
 #include <vector>
 
-#include "mlh/block_sparse.hpp"
+#include "mlh/sparse/block_sparse.hpp"
 
 namespace mlh::detail {
 

@@ -19,8 +19,8 @@ from ase.geometry import find_mic
 from numpy.typing import ArrayLike, NDArray
 
 from mlh.analysis.state import ElectronicState
-from mlh.pattern import pattern_index
-from mlh.units import HARTREE_EV
+from mlh.common.units import HARTREE_EV
+from mlh.matrix.block_matrix import pattern_index
 
 FloatArray = NDArray[np.float64]
 

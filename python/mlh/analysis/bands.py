@@ -19,8 +19,8 @@ from ase.spectrum.band_structure import BandStructure
 from numpy.typing import NDArray
 
 from mlh.analysis.state import ElectronicState, eigenvalues_at, filled_bands
+from mlh.common.units import HARTREE_EV
 from mlh.solver import Solution
-from mlh.units import HARTREE_EV
 
 FloatArray = NDArray[np.float64]
 

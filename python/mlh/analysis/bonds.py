@@ -12,7 +12,7 @@ from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
-from mlh import _core
+import mlh._core as _core
 
 BOND_FACTOR = 1.2  # Si-O bonds below 2.12 A, Si-Si below 2.66 A; Cordero et al., Dalton Trans. 2832 (2008)
 MAX_RING = 12

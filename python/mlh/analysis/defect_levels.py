@@ -24,7 +24,7 @@ from mlh.analysis.bands import band_edges
 from mlh.analysis.mulliken import atom_shares, orbital_labels, participation
 from mlh.analysis.orbitals import StateIndex, homo_index
 from mlh.analysis.state import ElectronicState
-from mlh.units import HARTREE_EV
+from mlh.common.units import HARTREE_EV
 
 FloatArray = NDArray[np.float64]
 

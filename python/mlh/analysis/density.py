@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlh.analysis.state import ElectronicState
-from mlh.grid_function import GridFunction
+from mlh.dft.grid_function import GridFunction
 
 FloatArray = NDArray[np.float64]
 DensityKind = Literal["total", "spin", "difference"]

@@ -19,8 +19,8 @@ from scipy.special import erf
 from mlh.analysis.bands import BandEdges, band_edges, describe_edges
 from mlh.analysis.mulliken import orbital_labels, orbital_shares
 from mlh.analysis.state import ElectronicState
-from mlh.species import SHELL_LETTERS
-from mlh.units import HARTREE_EV
+from mlh.basis.species import SHELL_LETTERS
+from mlh.common.units import HARTREE_EV
 
 FloatArray = NDArray[np.float64]
 

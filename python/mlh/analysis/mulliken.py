@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlh.analysis.state import ElectronicState
-from mlh.pattern import BlockMatrix, pattern_index
-from mlh.species import SHELL_LETTERS
-from mlh.system import System
+from mlh.basis.species import SHELL_LETTERS
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix, pattern_index
 
 FloatArray = NDArray[np.float64]
 

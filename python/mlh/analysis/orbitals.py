@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlh.analysis.state import ElectronicState
-from mlh.grid_function import GridFunction
-from mlh.units import HARTREE_EV
+from mlh.common.units import HARTREE_EV
+from mlh.dft.grid_function import GridFunction
 
 FloatArray = NDArray[np.float64]
 

@@ -11,8 +11,8 @@ from ase.geometry import find_mic
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from mlh.grid_function import GridFunction
-from mlh.units import ANGSTROM
+from mlh.common.units import ANGSTROM
+from mlh.dft.grid_function import GridFunction
 
 FloatArray = NDArray[np.float64]
 

@@ -18,11 +18,12 @@ from ase import Atoms
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from mlh.pattern import BlockMatrix
-from mlh.scf import SCFResult
-from mlh.solver import KPoints, KPointsSpec, OverlapFactor, Smearing, Solution, as_kpoints, solve
-from mlh.system import System
-from mlh.units import BOHR_ANGSTROM
+from mlh.common.units import BOHR_ANGSTROM
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix
+from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
+from mlh.scf.loop import SCFResult
+from mlh.solver import OverlapFactor, Smearing, Solution, solve
 
 FloatArray = NDArray[np.float64]
 

@@ -1,1 +1,1 @@
-"""Subcommands of `mlh`: one file each, with a `register(app)` that `mlh.cli` calls."""
+"""Subcommands of `mlh`: one file each, with a `register(app)` that `mlh.commands.cli` calls."""

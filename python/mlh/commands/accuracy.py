@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 
 from mlh.commands.vacancies import parse_sites
+from mlh.relaxation.loop import RelaxSettings
 from mlh.report.steps import StepPrinter
-from mlh.workflow.relax import RelaxSettings
 
 _EXAMPLE = "Example: mlh accuracy asio2_96_seed5 --model sio2-vo --sites 2 --relax --paper --out accuracy"
 
@@ -52,9 +52,9 @@ def accuracy_command(
     Writes accuracy.md, accuracy.json and accuracy.png after every part. The same command goes on where it
     stopped.
     """
+    from mlh.accuracy.study import SUMMARY, AccuracySettings, run_accuracy
     from mlh.report.accuracy import accuracy_figure, accuracy_markdown  # late: it loads matplotlib
     from mlh.report.plots import save_figure
-    from mlh.workflow.accuracy import SUMMARY, AccuracySettings, run_accuracy
 
     if dft_start not in ("initial", "relaxed"):
         raise typer.BadParameter(f"expected initial or relaxed, got {dft_start!r}", param_hint="--dft-start")

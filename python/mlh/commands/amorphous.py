@@ -164,9 +164,9 @@ def _finish(run: Any, elements: Any, out: Path, report: bool, console: Console) 
     }
     content = {**summary, **quality.to_dict()}
     if report:
+        from mlh.relaxation.files import write_json
         from mlh.report.glass_plots import glass_figure, run_figure
         from mlh.report.plots import save_figure
-        from mlh.workflow.relax_files import write_json
 
         write_json(out.with_suffix(".report.json"), content)
         save_figure(glass_figure(quality), out.with_suffix(".report.png"))

@@ -57,9 +57,9 @@ def bands_command(
     of the self-consistency (or of the Fermi level of a model).
     """
     from mlh.analysis.bands import band_path, band_structure
+    from mlh.relaxation.files import write_json
     from mlh.report.electronic import band_figure
     from mlh.report.plots import save_figure
-    from mlh.workflow.relax_files import write_json
 
     console = Console(stderr=True)
     prefix = options.prefix_of(structure, out, "bands")

@@ -10,12 +10,12 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from mlh.accuracy.points import compare_at
+from mlh.accuracy.runs import compare_runs
 from mlh.analysis import configuration_coordinate, coordinate_mae, displacements
+from mlh.calculators.engines import ModelEngine, dft_engine_of
 from mlh.report.tables import runs_table, two_column_table
 from mlh.structures import load_structure
-from mlh.workflow.compare_runs import compare_runs
-from mlh.workflow.engines import ModelEngine, dft_engine_of
-from mlh.workflow.verify import compare_at
 
 _EXAMPLE = (
     "Examples: mlh compare host.xyz --model sio2-vo;  mlh compare relaxed.xyz dft-relaxed.xyz;  "

@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from mlh.commands.openmx import IMPORT_EXAMPLE, import_command
+from mlh.jobs.dask import DaskExecutor
+from mlh.labelling.build import build_dataset
+from mlh.labelling.config import load_config
+from mlh.labelling.plan import plan
+from mlh.labelling.progress import BuildProgress
 from mlh.report.tables import dataset_table
-from mlh.workflow.dask_pool import DaskExecutor
-from mlh.workflow.dataset_build import build_dataset
-from mlh.workflow.dataset_config import load_config
-from mlh.workflow.dataset_plan import plan
-from mlh.workflow.dataset_progress import BuildProgress
 
 _BUILD_EXAMPLE = "Example: mlh dataset build examples/sio2_vacancies.yaml --out sio2.h5"
 _MERGE_EXAMPLE = "Example: mlh dataset merge hosts.h5 vacancies.h5 --out sio2.h5"
@@ -101,7 +101,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def check_command(path: Annotated[Path, typer.Argument(help="HDF5 data set.")]) -> None:
     """Read every sample and verify its checksum; status 1 when something is damaged or incomplete."""
-    from mlh.model.dataset import Dataset  # late: it loads torch
+    from mlh.dataset.store import Dataset  # late: it loads torch
 
     with Dataset(path) as data:
         problems, count = data.verify(), len(data)
@@ -118,7 +118,7 @@ def merge_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the HDF5 file.")] = False,
 ) -> None:
     """Put the samples of several data sets into a new one; a sample that occurs twice is taken once."""
-    from mlh.model.dataset_merge import merge_datasets  # late: it loads torch
+    from mlh.dataset.merge import merge_datasets  # late: it loads torch
 
     report = merge_datasets(sources, out, overwrite=overwrite)
     repeated = f"; {report.n_repeated} more were repetitions" if report.n_repeated else ""
@@ -135,7 +135,7 @@ def info_command(
     Counts, composition matrix, distributions of the labels, |dH| by kind of block, neighbors, outliers, and
     the hashes of the splits 8:1:1 by host, by trajectory and at random.
     """
-    from mlh.workflow.dataset_report import dataset_report  # late: it loads torch
+    from mlh.dataset.report import dataset_report  # late: it loads torch
 
     report = dataset_report(path)
     if as_json:

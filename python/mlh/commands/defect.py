@@ -9,13 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from mlh.calculators.engines import DFTEngine, choose_engine, dft_engine_of, reference_energies
 from mlh.commands import relax_options as options
 from mlh.commands.vacancies import parse_sites
-from mlh.report.steps import StepPrinter
-from mlh.report.tables import comparison_table, defect_table
-from mlh.solver import THRESHOLD
-from mlh.structures import load_structure, select_sites
-from mlh.workflow.defect import (
+from mlh.defects.run import (
     DefectSettings,
     compare,
     describe_run,
@@ -23,9 +20,12 @@ from mlh.workflow.defect import (
     verify,
     write_defects,
 )
-from mlh.workflow.defect_pictures import draw_vacancies
-from mlh.workflow.engines import DFTEngine, choose_engine, dft_engine_of, reference_energies
-from mlh.workflow.relax import RelaxSettings
+from mlh.relaxation.loop import RelaxSettings
+from mlh.report.defect_pictures import draw_vacancies
+from mlh.report.steps import StepPrinter
+from mlh.report.tables import comparison_table, defect_table
+from mlh.solver import THRESHOLD
+from mlh.structures import load_structure, select_sites
 
 _EXAMPLE = "Example: mlh defect host.xyz --species O --sites 5 --model sio2-vo --verify-dft 1 --out vo"
 

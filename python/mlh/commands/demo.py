@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from mlh.commands.demo_run import DEFAULT_MODEL, PICTURE, SUMMARY, DemoSettings, run_demo
 from mlh.report.demo import demo_table
 from mlh.report.steps import StepPrinter
-from mlh.workflow.demo import DEFAULT_MODEL, PICTURE, SUMMARY, DemoSettings, run_demo
 
 _EXAMPLE = "Example: mlh demo --out demo"
 _DEFAULTS = DemoSettings()

@@ -46,9 +46,9 @@ def dos_command(
     """Density of states of STRUCTURE with Mulliken's division: PREFIX.json and PREFIX.png."""
     from mlh.analysis.bands import describe_edges
     from mlh.analysis.dos import density_of_states, describe_dos
+    from mlh.relaxation.files import write_json
     from mlh.report.electronic import dos_figure
     from mlh.report.plots import save_figure
-    from mlh.workflow.relax_files import write_json
 
     console = Console(stderr=True)
     prefix = options.prefix_of(structure, out, "dos")

@@ -12,13 +12,13 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from mlh.units import HARTREE_EV
+from mlh.common.units import HARTREE_EV
 
 if TYPE_CHECKING:
-    from mlh.model.dataset import Dataset
-    from mlh.model.evaluate import Case
-    from mlh.model.evaluate_physics import PhysicsCase
-    from mlh.model.predict import Model
+    from mlh.accuracy.metrics import Case
+    from mlh.accuracy.physics import PhysicsCase
+    from mlh.dataset.store import Dataset
+    from mlh.model.model import Model
 
 _EXAMPLE = "Example: mlh evaluate runs/sio2/model.npz sio2.h5 --part test --json"
 MEV = 1000.0 * HARTREE_EV
@@ -53,8 +53,8 @@ def evaluate_command(
     `aligned` is the error after the best shift H + c S, which leaves all eigenvectors unchanged.
     --physics diagonalises every predicted H and evaluates the density functional on its density.
     """
-    from mlh.model.dataset import Dataset
-    from mlh.model.predict import load_model
+    from mlh.dataset.store import Dataset
+    from mlh.model.model import load_model
 
     if part not in _PARTS:
         raise typer.BadParameter(f"expected one of {', '.join(_PARTS)}, got {part!r}", param_hint="--part")
@@ -85,8 +85,8 @@ def _evaluate(
     model: Model, data: Dataset, indices: list[int], physics: bool, refine: int
 ) -> tuple[dict[str, Any], list[Case], list[PhysicsCase]]:
     """Metrics of some samples, with what they were made from."""
-    from mlh.model.evaluate import evaluate
-    from mlh.model.evaluate_physics import evaluate_sample, summarise
+    from mlh.accuracy.metrics import evaluate
+    from mlh.accuracy.physics import evaluate_sample, summarise
 
     cases = list(_cases(model, data, indices))
     content: dict[str, Any] = evaluate(cases).as_dict()
@@ -123,8 +123,8 @@ def _indices(data: Dataset, part: str, model: str, config: Path | None) -> list[
     """Samples of one part of the split that the training used."""
     if part == "all":
         return list(range(len(data)))
-    from mlh.model.config import load_config
-    from mlh.model.modelfile import find_model
+    from mlh.model.card import find_model
+    from mlh.training.config import load_config
 
     path = config or find_model(model).parent / "config.yaml"
     if not path.is_file():
@@ -135,7 +135,7 @@ def _indices(data: Dataset, part: str, model: str, config: Path | None) -> list[
 
 def _cases(model: Model, data: Dataset, indices: list[int]) -> Iterator[Case]:
     """Prediction and reference of each sample, with the overlap for the aligned error."""
-    from mlh.model.evaluate import Case, overlap_of_sample
+    from mlh.accuracy.metrics import Case, overlap_of_sample
 
     for index in _progress(indices, "evaluating"):
         sample = data[index]

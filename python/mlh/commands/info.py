@@ -67,8 +67,9 @@ def _structure(source: str, plot: Path | None, as_json: bool) -> None:
 
 def installation() -> dict[str, Any]:
     """Everything that a bug report needs."""
-    from mlh import __version__, _core
-    from mlh.pseudo.orbitals import available_elements
+    import mlh._core as _core
+    from mlh.basis.gth.orbitals import available_elements
+    from mlh.common.version import VERSION as __version__
 
     packages = {}
     for name in _PACKAGES:

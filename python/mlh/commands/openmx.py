@@ -36,7 +36,7 @@ def input_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Write an OpenMX 3.9 input for STRUCTURE whose result `mlh dataset import-openmx` can read."""
-    from mlh.io.openmx.writeinput import chosen_species, openmx_input, write_openmx_input
+    from mlh.openmx.writeinput import chosen_species, openmx_input, write_openmx_input
     from mlh.structures import load_structure
 
     atoms = load_structure(structure)
@@ -59,7 +59,7 @@ def import_command(
     All runs below one argument are one group, never divided between training and test. Runs that cannot be
     labels are set aside with the reason.
     """
-    from mlh.workflow.openmx_import import Run, find_runs, import_runs  # late: it loads torch
+    from mlh.labelling.openmx_import import Run, find_runs, import_runs  # late: it loads torch
 
     console = Console(stderr=True)
     found = find_runs(runs)

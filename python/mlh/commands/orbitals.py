@@ -75,7 +75,7 @@ def orbitals_command(
     """
     from mlh.analysis.defect_levels import describe_levels
     from mlh.analysis.orbitals import orbitals, select_states
-    from mlh.workflow.relax_files import write_json
+    from mlh.relaxation.files import write_json
 
     console = Console(stderr=True)
     check_format(format)
@@ -204,7 +204,7 @@ def _in_picture(label: str) -> str:
 def describe_orbital(state: ElectronicState, orbital: Orbital) -> dict[str, Any]:
     """Plain values; the energy relative to the highest filled level of the same spin and k point."""
     from mlh.analysis.orbitals import homo_index
-    from mlh.units import HARTREE_EV
+    from mlh.common.units import HARTREE_EV
 
     index = orbital.index
     top = state.solution.eigenvalues[index.spin, index.k, homo_index(state, index.spin, index.k)]

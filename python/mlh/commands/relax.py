@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from mlh.calculators.engines import choose_engine
 from mlh.commands import relax_options as options
+from mlh.relaxation.files import run_relaxation, summary
+from mlh.relaxation.loop import RelaxSettings
 from mlh.report.steps import StepPrinter, cell_change, outcome
 from mlh.solver import THRESHOLD
 from mlh.structures import load_structure
-from mlh.workflow.engines import choose_engine
-from mlh.workflow.relax import RelaxSettings
-from mlh.workflow.relax_files import run_relaxation, summary
 
 _EXAMPLE = "Example: mlh relax host.xyz --model sio2-vo --fmax 0.02 --out host-relaxed"
 

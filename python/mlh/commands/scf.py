@@ -65,11 +65,11 @@ def scf_command(
     from ase.calculators.calculator import SCFError
 
     from mlh.calculators import DFTCalculator
-    from mlh.scf import SCFStep
+    from mlh.common.timing import Stopwatch
+    from mlh.common.units import HARTREE_EV
+    from mlh.scf.loop import SCFStep
     from mlh.solver import Smearing
     from mlh.structures import load_structure
-    from mlh.timing import Stopwatch
-    from mlh.units import HARTREE_EV
 
     _refuse_existing([matrices, density, extxyz], overwrite)
     console = Console(stderr=True)
@@ -130,10 +130,10 @@ def _level(
     """Basis and integration method of the options."""
     from dataclasses import replace
 
-    from mlh.io.openmx import load_openmx_basis
-    from mlh.io.openmx.writeinput import chosen_species
-    from mlh.terms.named import as_integration
-    from mlh.terms.openmx import OpenMXIntegration
+    from mlh.dft.integrations import as_integration
+    from mlh.openmx import load_openmx_basis
+    from mlh.openmx.integration import OpenMXIntegration
+    from mlh.openmx.writeinput import chosen_species
 
     if data is None:
         if species or quirks:
@@ -155,7 +155,7 @@ def _refuse_existing(paths: list[Path | None], overwrite: bool) -> None:
 
 
 def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:
-    from mlh.units import HARTREE_EV
+    from mlh.common.units import HARTREE_EV
 
     result, forces = calculator.result, calculator.results["forces"]
     return {
@@ -180,7 +180,7 @@ def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:
 
 def _resources(calculator: Any, watch: Any) -> dict[str, Any]:
     """Wall time by phase and peak memory; "other" is the basis, the grid and what is not listed."""
-    from mlh.timing import peak_memory_mb
+    from mlh.common.timing import peak_memory_mb
 
     phases = {**calculator.result.seconds, "forces": watch.seconds["forces"]}
     phases["other"] = watch.seconds["all"] - sum(phases.values())
@@ -212,7 +212,8 @@ def _write_files(
     extxyz: Path | None,
     overwrite: bool,
 ) -> None:
-    from mlh.io import write_cube, write_extxyz, write_matrices
+    from mlh.io import write_cube, write_matrices
+    from mlh.structures.extxyz import write_extxyz
 
     system, result, periodic = calculator.system, calculator.result, calculator.periodic_atoms
     if matrices is not None:

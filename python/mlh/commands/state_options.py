@@ -10,8 +10,8 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from mlh.analysis.state import ElectronicState
-    from mlh.scf import SCFStep
-    from mlh.workflow.engines import KPoints
+    from mlh.calculators.engines import KPoints
+    from mlh.scf.loop import SCFStep
 
 Structure = Annotated[
     str,
@@ -49,10 +49,10 @@ def state_of(
     smearing: float | None,
 ) -> ElectronicState:
     """The state of a structure by the engine that the options name, with progress on the console."""
+    from mlh.calculators.electronic import electronic_state, state_of_file
+    from mlh.calculators.engines import choose_engine
+    from mlh.common.units import HARTREE_EV
     from mlh.structures import load_structure
-    from mlh.units import HARTREE_EV
-    from mlh.workflow.electronic import electronic_state, state_of_file
-    from mlh.workflow.engines import choose_engine
 
     mesh: KPoints = {"size": kpts, "gamma": True} if gamma else kpts
     if structure.endswith(".h5"):

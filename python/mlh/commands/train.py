@@ -30,8 +30,8 @@ def train_command(
     Ctrl-C writes a checkpoint and a usable model; the same command goes on from there. Two processes, on two
     cores or two GPUs: torchrun --nproc-per-node 2 -m mlh train CONFIG.
     """
-    from mlh.model.config import load_config
-    from mlh.model.training import train
+    from mlh.training.config import load_config
+    from mlh.training.run import train
 
     console = Console(stderr=True)
     result = train(load_config(config, overrides or ()), console)

@@ -9,8 +9,8 @@ import numpy as np
 from ase import Atoms
 from ase.io.cube import write_cube as ase_write_cube
 
-from mlh.grid_function import GridFunction
-from mlh.units import BOHR_ANGSTROM
+from mlh.common.units import BOHR_ANGSTROM
+from mlh.dft.grid_function import GridFunction
 
 
 def write_cube(

@@ -21,10 +21,10 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from mlh import _core
-from mlh.pattern import BlockMatrix, Pattern
-from mlh.species import Basis
-from mlh.units import BOHR_ANGSTROM
+import mlh._core as _core
+from mlh.basis.species import Basis
+from mlh.common.units import BOHR_ANGSTROM
+from mlh.matrix.block_matrix import BlockMatrix, Pattern
 
 FORMAT, VERSION = "mlh-matrices", 1
 
@@ -87,7 +87,7 @@ def write_matrices(
 
 
 def _write_header(file: h5py.File) -> None:
-    from mlh import __version__
+    from mlh.common.version import VERSION as __version__
 
     file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
     file.attrs["units"] = "atomic units: Hartree, Bohr"

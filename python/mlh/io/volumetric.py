@@ -9,10 +9,10 @@ import numpy as np
 from ase import Atoms
 from ase.io.cube import read_cube as ase_read_cube
 
-from mlh.grid_function import GridFunction
+from mlh.common.units import ANGSTROM
+from mlh.dft.grid_function import GridFunction
 from mlh.io.cube import write_cube
 from mlh.io.xsf import read_xsf, write_xsf
-from mlh.units import ANGSTROM
 
 SUFFIXES = (".cube", ".xsf")
 

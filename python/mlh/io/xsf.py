@@ -16,8 +16,8 @@ from ase import Atoms
 from ase.io.xsf import read_xsf as ase_read_xsf
 from numpy.typing import NDArray
 
-from mlh.grid_function import GridFunction
-from mlh.units import ANGSTROM, BOHR_ANGSTROM
+from mlh.common.units import ANGSTROM, BOHR_ANGSTROM
+from mlh.dft.grid_function import GridFunction
 
 FloatArray = NDArray[np.float64]
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from mlh.pattern import BlockMatrix
-    from mlh.species import Basis
-    from mlh.system import System
+    from mlh.basis.species import Basis
+    from mlh.dft.system import System
+    from mlh.matrix.block_matrix import BlockMatrix
 
 
 class Member(Protocol):
@@ -53,7 +53,7 @@ class Committee:
 
     def predict(self, system: System) -> BlockMatrix:
         """Mean dH; the members' own predictions stay in `last`."""
-        from mlh.pattern import BlockMatrix
+        from mlh.matrix.block_matrix import BlockMatrix
 
         self.last = tuple(member.predict(system) for member in self.members)
         return BlockMatrix(system.pattern, np.mean([dh.data for dh in self.last], axis=0))
@@ -66,6 +66,6 @@ class Committee:
 
 def load_committee(names: Sequence[str | os.PathLike[str]], device: str = "cpu") -> Committee:
     """Committee of model files or shipped names."""
-    from mlh.model.predict import load_model
+    from mlh.model.model import load_model
 
     return Committee([load_model(name, device=device) for name in names])

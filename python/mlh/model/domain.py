@@ -9,7 +9,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 if TYPE_CHECKING:
-    from mlh.model.graph import GraphInput
+    from mlh.network.graph import GraphInput
 
 LARGER = 2.0  # warn when the residual is above this times the largest on the test set
 CLOSER = 0.9  # warn when a pair is closer than this times the shortest training distance

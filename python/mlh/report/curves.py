@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mlh.relaxation.loop import RelaxStep
 from mlh.report.plots import DFT_COLOR, MODEL_COLOR
-from mlh.workflow.relax import RelaxStep
 
 
 def relaxation_figure(steps: Sequence[RelaxStep], target: float | None) -> Figure:

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mlh.workflow.formation import CONVENTION
+from mlh.defects.formation import CONVENTION
 
 
 def demo_table(content: Mapping[str, Any]) -> RenderableType:

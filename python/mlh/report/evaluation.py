@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mlh.report.plots import DFT_COLOR, MODEL_COLOR, force_panel
 
 if TYPE_CHECKING:
-    from mlh.model.evaluate_physics import PhysicsCase
+    from mlh.accuracy.physics import PhysicsCase
 
 Array = NDArray[np.float64]
 

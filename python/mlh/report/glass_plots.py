@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mlh.analysis.glass import GlassReport
-from mlh.units import HARTREE_EV, KELVIN
+from mlh.common.units import HARTREE_EV, KELVIN
 
 _COLORS = ("#c1440e", "#1f4e79", "#5f8f3a", "#8a5aa0", "#b08a1e", "#444444")
 _EXPERIMENT = "0.35"

@@ -26,11 +26,11 @@ from ase.neighborlist import neighbor_list
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from mlh.relaxation.files import RELAXED, SUMMARY, TRAJECTORY, read_steps
+from mlh.relaxation.loop import RelaxStep
 from mlh.report.curves import formation_figure, relaxation_figure
+from mlh.report.defect_pictures import LEVELS
 from mlh.structures.files import read_frames
-from mlh.workflow.defect_pictures import LEVELS
-from mlh.workflow.relax import RelaxStep
-from mlh.workflow.relax_files import RELAXED, SUMMARY, TRAJECTORY, read_steps
 
 DEFECTS, DEMO = "defects.json", "demo.json"
 PACKAGES = ("mlh", "numpy", "scipy", "ase", "torch", "h5py")
@@ -57,7 +57,7 @@ class Run:
     demo: Mapping[str, Any] | None
     pictures: tuple[Path, ...]
     levels: tuple[tuple[str, Mapping[str, Any]], ...]
-    """By folder: where the levels of a defect are (`mlh.workflow.defect_pictures`)."""
+    """By folder: where the levels of a defect are (`mlh.report.defect_pictures`)."""
 
 
 def read_run(folder: Path) -> Run:

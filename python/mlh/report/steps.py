@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from mlh.workflow.relax import RelaxResult, RelaxStep
+from mlh.relaxation.loop import RelaxResult, RelaxStep
 
 
 class StepPrinter:

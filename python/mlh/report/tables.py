@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mlh.defects.formation import CONVENTION
 from mlh.report.fitted_table import FittedTable, value_text
-from mlh.workflow.formation import CONVENTION
 
 
 def dataset_table(report: Mapping[str, Any]) -> RenderableType:

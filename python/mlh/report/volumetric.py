@@ -7,7 +7,7 @@ from pathlib import Path
 from ase import Atoms
 
 from mlh.analysis.slices import atoms_near, axis_average, on_plane, plane_through
-from mlh.grid_function import GridFunction
+from mlh.dft.grid_function import GridFunction
 from mlh.report.electronic import average_figure, plane_figure
 from mlh.report.plots import save_figure
 

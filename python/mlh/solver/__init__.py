@@ -2,7 +2,6 @@
 
 from mlh.solver.dense import OverlapFactor, Solution
 from mlh.solver.inverse_factor import InverseFactor, PurificationError
-from mlh.solver.kpoints import KPoints, KPointsSpec, as_kpoints, monkhorst_pack
 from mlh.solver.methods import METHODS, Factor, Method, as_method, check_method, factorise, solve
 from mlh.solver.occupations import Occupations, Smearing, occupy
 from mlh.solver.purification import THRESHOLD, PurificationReport, PurifiedState
@@ -13,8 +12,6 @@ __all__ = [
     "THRESHOLD",
     "Factor",
     "InverseFactor",
-    "KPoints",
-    "KPointsSpec",
     "Method",
     "Occupations",
     "OverlapFactor",
@@ -24,11 +21,9 @@ __all__ = [
     "Smearing",
     "Solution",
     "State",
-    "as_kpoints",
     "as_method",
     "check_method",
     "factorise",
-    "monkhorst_pack",
     "occupy",
     "projected_w",
     "residual_energy",

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh, lapack, solve_triangular
 
-from mlh.pattern import BlockMatrix, Pattern, pattern_index
-from mlh.solver.kpoints import KPoints, KPointsSpec, as_kpoints
+from mlh.matrix.block_matrix import BlockMatrix, Pattern, pattern_index
+from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
 from mlh.solver.occupations import Occupations, Smearing, occupy
 from mlh.solver.state import State
 

@@ -23,7 +23,7 @@ from mlh._core import (
     sparse_inverse_factor,
     sparse_product,
 )
-from mlh.pattern import BlockMatrix, Pattern
+from mlh.matrix.block_matrix import BlockMatrix, Pattern
 
 REACH = 3e-4
 """Atoms j in the neighbourhood of i: those with |S_ik| |S_kj| above this for some k (Frobenius norms)."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, overload
 
-from mlh.pattern import BlockMatrix
+from mlh.matrix.block_matrix import BlockMatrix
+from mlh.matrix.kpoints import KPointsSpec, as_kpoints
 from mlh.solver.dense import OverlapFactor, Solution, diagonalise
 from mlh.solver.inverse_factor import InverseFactor
-from mlh.solver.kpoints import KPointsSpec, as_kpoints
 from mlh.solver.occupations import Smearing
 from mlh.solver.purification import THRESHOLD, PurifiedState, purify
 from mlh.solver.state import State

@@ -26,12 +26,12 @@ from typing import NoReturn
 import numpy as np
 
 from mlh._core import BlockSparse, return_free_pages, sparse_combine, sparse_join
-from mlh.pattern import BlockMatrix, same_pattern
+from mlh.common.units import HARTREE_EV
+from mlh.matrix.block_matrix import BlockMatrix, same_pattern
+from mlh.matrix.kpoints import KPoints, as_kpoints
 from mlh.solver.inverse_factor import InverseFactor, PurificationError, Truncation
-from mlh.solver.kpoints import KPoints, as_kpoints
 from mlh.solver.spectrum import PurificationStep, gap_bounds, spectral_bounds
 from mlh.solver.state import State
-from mlh.units import HARTREE_EV
 
 THRESHOLD = 5e-5
 """Default threshold: errors of docs/theory.md, "Density matrix without eigenstates"."""

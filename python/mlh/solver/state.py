@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from mlh.pattern import BlockMatrix
-from mlh.solver.kpoints import KPoints
+from mlh.matrix.block_matrix import BlockMatrix
+from mlh.matrix.kpoints import KPoints
 
 
 class State(ABC):

@@ -14,18 +14,18 @@ import ase
 import numpy as np
 from numpy.typing import NDArray
 
-from mlh import _core
-from mlh.model.npz import write_npz
-from mlh.structures.files import load_structure, structure_hash
-from mlh.structures.network import (
+import mlh._core as _core
+from mlh.common.npz import write_npz
+from mlh.common.units import ANGSTROM, BOHR_ANGSTROM, EV, GIGAPASCAL, HARTREE_EV, KELVIN
+from mlh.structures.bond_network import (
     NetworkStructure,
     Shape,
     crystal_network,
     random_network,
     structure_network,
 )
+from mlh.structures.files import load_structure, structure_hash
 from mlh.structures.recipe import Recipe, Relaxation, load_recipe
-from mlh.units import ANGSTROM, BOHR_ANGSTROM, EV, GIGAPASCAL, HARTREE_EV, KELVIN
 
 _CHUNK = 100  # moves between two reports
 _CHECKPOINT_SECONDS = 10.0

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mlh import _core
-from mlh.units import ANGSTROM, EV
+import mlh._core as _core
+from mlh.common.units import ANGSTROM, EV
 
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
@@ -66,7 +66,7 @@ class RepulsionTerm(_Model):
 
 
 class Potential(_Model):
-    """Valence potential; the forms are written out in cpp/include/mlh/network_potential.hpp."""
+    """Valence potential; the forms are written out in cpp/include/mlh/glass/network_potential.hpp."""
 
     form: Literal["harmonic", "keating"]
     bonds: Annotated[tuple[BondTerm, ...], Field(min_length=1)]

@@ -1,0 +1,198 @@
+#include "mlh/xc/xc.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "xc/pbe_correlation.hpp"
+#include "xc/xc_evaluator.hpp"
+
+namespace mlh {
+namespace {
+
+constexpr std::size_t kChunk = detail::XcEvaluator::kChunk;
+
+void initialise(xc_func_type& functional, int id, int nspin) {
+  if (xc_func_init(&functional, id, nspin == 1 ? XC_UNPOLARIZED : XC_POLARIZED) != 0) {
+    throw std::runtime_error("libxc: cannot initialise functional number " + std::to_string(id));
+  }
+  // libxc has a different default for each functional: exchange and correlation would then be
+  // switched off at different densities.
+  xc_func_set_dens_threshold(&functional, kXcDensityThreshold);
+}
+
+struct Parts {
+  int exchange;
+  int correlation;  ///< kOwn: `pbe_correlation`
+};
+constexpr int kOwn = -1;
+
+Parts libxc_parts(Functional functional) {
+  switch (functional) {
+    case Functional::pbe:
+      return {XC_GGA_X_PBE, XC_GGA_C_PBE};
+    case Functional::lda_pw92:
+      return {XC_LDA_X, XC_LDA_C_PW};
+    case Functional::pbe_pw92:
+      return {XC_GGA_X_PBE, kOwn};
+  }
+  throw std::invalid_argument("functional: expected pbe, pbe_pw92 or lda_pw92");
+}
+
+/// Scratch of one chunk: what one libxc functional returns, before it is summed into the outputs.
+struct Scratch {
+  std::array<double, kChunk> eps;
+  std::array<double, 2 * kChunk> v_density;
+  std::array<double, 3 * kChunk> v_sigma;
+};
+
+/// Views of one chunk of the caller's arrays.
+struct Chunk {
+  std::size_t size;
+  const double* density;
+  const double* sigma;
+  double* energy_density;
+  double* v_density;
+  double* v_sigma;
+};
+
+double total_density(const Chunk& chunk, std::size_t point, std::size_t nspin) noexcept {
+  return nspin == 1 ? chunk.density[point]
+                    : chunk.density[2 * point] + chunk.density[2 * point + 1];
+}
+
+void add_functional(const xc_func_type* functional, bool gradient, std::size_t nspin,
+                    const Chunk& chunk, Scratch& scratch) noexcept {
+  const std::size_t nsigma = nspin == 1 ? 1 : 3;
+  if (gradient) {
+    xc_gga_exc_vxc(functional, chunk.size, chunk.density, chunk.sigma, scratch.eps.data(),
+                   scratch.v_density.data(), scratch.v_sigma.data());
+    for (std::size_t k = 0; k < nsigma * chunk.size; ++k) chunk.v_sigma[k] += scratch.v_sigma[k];
+  } else {
+    xc_lda_exc_vxc(functional, chunk.size, chunk.density, scratch.eps.data(),
+                   scratch.v_density.data());
+  }
+  for (std::size_t p = 0; p < chunk.size; ++p) {
+    chunk.energy_density[p] += total_density(chunk, p, nspin) * scratch.eps[p];
+  }
+  for (std::size_t k = 0; k < nspin * chunk.size; ++k) chunk.v_density[k] += scratch.v_density[k];
+}
+
+/// Adds the correlation of `pbe_correlation` where the density is above the threshold.
+void add_own_correlation(std::size_t nspin, const Chunk& chunk) noexcept {
+  for (std::size_t p = 0; p < chunk.size; ++p) {
+    if (total_density(chunk, p, nspin) < kXcDensityThreshold) continue;
+    const double* n = chunk.density + nspin * p;
+    if (nspin == 1) {
+      const auto c = detail::pbe_correlation(n[0], chunk.sigma[p]);
+      chunk.energy_density[p] += c.energy;
+      chunk.v_density[p] += c.up;
+      chunk.v_sigma[p] += c.sigma;
+      continue;
+    }
+    const double* s = chunk.sigma + 3 * p;
+    const auto c = detail::pbe_correlation(n[0], n[1], s[0] + 2.0 * s[1] + s[2]);
+    chunk.energy_density[p] += c.energy;
+    chunk.v_density[2 * p] += c.up;
+    chunk.v_density[2 * p + 1] += c.down;
+    chunk.v_sigma[3 * p] += c.sigma;
+    chunk.v_sigma[3 * p + 1] += 2.0 * c.sigma;
+    chunk.v_sigma[3 * p + 2] += c.sigma;
+  }
+}
+
+}  // namespace
+
+namespace detail {
+
+XcEvaluator::XcEvaluator(Functional functional, int nspin)
+    : gradient_(needs_gradient(functional)), nspin_(nspin == 1 ? 1 : 2) {
+  const Parts parts = libxc_parts(functional);
+  initialise(exchange_, parts.exchange, nspin);
+  own_correlation_ = parts.correlation == kOwn;
+  if (own_correlation_) return;
+  try {
+    initialise(correlation_, parts.correlation, nspin);
+  } catch (...) {
+    xc_func_end(&exchange_);
+    throw;
+  }
+}
+
+XcEvaluator::~XcEvaluator() {
+  xc_func_end(&exchange_);
+  if (!own_correlation_) xc_func_end(&correlation_);
+}
+
+void XcEvaluator::operator()(std::size_t n_points, const double* density, const double* sigma,
+                             double* energy_density, double* v_density,
+                             double* v_sigma) const noexcept {
+  const Chunk chunk{n_points, density, sigma, energy_density, v_density, v_sigma};
+  const std::size_t nsigma = nspin_ == 1 ? 1 : 3;
+  std::fill_n(chunk.energy_density, chunk.size, 0.0);
+  std::fill_n(chunk.v_density, nspin_ * chunk.size, 0.0);
+  if (chunk.v_sigma != nullptr) std::fill_n(chunk.v_sigma, nsigma * chunk.size, 0.0);
+
+  Scratch scratch;
+  add_functional(&exchange_, gradient_, nspin_, chunk, scratch);
+  if (own_correlation_) {
+    add_own_correlation(nspin_, chunk);
+  } else {
+    add_functional(&correlation_, gradient_, nspin_, chunk, scratch);
+  }
+
+  for (std::size_t p = 0; p < chunk.size; ++p) {
+    // A NaN density fails this comparison and stays visible in the results.
+    if (!(total_density(chunk, p, nspin_) < kXcDensityThreshold)) continue;
+    chunk.energy_density[p] = 0.0;
+    std::fill_n(chunk.v_density + nspin_ * p, nspin_, 0.0);
+    if (chunk.v_sigma != nullptr) std::fill_n(chunk.v_sigma + nsigma * p, nsigma, 0.0);
+  }
+}
+
+}  // namespace detail
+
+Functional functional_from_name(std::string_view name) {
+  if (name == "PBE") return Functional::pbe;
+  if (name == "PW92") return Functional::lda_pw92;
+  if (name == "PBE-PW92") return Functional::pbe_pw92;
+  throw std::invalid_argument("xc: expected 'PBE', 'PBE-PW92' or 'PW92', got '" +
+                              std::string(name) + "'");
+}
+
+bool needs_gradient(Functional functional) { return functional != Functional::lda_pw92; }
+
+void evaluate_xc(Functional functional, int nspin, std::size_t n_points, const double* density,
+                 const double* sigma, double* energy_density, double* v_density, double* v_sigma) {
+  if (nspin != 1 && nspin != 2) {
+    throw std::invalid_argument("nspin: expected 1 or 2, got " + std::to_string(nspin));
+  }
+  if (n_points == 0) return;
+  const bool gradient = needs_gradient(functional);
+  if (density == nullptr || energy_density == nullptr || v_density == nullptr) {
+    throw std::invalid_argument(
+        "evaluate_xc: density, energy_density, v_density: got a null pointer");
+  }
+  if (gradient && (sigma == nullptr || v_sigma == nullptr)) {
+    throw std::invalid_argument(
+        "evaluate_xc: sigma, v_sigma: a GGA needs both, got a null pointer");
+  }
+
+  const detail::XcEvaluator evaluate(functional, nspin);
+  const std::size_t spins = nspin == 1 ? 1 : 2;
+  const std::size_t nsigma = nspin == 1 ? 1 : 3;
+  const auto n_chunks = static_cast<std::int64_t>((n_points + kChunk - 1) / kChunk);
+
+  // The chunks write disjoint parts of the outputs; nothing in the loop throws.
+#pragma omp parallel for schedule(static)
+  for (std::int64_t c = 0; c < n_chunks; ++c) {
+    const std::size_t first = static_cast<std::size_t>(c) * kChunk;
+    evaluate(std::min(kChunk, n_points - first), density + spins * first,
+             sigma == nullptr ? nullptr : sigma + nsigma * first, energy_density + first,
+             v_density + spins * first, v_sigma == nullptr ? nullptr : v_sigma + nsigma * first);
+  }
+}
+
+}  // namespace mlh

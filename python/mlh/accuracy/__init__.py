@@ -1,0 +1,1 @@
+"""Models against DFT: matrix elements, physics, relaxations."""

@@ -1,0 +1,130 @@
+"""What the predicted matrix elements mean: energies, forces, eigenvalues and densities against the labels.
+
+Per sample, without self-consistency (`refine` more steps when asked for): H_pred = H_Harris + dH_pred -> D ->
+E[D], forces; the reference state is the eigenstates of H_Harris + dH_label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlh.accuracy.metrics import system_of_sample
+from mlh.common.units import ANGSTROM, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
+
+if TYPE_CHECKING:
+    from mlh.dataset.sample import BasisRecord, Sample
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class PhysicsCase:
+    """Errors of one sample; energies in eV per cell, forces (natoms, 3) in eV/Angstrom."""
+
+    origin: str
+    n_atoms: int
+    energy_error: float
+    energy_estimate: float
+    """The model's own second-order estimate of energy_error."""
+    forces: Array = field(repr=False)
+    reference_forces: Array = field(repr=False)
+    occupied_mae: float
+    """Mean absolute error of the occupied eigenvalues after the best common shift, eV."""
+    shift: float
+    """That shift, eV."""
+    gap_error: float
+    density_mae: float
+    """Mean over the cell of |n_pred - n_label|, electrons/Angstrom^3."""
+    residual: float
+    """Largest element of H[D] - H_predicted, eV."""
+    residual_rms: float
+    """Root mean square of the same, eV."""
+
+
+@dataclass(frozen=True)
+class PhysicsMetrics:
+    """Averages over samples."""
+
+    n_samples: int
+    energy_mae_mev_per_atom: float
+    energy_max_mev_per_atom: float
+    estimate_mae_mev_per_atom: float
+    """MAE of (energy_error - energy_estimate): what is left when the estimate is subtracted."""
+    force_mae_mev_a: float
+    force_rmse_mev_a: float
+    force_max_mev_a: float
+    occupied_eigenvalue_mae_mev: float
+    gap_mae_mev: float
+    density_mae_e_a3: float
+    residual_rms_ev: float
+    residual_rms_largest_ev: float
+    """Of all samples; a prediction with a much larger one is outside the domain of the model."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def evaluate_sample(
+    sample: Sample, predicted: Array, record: BasisRecord, settings: dict[str, Any], refine: int = 0
+) -> PhysicsCase:
+    """Errors of the state that a predicted dH (nnz,), Hartree, gives, against the label of the sample."""
+    from mlh.matrix.block_matrix import BlockMatrix
+    from mlh.scf.loop import scf
+    from mlh.solver import OverlapFactor, solve
+
+    system = system_of_sample(sample, record, settings)
+    factor = OverlapFactor.of(system.overlap(), system.kpts)
+    harris = system.harris_hamiltonian()
+    state = scf(
+        system, H0=harris + BlockMatrix(system.pattern, predicted[None]), factor=factor, max_steps=1 + refine
+    )
+    density = system.density(state.D).values
+    forces = state.forces().total
+    label = solve(harris + BlockMatrix(system.pattern, sample.dh[None]), factor, system.n_electrons)
+    difference = np.abs(density - system.density(label.D).values).mean()
+    occupied = label.occupations > 0.5 * label.degeneracy
+    error = (state.eigenvalues - label.eigenvalues)[occupied] * HARTREE_EV
+    shift = float(error.mean())
+    return PhysicsCase(
+        origin=sample.origin,
+        n_atoms=len(sample.graph.numbers),
+        energy_error=(state.energies.total - sample.total_energy) * HARTREE_EV,
+        energy_estimate=state.energy_error * HARTREE_EV,
+        forces=forces * HARTREE_BOHR_EV_ANGSTROM,
+        reference_forces=np.asarray(sample.forces) * HARTREE_BOHR_EV_ANGSTROM,
+        occupied_mae=float(np.abs(error - shift).mean()),
+        shift=shift,
+        gap_error=(state.solution.gap - label.gap) * HARTREE_EV,
+        density_mae=float(difference) * ANGSTROM**3,
+        residual=state.history[0].residual * HARTREE_EV,
+        residual_rms=state.history[0].residual_rms * HARTREE_EV,
+    )
+
+
+def summarise(cases: Sequence[PhysicsCase]) -> PhysicsMetrics:
+    """Averages over samples (forces: over all components)."""
+    if not cases:
+        raise ValueError("cases: expected at least one sample, got none")
+    energy = np.array([c.energy_error / c.n_atoms for c in cases]) * 1000.0
+    left = np.array([(c.energy_error - c.energy_estimate) / c.n_atoms for c in cases]) * 1000.0
+    forces = np.concatenate([(c.forces - c.reference_forces).ravel() for c in cases]) * 1000.0
+    return PhysicsMetrics(
+        n_samples=len(cases),
+        energy_mae_mev_per_atom=float(np.abs(energy).mean()),
+        energy_max_mev_per_atom=float(np.abs(energy).max()),
+        estimate_mae_mev_per_atom=float(np.abs(left).mean()),
+        force_mae_mev_a=float(np.abs(forces).mean()),
+        force_rmse_mev_a=float(np.sqrt((forces**2).mean())),
+        force_max_mev_a=float(np.abs(forces).max()),
+        occupied_eigenvalue_mae_mev=float(np.mean([c.occupied_mae for c in cases])) * 1000.0,
+        gap_mae_mev=float(np.mean([abs(c.gap_error) for c in cases])) * 1000.0,
+        density_mae_e_a3=float(np.mean([c.density_mae for c in cases])),
+        residual_rms_ev=float(np.mean([c.residual_rms for c in cases])),
+        residual_rms_largest_ev=max(c.residual_rms for c in cases),
+    )

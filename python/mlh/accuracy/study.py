@@ -1,0 +1,325 @@
+"""How accurate a model is on structures it has not seen: equal geometries, relaxations, formation energies.
+
+For every host: the host and its vacancies as cut from it, by DFT and by the model with every number of
+refining steps; with `relax` also relaxations by the model and by DFT, each in its own folder, and both
+engines at the geometries that DFT relaxed.
+
+FOLDER/accuracy.json                  all numbers and settings, written after every part
+FOLDER/points/HOST-vO12-HASH.json     one geometry by all engines
+FOLDER/HOST/refine1, HOST/dft         relaxations (see `relax_files`)
+
+The same call goes on where it stopped: what has a file is not calculated again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import ase
+import numpy as np
+
+from mlh.accuracy.points import hamiltonian_errors
+from mlh.calculators import DFTCalculator, MLHCalculator
+from mlh.calculators.engines import ModelEngine, dft_engine_of, reference_energies
+from mlh.common.units import ANGSTROM, HARTREE_EV
+from mlh.defects.run import DefectRun, DefectSettings, compare, run_vacancies, vacancy_name, verify
+from mlh.relaxation.files import write_json
+from mlh.relaxation.jobs import Announce
+from mlh.relaxation.loop import RelaxSettings
+from mlh.scf.loop import SCFResult
+from mlh.structures import load_structure, select_sites, structure_hash, vacancies
+
+SUMMARY = "accuracy.json"
+
+
+@dataclass(frozen=True)
+class AccuracySettings:
+    """What to measure. `relax_refine`: the numbers of refining steps with which relaxations are done."""
+
+    species: str = "O"
+    sites: list[int] | int | str = 2
+    """As for `select_sites`: indices, a number drawn with `seed`, "all" or "inequivalent"."""
+    seed: int = 0
+    refine: tuple[int, ...] = (0, 1)
+    relax: bool = False
+    relax_refine: tuple[int, ...] = (1,)
+    limits: RelaxSettings = field(default_factory=RelaxSettings)
+    dft_start: Literal["initial", "relaxed"] = "initial"
+    """DFT relaxes the host and its own vacancies from the start, or goes on from what the model relaxed."""
+    processes: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.refine or min(self.refine) < 0:
+            raise ValueError(f"refine: expected one or more numbers of steps, got {self.refine}")
+        if self.relax and not self.relax_refine:
+            raise ValueError("relax_refine: expected one or more numbers of steps, got none")
+
+
+@dataclass
+class _Record:
+    """What has been measured so far; the only state of a run."""
+
+    folder: Path
+    content: dict[str, Any]
+
+    def save(self) -> None:
+        write_json(self.folder / SUMMARY, self.content)
+
+
+def run_accuracy(
+    hosts: Sequence[str],
+    model: str | Any,
+    folder: Path,
+    settings: AccuracySettings,
+    announce: Announce,
+    on_part: Callable[[Mapping[str, Any]], None] = lambda content: None,
+) -> dict[str, Any]:
+    """Measure everything for every host; `on_part(content)` is called after each part. Returns the content.
+
+    A DFT calculation that does not converge is listed in `failures`, and the rest goes on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    record = _Record(folder, _content(folder, model))
+    checker = ModelEngine(model).calculator()
+    loaded = checker.model
+    for name in hosts:
+        host = load_structure(name)
+        checker.check_elements(host)
+        sites = select_sites(host, settings.species, settings.sites, settings.seed)
+        label = Path(name).stem.replace(":", "-")
+        for part in _parts(label, host, sites, model, loaded, folder, settings, announce):
+            start = time.perf_counter()
+            try:
+                part.work(record.content)
+            except RuntimeError as error:
+                record.content["failures"][part.title] = f"{type(error).__name__}: {error}"
+            else:
+                record.content["failures"].pop(part.title, None)
+                seconds = time.perf_counter() - start
+                record.content["seconds"].setdefault(part.title, seconds)
+            record.save()
+            on_part(record.content)
+    return record.content
+
+
+def evaluate_point(
+    atoms: ase.Atoms, label: str, model: Any, dft: DFTCalculator, refine: Sequence[int]
+) -> dict[str, Any]:
+    """DFT and the model with each number of refining steps at one geometry; eV, eV/Angstrom, seconds.
+
+    H is the Hamiltonian whose eigenstates give the energy: the prediction, or what the last refining step
+    made of it. density_mae: mean over the cell of |n - n_DFT|, electrons/Angstrom^3.
+    """
+    start = time.perf_counter()
+    energy, forces = dft.get_property("energy", atoms), dft.get_property("forces", atoms)
+    seconds = time.perf_counter() - start
+    reference = dft.result
+    if reference is None:
+        raise RuntimeError("evaluate_point: expected a converged DFT state, got none")
+    system = dft.system
+    harris, overlap = system.harris_hamiltonian(), system.overlap()
+    density = system.density(reference.D).values
+    rows = {}
+    for steps in refine:
+        calculator = MLHCalculator(model, refine=steps, kpts=dft.kpts)
+        start = time.perf_counter()
+        mine = calculator.get_property("forces", atoms)
+        taken = time.perf_counter() - start
+        state = _state(calculator)
+        h_in = state.H - state.residual_matrix
+        found: dict[str, Any] = calculator.results
+        errors = hamiltonian_errors(atoms, h_in - harris, reference.H - harris, overlap)
+        rows[str(steps)] = {
+            "hamiltonian": errors.as_dict(),
+            "density_mae": float(np.abs(system.density(state.D).values - density).mean()) * ANGSTROM**3,
+            "energy_error": float(found["energy"] - energy),
+            "energy_error_estimate": float(found["energy_error"]),
+            "force_mae": float(np.abs(mine - forces).mean()),
+            "force_largest_error": float(np.abs(mine - forces).max()),
+            "gap_error": float(state.solution.gap - reference.solution.gap) * HARTREE_EV,
+            "residual_rms": float(found["residual_rms"]),
+            "seconds": taken,
+            "forces": np.asarray(mine).round(6).tolist(),
+        }
+    return {
+        "label": label,
+        "structure_hash": structure_hash(atoms),
+        "n_atoms": len(atoms),
+        "dft": {
+            "energy": float(energy),
+            "seconds": seconds,
+            "scf_steps": reference.n_steps,
+            "forces": np.asarray(forces).round(6).tolist(),
+        },
+        "model": rows,
+    }
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One piece of work that writes its result into the content."""
+
+    title: str
+    work: Callable[[dict[str, Any]], None]
+
+
+def _parts(
+    label: str,
+    host: ase.Atoms,
+    sites: Sequence[int],
+    model: Any,
+    loaded: Any,
+    folder: Path,
+    settings: AccuracySettings,
+    announce: Announce,
+) -> Iterator[_Part]:
+    """The work on one host in the order in which results come soonest."""
+    engine = ModelEngine(loaded)
+    dft = dft_engine_of(engine)
+
+    def at(name: str, kind: str, state: str, atoms: ase.Atoms) -> _Part:
+        title = f"{label} {name}, {state}"
+
+        def work(content: dict[str, Any]) -> None:
+            path = folder / "points" / f"{label}-{name}-{structure_hash(atoms)[:8]}.json"
+            known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+            if known is None or not {str(n) for n in settings.refine} <= set(known["model"]):
+                announce(f"{title}: model and DFT at the same geometry")
+                known = evaluate_point(atoms, title, loaded, dft.calculator(), settings.refine)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_json(path, known)
+            content["points"][title] = {**known, "host": label, "kind": kind, "state": state}
+
+        return _Part(title, work)
+
+    yield at("host", "host", "as given", host)
+    for site, atoms in zip(sites, vacancies(host, sites), strict=True):
+        yield at(vacancy_name(host, int(site)), "vacancy", "as cut", atoms)
+    if not settings.relax:
+        return
+    runs: dict[str, DefectRun] = {}
+    yield from _relaxations(label, host, sites, model, dft, folder, settings, announce, runs)
+    if "dft" not in runs:
+        return
+    yield at("host", "host", "relaxed by DFT", runs["dft"].host.atoms)
+    for vacancy in runs["dft"].vacancies:
+        name = vacancy_name(host, vacancy.site)
+        yield at(name, "vacancy", "relaxed by DFT", vacancy.result.atoms)
+
+
+def _relaxations(
+    label: str,
+    host: ase.Atoms,
+    sites: Sequence[int],
+    model: Any,
+    dft: Any,
+    folder: Path,
+    settings: AccuracySettings,
+    announce: Announce,
+    runs: dict[str, DefectRun],
+) -> Iterator[_Part]:
+    """Model by model, then DFT, then their differences; the runs are left in `runs`."""
+    options = DefectSettings(
+        relax=settings.limits,
+        verify_start=settings.dft_start,
+        resume=True,
+        processes=settings.processes,
+    )
+
+    def relax_by(name: str) -> Callable[[dict[str, Any]], None]:
+        def work(content: dict[str, Any]) -> None:
+            references = reference_energies(
+                [settings.species], dft, on_step=announce(f"{settings.species}2 reference")
+            )
+
+            def titled(title: str) -> Any:
+                return announce(f"{label} {name}: {title}")
+
+            common = (references, folder / label / name, options, titled)
+            if name != "dft":
+                engine = ModelEngine(model, int(name.removeprefix("refine")))
+                runs[name] = run_vacancies(host, sites, engine, *common)
+            elif settings.dft_start == "initial":
+                runs[name] = run_vacancies(host, sites, dft, *common)
+            else:
+                last = runs[f"refine{settings.relax_refine[-1]}"]
+                runs[name] = verify(last, sites, dft, *common)
+            content["failures"] |= {
+                f"{label} {name} site {site}": reason for site, reason in runs[name].failures.items()
+            }
+
+        return work
+
+    for steps in settings.relax_refine:
+        yield _Part(f"{label}, relaxations by the model, refine {steps}", relax_by(f"refine{steps}"))
+    yield _Part(f"{label}, relaxations by DFT", relax_by("dft"))
+
+    def differences(content: dict[str, Any]) -> None:
+        for steps in settings.relax_refine:
+            name = f"refine{steps}"
+            if name in runs and "dft" in runs:
+                content["relaxations"][f"{label} {name}"] = _differences(
+                    label, steps, runs[name], runs["dft"]
+                )
+
+    yield _Part(f"{label}, differences", differences)
+
+
+def _differences(label: str, steps: int, run: DefectRun, dft: DefectRun) -> dict[str, Any]:
+    return {
+        "host": label,
+        "refine": steps,
+        "n_atoms": len(run.host.atoms),
+        "converged": run.converged and dft.converged,
+        "steps": {"model": _steps(run), "dft": _steps(dft)},
+        "seconds": {"model": _seconds(run), "dft": _seconds(dft)},
+        "vacancies": compare(run, dft),
+    }
+
+
+def _steps(run: DefectRun) -> list[int]:
+    return [len(r.steps) - 1 for r in (run.host, *(v.result for v in run.vacancies))]
+
+
+def _seconds(run: DefectRun) -> float:
+    return float(run.host.seconds + sum(v.result.seconds for v in run.vacancies))
+
+
+def _state(calculator: MLHCalculator) -> SCFResult:
+    if calculator.result is None:
+        raise RuntimeError("evaluate_point: expected a state of the model, got none")
+    return calculator.result
+
+
+def _content(folder: Path, model: str | Any) -> dict[str, Any]:
+    """What is there already, when it is of the same model."""
+    identity = {"model": str(model), "weights": _weights(model)}
+    fresh: dict[str, Any] = {**identity, "points": {}, "relaxations": {}, "seconds": {}, "failures": {}}
+    path = folder / SUMMARY
+    if not path.exists():
+        return fresh
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if known.get("weights") != identity["weights"]:
+        raise ValueError(
+            f"{folder}: holds the accuracy of another model ({known.get('model')}, weights "
+            f"{known.get('weights')}); expected {identity['weights']} of {model}; choose another folder"
+        )
+    return known
+
+
+def _weights(model: str | Any) -> str:
+    """sha256 (12 digits) of the model file, or the name of an object."""
+    if not isinstance(model, str):
+        return str(model)
+    from mlh.model.card import find_model
+
+    digest = hashlib.sha256()
+    for name in model.split(","):
+        digest.update(Path(find_model(name.strip())).read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,1 @@
+"""Species and basis sets: what defines an element, families by name."""

@@ -1,0 +1,169 @@
+"""`load_basis`: the embedded basis set, generated on first use and cached in memory and on disk.
+
+Cache files are named by the digest of the recipe and carry a checksum of their content; they are written
+to a temporary name and renamed, so that parallel processes never see half a file. An unreadable file is
+generated again. The folder is $MLH_CACHE_DIR, else $XDG_CACHE_HOME/mlh, else ~/.cache/mlh.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+import threading
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlh.basis.gth.orbitals import Recipe, available_elements, make_species, recipe_for
+from mlh.basis.species import Basis, Projector, RadialFunction, Species
+
+Array = NDArray[np.float64]
+
+_log = logging.getLogger("mlh.basis")
+_lock = threading.Lock()
+_memory: dict[str, Species] = {}
+
+
+def load_basis(
+    name: str = "gth-pbe",
+    orbitals: Mapping[str, str] | None = None,
+    elements: Sequence[str] | None = None,
+) -> Basis:
+    """The embedded basis set "gth-pbe": GTH-PBE pseudopotentials with numerical orbitals.
+
+    orbitals: sizes to use instead of the defaults, as {"Si": "7.0-s2p2d1"}.
+    elements: the species of the returned basis, in this order. Without it the basis offers every element
+        of the set, and each species is generated when it is first looked up.
+    """
+    if name != "gth-pbe":
+        raise ValueError(f"basis: expected 'gth-pbe', got {name!r}")
+    sizes = dict(orbitals or {})
+    symbols = available_elements() if elements is None else tuple(dict.fromkeys(elements))
+    unknown = sorted({*sizes, *symbols} - {*available_elements()})
+    if unknown:
+        offered = ", ".join(available_elements())
+        raise KeyError(f"gth-pbe: expected elements among {offered}, got {', '.join(unknown)}")
+    recipes = {symbol: recipe_for(symbol, sizes.get(symbol)) for symbol in symbols}
+    if elements is None:
+        return LibraryBasis(recipes, name)
+    return Basis([load_species(recipe) for recipe in recipes.values()], name)
+
+
+class LibraryBasis(Basis):
+    """Every element of the set; a species is generated on its first lookup.
+
+    `species`, `fingerprint` and `to_core` ask for all of them: take `subset` first.
+    """
+
+    def __init__(self, recipes: Mapping[str, Recipe], name: str) -> None:
+        self._recipes = dict(recipes)
+        self._name = name
+
+    @property
+    def species(self) -> tuple[Species, ...]:
+        """All species, generated where needed."""
+        return tuple(load_species(recipe) for recipe in self._recipes.values())
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Chemical symbols of the set."""
+        return tuple(self._recipes)
+
+    def __getitem__(self, symbol: str) -> Species:
+        return load_species(self._recipes[self.symbols[self.index(symbol)]])
+
+
+def load_species(recipe: Recipe) -> Species:
+    """The species of a recipe: from memory, from the disk cache, or generated."""
+    text = recipe.text
+    with _lock:
+        if text not in _memory:
+            _memory[text] = _from_disk(recipe) or _generate(recipe)
+        return _memory[text]
+
+
+def cache_folder() -> Path:
+    """Folder of the generated species."""
+    if explicit := os.environ.get("MLH_CACHE_DIR"):
+        return Path(explicit)
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "mlh"
+
+
+def cache_file(recipe: Recipe) -> Path:
+    """Path of one cached species."""
+    digest = hashlib.sha256(recipe.text.encode()).hexdigest()
+    return cache_folder() / "basis" / f"{recipe.potential.symbol}-{digest[:20]}.npz"
+
+
+def _generate(recipe: Recipe) -> Species:
+    species = make_species(recipe)
+    arrays = _to_arrays(species)
+    try:
+        _write(cache_file(recipe), arrays | {"checksum": np.array(_checksum(arrays))})
+    except OSError as error:
+        _log.warning("basis cache %s: not written (%s)", cache_folder(), error)
+    return species
+
+
+def _from_disk(recipe: Recipe) -> Species | None:
+    path = cache_file(recipe)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        if str(arrays.pop("checksum", "")) != _checksum(arrays):
+            raise ValueError("checksum mismatch")
+        return _from_arrays(recipe, arrays)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        _log.warning("basis cache %s: %s; generated again", path, error)
+        return None
+
+
+def _write(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for options
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _to_arrays(species: Species) -> dict[str, Array]:
+    arrays = {"density": species.density.g, "neutral_potential": species.neutral_potential.g}
+    for k, orbital in enumerate(species.orbitals):
+        arrays[f"orbital{k}"] = np.append(float(orbital.l), orbital.g)
+    return arrays
+
+
+def _from_arrays(recipe: Recipe, arrays: Mapping[str, Array]) -> Species:
+    """The species of cached arrays; the projectors are formulas and are tabulated again."""
+    rows = [arrays[f"orbital{k}"] for k in range(sum(recipe.size.counts))]
+    return Species(
+        symbol=recipe.potential.symbol,
+        valence=float(recipe.potential.valence),
+        orbitals=tuple(RadialFunction(int(row[0]), row[1:]) for row in rows),
+        projectors=tuple[Projector, ...](p.tabulate() for p in recipe.potential.projectors()),
+        neutral_potential=RadialFunction(0, arrays["neutral_potential"]),
+        density=RadialFunction(0, arrays["density"]),
+        sphere=recipe.sphere,
+        local_potential=recipe.potential.local,
+        recipe=recipe.text,
+    )
+
+
+def _checksum(arrays: Mapping[str, Array]) -> str:
+    digest = hashlib.sha256()
+    for key in sorted(arrays):
+        digest.update(key.encode())
+        digest.update(np.ascontiguousarray(arrays[key], dtype="<f8").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,9 @@
+"""ASE calculators, the engines that make them from plain settings, and electronic states of either."""
+
+from __future__ import annotations
+
+from mlh.calculators.base import HamiltonianModel
+from mlh.calculators.dft import DFTCalculator
+from mlh.calculators.mlh import MLHCalculator
+
+__all__ = ["DFTCalculator", "HamiltonianModel", "MLHCalculator"]

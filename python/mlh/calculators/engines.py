@@ -1,0 +1,182 @@
+"""Which engine gives energies and forces: the embedded DFT, or a model. Built from plain settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlh.basis.gth.library import cache_folder, load_basis
+from mlh.basis.species import Basis
+from mlh.calculators import DFTCalculator, HamiltonianModel, MLHCalculator
+from mlh.defects.references import Reference, diatomic_reference
+from mlh.dft.integrations import DEFAULT_INTEGRATION
+from mlh.relaxation.loop import StepCallback
+from mlh.solver import THRESHOLD, Method, as_method
+
+KPoints = tuple[int, int, int] | Mapping[str, Any]
+"""(n1, n2, n3) or {"size": (n1, n2, n3), "gamma": True}."""
+
+
+@dataclass(frozen=True)
+class DFTEngine:
+    """Settings of the embedded DFT engine; `basis` is the name of an embedded set or a Basis."""
+
+    basis: str | Basis = "gth-pbe"
+    cutoff_ry: float = 200.0
+    kpts: KPoints = (1, 1, 1)
+    xc: str = "PBE"
+    integration: str = DEFAULT_INTEGRATION
+    method: Method = "dense"
+    threshold: float = THRESHOLD
+
+    @property
+    def kind(self) -> str:
+        """Short name for titles."""
+        return "DFT"
+
+    def calculator(self, **options: Any) -> DFTCalculator:
+        """A fresh calculator; `options` (spin, total_moment, ...) are passed on."""
+        solver = {"method": self.method, "threshold": self.threshold}
+        return DFTCalculator(
+            basis=self.basis,
+            cutoff_ry=self.cutoff_ry,
+            kpts=self.kpts,
+            xc=self.xc,
+            integration=self.integration,
+            **solver | options,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for summaries and for refusing to resume with other settings."""
+        basis = self.basis if isinstance(self.basis, str) else self.basis.fingerprint
+        described = {
+            "kind": "dft",
+            "basis": basis,
+            "cutoff_ry": self.cutoff_ry,
+            "kpts": _plain(self.kpts),
+            "xc": self.xc,
+        }
+        if self.integration != DEFAULT_INTEGRATION:
+            described["integration"] = self.integration
+        return described | _solver(self.method, self.threshold)
+
+    def subset(self, elements: Sequence[str]) -> Basis:
+        """The basis of some elements only."""
+        basis = load_basis(self.basis) if isinstance(self.basis, str) else self.basis
+        return basis.subset(elements)
+
+
+@dataclass(frozen=True)
+class ModelEngine:
+    """A model (file, name of a shipped one, or object) and how many self-consistency steps refine it."""
+
+    model: str | HamiltonianModel
+    refine: int = 0
+    kpts: KPoints = (1, 1, 1)
+    method: Method = "dense"
+    threshold: float = THRESHOLD
+
+    @property
+    def kind(self) -> str:
+        """Short name for titles."""
+        return "MLH"
+
+    def calculator(self) -> MLHCalculator:
+        """A fresh calculator with the model loaded."""
+        return MLHCalculator(
+            self.model, refine=self.refine, kpts=self.kpts, method=self.method, threshold=self.threshold
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values; the model by its resolved path if it is a file."""
+        name = str(self.model)
+        return {
+            "kind": "model",
+            "model": str(Path(name).resolve()) if Path(name).exists() else name,
+            "refine": self.refine,
+            "kpts": _plain(self.kpts),
+            **_solver(self.method, self.threshold),
+        }
+
+
+def _solver(method: Method, threshold: float) -> dict[str, Any]:
+    """Nothing for the dense solver, which has no settings."""
+    return {} if method == "dense" else {"method": method, "threshold": threshold}
+
+
+def _plain(kpts: KPoints) -> list[int] | dict[str, Any]:
+    """As JSON holds it."""
+    if isinstance(kpts, Mapping):
+        return {**kpts, "size": list(kpts["size"])}
+    return list(kpts)
+
+
+Engine = DFTEngine | ModelEngine
+
+
+def choose_engine(
+    model: str | None,
+    dft: bool,
+    *,
+    refine: int = 0,
+    basis: str = "gth-pbe",
+    cutoff_ry: float = 200.0,
+    kpts: KPoints = (1, 1, 1),
+    xc: str = "PBE",
+    method: str = "dense",
+    threshold: float = THRESHOLD,
+) -> Engine:
+    """The engine of a command line: exactly one of a model and DFT."""
+    if (model is None) == (not dft):
+        raise ValueError("engine: expected exactly one of --model MODEL and --dft")
+    solver = as_method(method)
+    if model is not None:
+        return ModelEngine(model, refine, kpts, solver, threshold)
+    if refine:
+        raise ValueError("refine: expected together with --model; DFT is self-consistent already")
+    return DFTEngine(basis, cutoff_ry, kpts, xc, method=solver, threshold=threshold)
+
+
+def dft_engine_of(engine: Engine) -> DFTEngine:
+    """The DFT engine at the level of theory of a model: its basis, grid cutoff and functional."""
+    if isinstance(engine, DFTEngine):
+        return engine
+    calculator = engine.calculator()
+    model = calculator.model
+    integration = getattr(model, "integration", None) or DEFAULT_INTEGRATION
+    return DFTEngine(
+        model.basis,
+        calculator.cutoff_ry,
+        engine.kpts,
+        model.xc,
+        integration,
+        engine.method,
+        engine.threshold,
+    )
+
+
+def reference_energies(
+    elements: Sequence[str],
+    engine: DFTEngine,
+    *,
+    cache: Path | None = None,
+    fmax: float = 0.02,
+    on_step: StepCallback | None = None,
+) -> dict[str, Reference]:
+    """E_i per atom of each element in its gas, by DFT; kept in `cache` (default: mlh's cache folder)."""
+    folder = cache_folder() / "references" if cache is None else cache
+    found: dict[str, Reference] = {}
+    for element in elements:
+        basis = engine.subset([element])
+        settings = {"basis": basis.fingerprint, "cutoff_ry": engine.cutoff_ry, "xc": engine.xc}
+        if engine.integration != DEFAULT_INTEGRATION:
+            settings["integration"] = engine.integration
+        molecule = DFTEngine(basis, engine.cutoff_ry, (1, 1, 1), engine.xc, engine.integration)
+
+        def make(unpaired: int, molecule: DFTEngine = molecule) -> DFTCalculator:
+            return molecule.calculator(spin=True, total_moment=float(unpaired))
+
+        found[element] = diatomic_reference(element, make, settings, cache=folder, fmax=fmax, on_step=on_step)
+    return found

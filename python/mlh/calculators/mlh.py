@@ -1,0 +1,146 @@
+"""`MLHCalculator`: DFT quantities of a machine-learned Hamiltonian as an ASE calculator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import (
+    CalculatorSetupError,
+    all_changes,
+)
+
+from mlh.basis.species import Basis
+from mlh.calculators.base import Engine, GridShape, HamiltonianModel
+from mlh.common.units import EV, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
+from mlh.dft.system import System
+from mlh.matrix.block_matrix import BlockMatrix
+from mlh.matrix.kpoints import KPointsSpec
+from mlh.model.committee import Committee, load_committee
+from mlh.model.domain import warn_of_residual
+from mlh.scf.loop import scf
+from mlh.solver import THRESHOLD, Method, Smearing, check_method
+
+
+class MLHCalculator(Engine):
+    """Energy, forces and stress of the density matrix that a predicted Hamiltonian gives.
+
+    model: a path, the name of a shipped model, several of them separated by commas (a committee, which
+    predicts the mean), or any object with `basis`, `cutoff_ry`, `xc` and `predict(system) -> dH`.
+    H_in = H0 + dH is diagonalised, E[D] and H[D] = dE/dD are evaluated on D, forces and stress use
+    W = D H[D] D. refine=n adds n self-consistency steps. cutoff_ry, kpts: None takes the model's.
+    Forces and stress are exact once D is self-consistent; before, they lack the response of D to the
+    geometry, an error of first order in the residual, which `refine` removes step by step. The first step
+    mixes 60 percent of H[D]; in soft systems (small gaps) it may overshoot, which the residual then shows.
+    method, threshold: the solver, see `mlh.solve`; "purification" has no eigenvalues in its results.
+
+    results["residual"], ["residual_rms"]: max and rms of H[D] - H_in (eV), zero for a perfect model;
+    results["energy_error"]: second-order estimate of E[D] - E_DFT (eV), an upper bound in practice
+    (`mlh.solver.residual_energy`). E[D] is variational: it lies above the DFT energy. Of a committee also
+    ["committee_dh_std"]: rms standard deviation of the members' dH (eV), and with spread=True
+    ["committee_energy_std"] (eV) and ["committee_forces_std"] (natoms,), the rms deviation of each force
+    (eV/A), from the members' own energies and forces without refinement (one more evaluation per member).
+    """
+
+    def __init__(
+        self,
+        model: HamiltonianModel | str,
+        refine: int = 0,
+        cutoff_ry: float | None = None,
+        kpts: KPointsSpec = (1, 1, 1),
+        smearing_ev: float | None = None,
+        smearing: Smearing = "fermi-dirac",
+        method: Method = "dense",
+        device: str = "cpu",
+        spread: bool = False,
+        grid_shape: GridShape | None = None,
+        threshold: float = THRESHOLD,
+    ) -> None:
+        if refine < 0:
+            raise ValueError(f"refine: expected 0 or more self-consistency steps, got {refine}")
+        self.model = _load(model, device) if isinstance(model, str) else model
+        self.smearing: Smearing = "none" if smearing_ev is None else smearing
+        check_method(method, kpts, self.smearing)
+        cutoff = cutoff_ry or self.model.cutoff_ry
+        integration = getattr(self.model, "integration", None)
+        super().__init__(cutoff, kpts, self.model.xc, grid_shape, method, threshold, integration, "mlh")
+        self.refine = refine
+        self.width = 0.0 if smearing_ev is None else smearing_ev * EV
+        self.predicted_dh: BlockMatrix | None = None
+        if spread and not isinstance(self.model, Committee):
+            raise ValueError(
+                "spread: expected False for a single model, got True; give a committee of models"
+            )
+        self.spread = spread
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Predict, solve, evaluate; `refine` more steps of self-consistency when asked for."""
+        super().calculate(atoms, properties, system_changes)
+        if not system_changes and self._derivatives_of_last(properties):
+            return
+        system = self._system(self.atoms, self._basis_of(self.atoms), nspin=1)
+        dh = self.model.predict(system)
+        self.predicted_dh = dh
+        result = scf(
+            system,
+            H0=system.harris_hamiltonian() + dh,
+            max_steps=1 + self.refine,
+            smearing=self.smearing,
+            width=self.width,
+            method=self.method,
+            threshold=self.threshold,
+        )
+        self._store(result, properties)
+        warn_of_residual(self.model, result.history[0].residual_rms * HARTREE_EV)
+        if isinstance(self.model, Committee):
+            self._store_committee(self.model, system)
+
+    def _basis_of(self, atoms: Atoms) -> Basis:
+        basis = self.model.basis
+        unknown = sorted(set(atoms.get_chemical_symbols()) - set(basis.symbols))
+        if unknown:
+            raise CalculatorSetupError(
+                f"atoms: expected elements that the model knows ({', '.join(basis.symbols)}), "
+                f"got {', '.join(unknown)}"
+            )
+        return basis
+
+    def _store_committee(self, committee: Committee, system: System) -> None:
+        """How far the members disagree."""
+        self.results["committee_dh_std"] = committee.disagreement() * HARTREE_EV
+        if not self.spread:
+            return
+        states = [
+            scf(
+                system,
+                H0=system.harris_hamiltonian() + dh,
+                max_steps=1,
+                smearing=self.smearing,
+                width=self.width,
+                method=self.method,
+                threshold=self.threshold,
+            )
+            for dh in committee.last
+        ]
+        energies = np.array([s.energies.total for s in states])
+        forces = np.stack([s.forces().total for s in states])
+        self.results["committee_energy_std"] = float(energies.std(ddof=1)) * HARTREE_EV
+        variance = forces.var(axis=0, ddof=1).sum(axis=1)
+        self.results["committee_forces_std"] = np.sqrt(variance) * HARTREE_BOHR_EV_ANGSTROM
+
+
+def _load(model: str, device: str) -> HamiltonianModel:
+    """A model file or a shipped model by name; a committee of several separated by commas."""
+    from mlh.model.model import load_model
+
+    names = [name.strip() for name in model.split(",")]
+    if len(names) > 1:
+        return load_committee(names, device)
+    loaded: HamiltonianModel = load_model(model, device=device)
+    return loaded

@@ -1,0 +1,1 @@
+"""Data sets of labelled structures: the file format."""

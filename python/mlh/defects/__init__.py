@@ -1,0 +1,1 @@
+"""Point defects: runs, formation energies, references."""

@@ -1,0 +1,104 @@
+"""Energies per atom of the elements in their reference phase, by the DFT engine in the same basis.
+
+Oxygen: half of E(O2), triplet, bond relaxed, in a cubic box. Kept with its settings in a small JSON
+file per reference, so that one level of theory calculates its molecule once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ase
+import numpy as np
+from ase.calculators.calculator import Calculator
+
+from mlh.relaxation.files import write_json
+from mlh.relaxation.loop import RelaxSettings, StepCallback, relax
+
+_DIATOMICS = {  # element: (start of the bond length in Angstrom, number of unpaired electrons)
+    "H": (0.74, 0),
+    "N": (1.10, 0),
+    "O": (1.21, 2),
+}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Energy per atom (eV) of an element and how it was obtained."""
+
+    element: str
+    energy: float
+    phase: str
+    bond_length: float | None
+    settings: Mapping[str, Any]
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "settings": dict(self.settings)}
+
+
+CalculatorFactory = Callable[[int], Calculator]
+"""Unpaired electrons -> spin-polarised calculator with that fixed total spin."""
+
+
+def diatomic_reference(
+    element: str,
+    make_calculator: CalculatorFactory,
+    settings: Mapping[str, Any],
+    *,
+    cache: Path | None = None,
+    box: float = 7.5,
+    fmax: float = 0.02,
+    on_step: StepCallback | None = None,
+) -> Reference:
+    """E(X2)/2 of a gas: bond relaxed to `fmax` (eV/Angstrom) in a cubic box (Angstrom).
+
+    `settings` (plain values, basis fingerprint included) name the level of theory: the key of the cache.
+    """
+    if element not in _DIATOMICS:
+        raise ValueError(f"element: expected one of {sorted(_DIATOMICS)}, got {element!r}")
+    bond, unpaired = _DIATOMICS[element]
+    full = {**settings, "molecule": f"{element}2", "unpaired_electrons": unpaired, "box": box, "fmax": fmax}
+    path = None if cache is None else cache / f"{element}2-{_key(full)}.json"
+    if path is not None and path.exists():
+        return _load(path, full)
+    result = relax(
+        diatomic(element, bond, box),
+        make_calculator(unpaired),
+        RelaxSettings(fmax=fmax, max_steps=40),
+        on_step=on_step,
+    )
+    if not result.converged:
+        raise RuntimeError(f"{element}2: bond not relaxed, fmax {result.fmax:.3f} eV/A, expected {fmax}")
+    length = float(result.atoms.get_distance(0, 1))
+    phase = f"{element}2 molecule, {unpaired} unpaired electrons"
+    reference = Reference(element, result.energy / 2.0, phase, length, full)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, reference.describe())
+    return reference
+
+
+def diatomic(element: str, bond: float, box: float) -> ase.Atoms:
+    """X2 along the diagonal of a cubic box (Angstrom), where its images are farthest away."""
+    half = 0.5 * bond / np.sqrt(3.0) * np.ones(3)
+    # Off the symmetric point of the grid, so that no symmetry of the grid acts on the molecule.
+    middle = 0.5 * box * np.ones(3) + np.array([0.031, 0.047, 0.059])
+    return ase.Atoms(f"{element}2", [middle - half, middle + half], cell=box * np.eye(3), pbc=True)
+
+
+def _key(settings: Mapping[str, Any]) -> str:
+    text = json.dumps(settings, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _load(path: Path, settings: Mapping[str, Any]) -> Reference:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if content["settings"] != json.loads(json.dumps(dict(settings))):
+        raise ValueError(f"{path}: holds a reference of other settings; delete the file")
+    return Reference(**content)

@@ -1,0 +1,1 @@
+"""The energy as a function of the density matrix: system, terms, integrations."""

@@ -1,0 +1,329 @@
+"""System: a structure in a basis, with everything that is a function of the density matrix.
+
+    E[D] = Tr D T + Tr D Vnl + int n V_na + 1/2 int dn V_H[dn] + E_xc[n] + E_scc ,   dn = n - n_a
+    H[D] = dE/dD = T + Vnl + <phi| V_na + V_H[dn] + V_xc |phi> ,   H0 = H at n = n_a (Harris)
+
+The terms, and how their integrals are done, come from the integration method (`mlh.dft.terms`): by default
+V_na and e_xc are split by a smooth partition of unity between spheres around hard atoms and the uniform grid
+(docs/theory.md); V_xc is the exact derivative of the discretised E_xc.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from operator import add
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+import mlh._core as _core
+from mlh.basis.gth.library import load_basis
+from mlh.basis.resolution import check_cutoff
+from mlh.basis.species import Basis
+from mlh.common.units import ANGSTROM
+from mlh.dft.energies import Energies, Forces, Stress
+from mlh.dft.grid_function import GridFunction
+from mlh.dft.integrations import as_integration
+from mlh.dft.terms.contract import (
+    Derivative,
+    Discretisation,
+    Geometry,
+    Integration,
+    LocalState,
+)
+from mlh.dft.terms.local import atomic_gradient, uniform_density
+from mlh.matrix.block_matrix import BlockMatrix, Pattern, same_pattern
+from mlh.matrix.kpoints import KPointsSpec
+
+FloatArray = NDArray[np.float64]
+
+FUNCTIONALS = ("PBE", "PW92")
+"""Exchange-correlation functionals of the core."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """Energy contributions at a density matrix and H = dE/dD."""
+
+    H: BlockMatrix
+    energies: Energies
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fields:
+    """What one density matrix puts on the points; kept so that forces after an evaluation reuse it."""
+
+    density: list[_core.Density]  # per spin
+    states: dict[str, LocalState]  # by the name of the local term
+    potential: list[_core.Potential]  # per spin: the sum of all local terms
+
+
+class System:
+    """One geometry in one basis. Immutable; matrices that do not depend on D are computed once.
+
+    atoms: ase.Atoms with a three-dimensional cell (positions and cell in Angstrom). basis: a Basis or the
+    name of an embedded set. cutoff_ry: grid cutoff in Rydberg. kpts: (n1, n2, n3), a mapping or a KPoints.
+    xc: "PBE" or "PW92". nspin: 1, or 2 for collinear spin. integration: how the integrals are done, a
+    name of `mlh.dft.integrations` ("spheres", "openmx", ...) or an object such as OpenMXIntegration.
+    grid_shape: points of the grid along the cell vectors in place of those of the cutoff; only at a fixed
+    number is the energy a smooth function of the cell.
+    """
+
+    def __init__(
+        self,
+        atoms: Atoms,
+        basis: Basis | str = "gth-pbe",
+        cutoff_ry: float = 200.0,
+        kpts: KPointsSpec = (1, 1, 1),
+        xc: str = "PBE",
+        nspin: int = 1,
+        integration: Integration | str | None = None,
+        grid_shape: tuple[int, int, int] | None = None,
+    ) -> None:
+        _check(atoms, cutoff_ry, xc, nspin)
+        if grid_shape is not None and (len(grid_shape) != 3 or any(n < 1 for n in grid_shape)):
+            raise ValueError(f"grid_shape: expected three positive numbers of points, got {grid_shape}")
+        full = load_basis(basis) if isinstance(basis, str) else basis
+        self.basis = full.subset(atoms.get_chemical_symbols())
+        self.integration: Integration = as_integration(integration)
+        self.cutoff_ry, self.xc, self.nspin = float(cutoff_ry), xc, int(nspin)
+        self.kpts: KPointsSpec = self.integration.kpoints(kpts)
+        self._grid_shape = grid_shape
+        self.symbols: tuple[str, ...] = tuple(atoms.get_chemical_symbols())
+        self.cell: FloatArray = np.array(atoms.cell.array) * ANGSTROM
+        self.positions: FloatArray = np.array(atoms.get_positions()) * ANGSTROM
+        index = np.array([self.basis.index(s) for s in self.symbols], dtype=np.int32)
+        self.structure = _core.Structure(self.cell, self.positions, index)
+        self.pattern: Pattern = _core.Pattern(self.structure, self.basis.to_core())
+        if grid_shape is None:
+            check_cutoff(self.basis, self.cutoff_ry)
+        self._last: tuple[FloatArray, _Fields] | None = None
+
+    @property
+    def n_electrons(self) -> float:
+        """Valence electrons of the neutral cell."""
+        return float(sum(self.basis[s].valence for s in self.symbols))
+
+    @property
+    def n_orbitals(self) -> int:
+        """Orbitals in the cell."""
+        return int(np.sum(self.pattern.n_orbitals))
+
+    @property
+    def cell_volume(self) -> float:
+        """Bohr^3."""
+        return float(abs(np.linalg.det(self.cell)))
+
+    @cached_property
+    def discretisation(self) -> Discretisation:
+        """The integrals and terms of this geometry."""
+        fixed = self.basis, self.structure, self.pattern, self.cell
+        geometry = Geometry(*fixed, self.cutoff_ry, self.xc, self._grid_shape)
+        return self.integration.discretise(geometry)
+
+    @property
+    def grid(self) -> _core.Grid:
+        """Points for densities and states to look at: the uniform grid from the origin of the cell on."""
+        return self.discretisation.field_grid
+
+    @property
+    def _points(self) -> _core.Grid:
+        """Integration points with the neutral-atom fields."""
+        return self.discretisation.grid
+
+    @property
+    def grid_shape(self) -> tuple[int, ...]:
+        """Points of the uniform grid along each cell vector."""
+        return tuple(self._points.shape)
+
+    @cached_property
+    def _overlap(self) -> BlockMatrix:
+        tables = self.discretisation.tables
+        return BlockMatrix(self.pattern, tables.overlap(self.structure, self.pattern))
+
+    @cached_property
+    def _matrix_sum(self) -> FloatArray:
+        """Sum of the matrices that do not depend on D, (1, nnz)."""
+        return np.asarray(sum(term.matrix.data for term in self.discretisation.matrix_terms))
+
+    @cached_property
+    def _harris(self) -> BlockMatrix:
+        neutral = [self._points.neutral()]
+        potential = _total([term.at(neutral) for term in self.discretisation.local_terms], 1)[0]
+        return BlockMatrix(self.pattern, self._matrix_sum + self._points.matrix(potential))
+
+    def _matrix(self, name: str) -> BlockMatrix:
+        """The matrix of the terms of one name, local ones linear in the density included."""
+        parts = [t.matrix.data[0] for t in self.discretisation.matrix_terms if t.name == name]
+        if name == "neutral_atom":
+            local = [t for t in self.discretisation.local_terms if t.name == name]
+            parts += [self._points.matrix(t.at([self._points.neutral()]).potential[0]) for t in local]
+        return BlockMatrix(self.pattern, np.asarray(sum(parts)))
+
+    def overlap(self) -> BlockMatrix:
+        """S = <phi_i | phi_j>."""
+        return self._overlap
+
+    def kinetic(self) -> BlockMatrix:
+        """T = <phi_i | -1/2 nabla^2 | phi_j>, Hartree."""
+        return self._matrix("kinetic")
+
+    def nonlocal_potential(self) -> BlockMatrix:
+        """Vnl = sum_K <phi_i|beta_K> E_K <beta_K|phi_j>, Hartree."""
+        return self._matrix("nonlocal")
+
+    def neutral_atom_potential(self) -> BlockMatrix:
+        """Vna = <phi_i | sum_I V_na,I | phi_j>, Hartree, on spheres and grid."""
+        return self._matrix("neutral_atom")
+
+    def harris_hamiltonian(self) -> BlockMatrix:
+        """H0 = H at the density of superposed neutral atoms; exact, not self-consistent. Hartree."""
+        return self._harris
+
+    def potential_matrix(self, v: FloatArray) -> BlockMatrix:
+        """<phi_i | v | phi_j> of a smooth potential on the uniform grid (`grid_shape`), Hartree."""
+        if v.shape != self.grid_shape or v.dtype != np.float64:
+            raise ValueError(
+                f"v: expected a float64 array of shape {self.grid_shape}, got {v.dtype} of shape {v.shape}"
+            )
+        return BlockMatrix(self.pattern, self.grid.matrix(self.grid.uniform_potential(v)))
+
+    def evaluate(self, D: BlockMatrix) -> Evaluation:
+        """Energy contributions and H = dE/dD (nspin of the system) in one pass over the grid."""
+        fields = self._fields(D)
+        grid_part = np.stack([self._points.matrix(v) for v in fields.potential])
+        return Evaluation(BlockMatrix(self.pattern, self._matrix_sum + grid_part), self._energies(D, fields))
+
+    def hamiltonian(self, D: BlockMatrix) -> BlockMatrix:
+        """H[D] = dE/dD, Hartree."""
+        return self.evaluate(D).H
+
+    def energies(self, D: BlockMatrix) -> Energies:
+        """Energy contributions at D, Hartree."""
+        return self._energies(D, self._fields(D))
+
+    def density(self, D: BlockMatrix) -> GridFunction:
+        """Electron density (both spins) on the uniform grid, electrons/Bohr^3."""
+        fields = self._fields(D)
+        same = self.grid is self._points
+        density = fields.density if same else [self.grid.density(component) for component in D.data]
+        return GridFunction(uniform_density(self.grid, density), self.cell)
+
+    def neutral_density(self) -> GridFunction:
+        """Density of the superposed neutral atoms on the uniform grid, electrons/Bohr^3."""
+        return GridFunction(np.array(self.grid.neutral_density), self.cell)
+
+    def forces(self, D: BlockMatrix, W: BlockMatrix) -> Forces:
+        """F = -dE/dtau at fixed D + Tr[W dS/dtau], shape (natoms, 3), Hartree/Bohr.
+
+        W: energy-weighted density matrix; for a D that is not self-consistent use the projected D H[D] D.
+        """
+        return Forces(**_by_name([(name, -part.atoms) for name, part in self._derivatives(D, W)]))
+
+    def stress(self, D: BlockMatrix, W: BlockMatrix) -> Stress:
+        """(1/V) (dE/deps at fixed D - Tr[W dS/deps]), shape (3, 3), Hartree/Bohr^3.
+
+        At a fixed number of grid points and fixed fractional coordinates of atoms and k points.
+        """
+        return self.forces_and_stress(D, W)[1]
+
+    def forces_and_stress(self, D: BlockMatrix, W: BlockMatrix) -> tuple[Forces, Stress]:
+        """Both in one pass over the grid, for what the forces alone cost."""
+        if not self.has_stress:
+            raise ValueError(
+                "stress: with this integration the forces are not the derivative of the energy, and there is "
+                f"no stress ({self.integration})"
+            )
+        parts = self._derivatives(D, W)
+        strains = [(name, part.strain) for name, part in parts]
+        strains += [(name, state.strain()) for name, state in self._fields(D).states.items()]
+        return (
+            Forces(**_by_name([(name, -part.atoms) for name, part in parts])),
+            Stress(**_by_name([(name, strain / self.cell_volume) for name, strain in strains])),
+        )
+
+    @property
+    def has_stress(self) -> bool:
+        """Whether the integration has a stress."""
+        return self.discretisation.exact_stress
+
+    def _derivatives(self, D: BlockMatrix, W: BlockMatrix) -> list[tuple[str, Derivative]]:
+        """dE/dtau and dE/deps of all parts; the strain of the local terms' integrals is not among them."""
+        fields, grid, d = self._fields(D), self._points, self.discretisation
+        total_D = D.spin_sum().data[0]
+        parts: list[tuple[str, Derivative]] = [
+            ("orbital", d.on_grid(Derivative(*grid.orbital_gradient(D.data[s], v))))
+            for s, v in enumerate(fields.potential)
+        ]
+        atomic = reduce(add, (state.atomic() for state in fields.states.values()))
+        parts.append(("atomic", d.on_grid(atomic_gradient(grid, atomic))))
+        parts += [(term.name, term.derivative(total_D)) for term in d.matrix_terms]
+        parts += [(pair.name, pair.derivative) for pair in d.pair_terms]
+        W_gradient, W_strain = d.tables.overlap_gradient(self.structure, self.pattern, W.spin_sum().data[0])
+        parts.append(("overlap", Derivative(-W_gradient, -W_strain)))
+        return parts
+
+    def _fields(self, D: BlockMatrix) -> _Fields:
+        if not isinstance(D, BlockMatrix):
+            raise TypeError(f"D: expected a BlockMatrix, got {type(D).__name__}")
+        if D.nspin != self.nspin:
+            raise ValueError(f"D: expected nspin {self.nspin}, got {D.nspin}")
+        if self._last is not None and self._last[0] is D.data:
+            return self._last[1]
+        if not same_pattern(D.pattern, self.pattern):
+            raise ValueError("D: expected a matrix on the pattern of the system, got one on another pattern")
+        if not np.isfinite(D.data).all():
+            bad = int(np.count_nonzero(~np.isfinite(D.data)))
+            raise ValueError(f"D: expected finite elements, got {bad} that are not")
+        density = [self._points.density(component) for component in D.data]
+        states = {term.name: term.at(density) for term in self.discretisation.local_terms}
+        fields = _Fields(density, states, _total(list(states.values()), self.nspin))
+        self._last = (D.data, fields)
+        return fields
+
+    def _energies(self, D: BlockMatrix, fields: _Fields) -> Energies:
+        total, d = D.spin_sum(), self.discretisation
+        energies = {name: state.energy for name, state in fields.states.items()}
+        for term in d.matrix_terms:
+            energies[term.name] = energies.get(term.name, 0.0) + total.dot(term.matrix)
+        for pair in d.pair_terms:
+            energies[pair.name] = energies.get(pair.name, 0.0) + pair.energy
+        return Energies.of(energies)
+
+
+def _total(states: list[LocalState], nspin: int) -> list[_core.Potential]:
+    """Sum of the potentials, one per spin."""
+    return [
+        reduce(add, (s.potential[min(spin, len(s.potential) - 1)] for s in states)) for spin in range(nspin)
+    ]
+
+
+def _by_name(parts: list[tuple[str, FloatArray]]) -> dict[str, FloatArray]:
+    """Sums of the parts of one name."""
+    sums: dict[str, FloatArray] = {}
+    for name, part in parts:
+        sums[name] = sums[name] + part if name in sums else part
+    return sums
+
+
+def _check(atoms: Atoms, cutoff_ry: float, xc: str, nspin: int) -> None:
+    if not isinstance(atoms, Atoms):
+        raise TypeError(f"atoms: expected an ase.Atoms, got {type(atoms).__name__}")
+    if len(atoms) == 0:
+        raise ValueError("atoms: expected at least one atom, got none")
+    if not np.isfinite(atoms.cell.array).all():
+        raise ValueError(f"atoms: expected a cell of finite numbers, got {atoms.cell.array.tolist()}")
+    if atoms.cell.rank < 3 or atoms.get_volume() < 1e-3:
+        cellpar = atoms.cell.cellpar().round(4).tolist()
+        raise ValueError(f"atoms: expected a cell with three independent vectors, got {cellpar}")
+    if not np.isfinite(atoms.get_positions()).all():
+        bad = np.flatnonzero(~np.isfinite(atoms.get_positions()).all(axis=1))
+        raise ValueError(f"atoms: expected finite positions, got non-finite ones at atoms {bad.tolist()}")
+    if not 20.0 <= cutoff_ry <= 5000.0:
+        raise ValueError(f"cutoff_ry: expected a grid cutoff between 20 and 5000 Ry, got {cutoff_ry}")
+    if xc not in FUNCTIONALS:
+        raise ValueError(f"xc: expected one of {', '.join(FUNCTIONALS)}, got {xc!r}")
+    if nspin not in (1, 2):
+        raise ValueError(f"nspin: expected 1 or 2, got {nspin}")

@@ -1,0 +1,154 @@
+"""Terms that are integrals over the density on grid and spheres: V_na, Hartree, exchange-correlation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mlh._core as _core
+from mlh.dft.grid_function import hartree_potential, hartree_strain
+from mlh.dft.terms.contract import AtomicCoefficients, Derivative
+
+FloatArray = NDArray[np.float64]
+
+
+def uniform_density(grid: _core.Grid, density: Sequence[_core.Density]) -> FloatArray:
+    """n of both spins on the uniform grid, (n1, n2, n3)."""
+    return np.reshape(sum(np.asarray(n.uniform) for n in density), grid.shape)
+
+
+def atomic_gradient(grid: _core.Grid, c: AtomicCoefficients) -> Derivative:
+    """Through the functions that ride on the atoms."""
+    zero, none = np.zeros(grid.shape), np.zeros(grid.n_sphere_points)
+    return Derivative(
+        *grid.spherical_gradient(
+            potential=zero if c.potential is None else c.potential,
+            density=zero if c.density is None else c.density,
+            weight=zero if c.weight is None else c.weight,
+            sphere_potential=none if c.sphere_potential is None else c.sphere_potential,
+            core=c.core,
+        )
+    )
+
+
+class NeutralAtoms:
+    """int n V_na over grid and spheres."""
+
+    name = "neutral_atom"
+
+    def __init__(self, grid: _core.Grid) -> None:
+        self._grid = grid
+
+    @cached_property
+    def potential(self) -> _core.Potential:
+        """V_na with the weights of the points."""
+        return self._grid.neutral_atoms()
+
+    def at(self, density: Sequence[_core.Density]) -> NeutralAtomState:
+        """Linear in the density: the potential is always the same."""
+        energy = sum(self._grid.neutral_energy(n) for n in density)
+        return NeutralAtomState(energy, (self.potential,), self._grid, density)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NeutralAtomState:
+    """`NeutralAtoms` at one density."""
+
+    energy: float
+    potential: Sequence[_core.Potential]
+    _grid: _core.Grid
+    _density: Sequence[_core.Density]
+
+    def atomic(self) -> AtomicCoefficients:
+        """Through V_na and through the weights of the spheres."""
+        grid, dv = self._grid, self._grid.volume_element
+        n = uniform_density(grid, self._density)
+        n_sphere = np.asarray(sum(np.asarray(c.sphere) for c in self._density))
+        return AtomicCoefficients(
+            potential=dv * grid.weight * n,
+            weight=-dv * n * grid.neutral_potential,
+            sphere_potential=grid.sphere_weight * n_sphere,
+        )
+
+    def strain(self) -> FloatArray:
+        """Of the volume element; the weights of the spheres are constants."""
+        grid = self._grid
+        n = uniform_density(grid, self._density)
+        energy = grid.volume_element * float(np.vdot(grid.weight * n, grid.neutral_potential))
+        return np.eye(3) * energy
+
+
+class Hartree:
+    """1/2 int dn V_H[dn], dn = n - n_a, on the uniform grid: dn is smooth."""
+
+    name = "hartree"
+
+    def __init__(self, grid: _core.Grid, cell: FloatArray) -> None:
+        self._grid, self._cell = grid, cell
+
+    def at(self, density: Sequence[_core.Density]) -> HartreeState:
+        """Solves the Poisson equation of dn."""
+        grid = self._grid
+        dn = uniform_density(grid, density) - grid.neutral_density
+        v = hartree_potential(dn, self._cell)
+        energy = 0.5 * grid.volume_element * float(np.vdot(dn, v))
+        return HartreeState(energy, (grid.uniform_potential(v),), -grid.volume_element * v, dn, self._cell)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HartreeState:
+    """`Hartree` at one density."""
+
+    energy: float
+    potential: Sequence[_core.Potential]
+    _density_slope: FloatArray
+    _deformation: FloatArray
+    _cell: FloatArray
+
+    def atomic(self) -> AtomicCoefficients:
+        """Through n_a."""
+        return AtomicCoefficients(density=self._density_slope)
+
+    def strain(self) -> FloatArray:
+        """Of the volume and of the Poisson equation."""
+        return hartree_strain(self._deformation, self._cell)
+
+
+class ExchangeCorrelation:
+    """E_xc[n + n_core] over grid and spheres; its potential is the exact derivative of that sum."""
+
+    name = "xc"
+
+    def __init__(self, grid: _core.Grid, functional: str, stencil_order: int = 8) -> None:
+        self._grid, self._functional, self._order = grid, functional, stencil_order
+
+    def at(self, density: Sequence[_core.Density]) -> ExchangeCorrelationState:
+        """Energy and potential of a density."""
+        result = self._grid.exchange_correlation(self._functional, list(density), self._order)
+        return ExchangeCorrelationState(result.energy, result.potential, self._grid, result)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExchangeCorrelationState:
+    """`ExchangeCorrelation` at one density."""
+
+    energy: float
+    potential: Sequence[_core.Potential]
+    _grid: _core.Grid
+    _result: _core.ExchangeCorrelation
+
+    def atomic(self) -> AtomicCoefficients:
+        """Through the weights of the spheres and the partial core densities."""
+        e = np.reshape(self._result.energy_density, self._grid.shape)
+        core = self._result.core_potential() if self._grid.has_core else None
+        return AtomicCoefficients(weight=-self._grid.volume_element * e, core=core)
+
+    def strain(self) -> FloatArray:
+        """Of the volume element and of the stencil of the gradient."""
+        e = np.reshape(self._result.energy_density, self._grid.shape)
+        energy = self._grid.volume_element * float(np.vdot(self._grid.weight, e))
+        return self._result.strain + np.eye(3) * energy

@@ -1,0 +1,1 @@
+"""From a configuration to a data set: plan, calculations, labels."""

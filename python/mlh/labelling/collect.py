@@ -1,0 +1,58 @@
+"""From finished calculations to the HDF5 data set of `mlh.dataset.store`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlh.dataset.sample import BasisRecord, Sample
+from mlh.dataset.store import DatasetWriter
+from mlh.dft.system import System
+from mlh.labelling.config import DatasetConfig
+from mlh.labelling.labels import Label, load_engine_basis
+from mlh.labelling.plan import elements_of
+from mlh.network.graph import graph_from_arrays
+
+
+def store_hdf5(path: Path, config: DatasetConfig, labels: Iterable[tuple[Label, dict[str, Any]]]) -> int:
+    """Write the data set under another name and move it to `path` when complete; returns its samples."""
+    settings = config.engine.settings()
+    basis = load_engine_basis(settings, elements_of(config))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    writer = DatasetWriter(
+        temporary,
+        BasisRecord.of(basis, settings.orbitals),
+        {**settings.as_dict(), "name": config.name},
+        **config.storage.model_dump(),
+    )
+    count = 0
+    try:
+        for label, record in labels:
+            system = System(label.atoms, basis, settings.cutoff_ry, record["kpts"], settings.xc)
+            writer.append(_sample(system, label, record))
+            count += 1
+        if count:
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count
+
+
+def _sample(system: System, label: Label, record: Mapping[str, Any]) -> Sample:
+    """Group: the host, so that a split by group never has one host on both sides."""
+    step = f"/step-{record['relax_step']}" if "relax_step" in record else ""
+    info = {**record, "scf_steps": label.scf_steps, "residual": label.residual, "seconds": label.seconds}
+    if label.levels:
+        info["levels"] = dict(label.levels)
+    return Sample(
+        graph_from_arrays(label.atoms.numbers, system.positions, system.cell, system.pattern),
+        label.delta_h,
+        label.energies.as_dict(),
+        label.forces,
+        origin=f"{record['job']}{step}",
+        group=str(record["source"]),
+        info=info,
+    )

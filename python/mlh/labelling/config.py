@@ -1,0 +1,165 @@
+"""The YAML file that describes a data set: typed, unknown keys refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mlh.labelling.labels import EngineSettings
+from mlh.structures.crystals import CRYSTALS
+from mlh.structures.files import shipped_structures
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Repeat = tuple[PositiveInt, PositiveInt, PositiveInt]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EngineConfig(_Model):
+    """Level of theory of every label."""
+
+    basis: str = "gth-pbe"
+    orbitals: dict[str, str] = Field(default_factory=dict)
+    cutoff_ry: Annotated[float, Field(gt=10.0)] = 200.0
+    kpts: Repeat = (1, 1, 1)
+    xc: str = "PBE"
+    energy_tol: Annotated[float, Field(gt=0.0)] = 1e-7
+    residual_tol: Annotated[float, Field(gt=0.0)] = 1e-5
+    max_scf_steps: PositiveInt = 80
+    labeller: Annotated[str, Field(pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$")] = ""
+
+    def settings(self, kpts: Repeat | None = None) -> EngineSettings:
+        """The settings for the labeller, with the k-points of one source."""
+        return EngineSettings(**{**self.model_dump(), "kpts": kpts or self.kpts})
+
+
+class Variation(_Model):
+    """`copies` random versions of a structure: rattle (A, standard deviation per component), strain
+    (uniform in +-strain per component), volume factor. Without any of them: the structure itself."""
+
+    copies: PositiveInt = 1
+    rattle: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    strain: Annotated[float, Field(ge=0.0, lt=0.3)] = 0.0
+    volume: Annotated[float, Field(gt=0.2, lt=5.0)] = 1.0
+
+    @model_validator(mode="after")
+    def _no_duplicates(self) -> Variation:
+        if self.copies > 1 and self.rattle == 0.0 and self.strain == 0.0:
+            raise ValueError(f"copies: {self.copies} equal structures; expected rattle or strain above 0")
+        return self
+
+
+class VacancyPlan(_Model):
+    """Vacancies of one species at sites ("all", "inequivalent", a number, or indices), each varied."""
+
+    species: str
+    sites: Literal["all", "inequivalent"] | PositiveInt | list[int] = "all"
+    structures: Annotated[list[Variation], Field(min_length=1)] = Field(default_factory=lambda: [Variation()])
+
+
+class RelaxationPlan(_Model):
+    """Short relaxations of the host or of vacancies; `samples` geometries of each are stored,
+    equally spaced along the path, first and last included."""
+
+    of: Literal["host", "vacancy"]
+    species: str | None = None
+    sites: Literal["all", "inequivalent"] | PositiveInt | list[int] | None = None
+    rattle: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    strain: Annotated[float, Field(ge=0.0, lt=0.3)] = 0.0
+    fmax: Annotated[float, Field(gt=0.0)] = 0.05
+    max_steps: PositiveInt = 20
+    samples: PositiveInt = 8
+
+    @model_validator(mode="after")
+    def _sites_of_vacancies(self) -> RelaxationPlan:
+        wanted = self.of == "vacancy"
+        if wanted != (self.species is not None) or wanted != (self.sites is not None):
+            raise ValueError("relaxation: species and sites are expected for vacancies, and only for them")
+        return self
+
+
+class SourceConfig(_Model):
+    """One host, a crystal of `mlh.structures.CRYSTALS` or a file, and what is made of it."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    crystal: str | None = None
+    file: str | None = None
+    repeat: Repeat = (1, 1, 1)
+    kpts: Repeat | None = None
+    split: Literal["train", "validation", "test"] = "train"
+    host: list[Variation] = Field(default_factory=list)
+    vacancies: list[VacancyPlan] = Field(default_factory=list)
+    relaxations: list[RelaxationPlan] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> SourceConfig:
+        if (self.crystal is None) == (self.file is None):
+            raise ValueError(f"source {self.name}: expected exactly one of crystal and file")
+        if self.crystal is not None and self.crystal not in CRYSTALS:
+            raise ValueError(f"crystal: expected one of {sorted(CRYSTALS)}, got {self.crystal!r}")
+        if not (self.host or self.vacancies or self.relaxations):
+            raise ValueError(f"source {self.name}: expected host, vacancies or relaxations, got none")
+        return self
+
+
+class StorageConfig(_Model):
+    """How matrices are written: float32 keeps seven digits of dH, float64 all; `compression` of the large
+    arrays, `level` (gzip only) from 1, fast, to 9, small."""
+
+    dtype: Literal["float32", "float64"] = "float32"
+    compression: Literal["gzip", "lzf", "none"] = "gzip"
+    level: Annotated[int, Field(ge=1, le=9)] = 4
+
+
+class DatasetConfig(_Model):
+    """A whole data set."""
+
+    name: str
+    seed: int = 0
+    engine: EngineConfig = Field(default_factory=EngineConfig)
+    storage: StorageConfig = Field(default_factory=StorageConfig)
+    sources: Annotated[list[SourceConfig], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> DatasetConfig:
+        names = [source.name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"sources: expected different names, got {twice} more than once")
+        return self
+
+
+def load_config(path: str | os.PathLike[str]) -> DatasetConfig:
+    """Read and check a YAML file; a structure is a shipped name or a file beside it."""
+    source = Path(path)
+    content = yaml.safe_load(source.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{source}: expected a mapping with the keys of DatasetConfig, got {type(content)}")
+    try:
+        config = DatasetConfig.model_validate(_absolute_files(content, source.parent))
+    except ValidationError as error:
+        lines = [f"  {'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
+        raise ValueError("\n".join([f"{source}: not a valid data-set configuration", *lines])) from None
+    return config
+
+
+def _absolute_files(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The same content with every `file` of a source relative to the folder of the YAML file; names of
+    shipped structures stay as they are."""
+    sources = content.get("sources")
+    if not isinstance(sources, list):
+        return content
+
+    def resolved(item: Any) -> Any:
+        file = item.get("file") if isinstance(item, dict) else None
+        if not isinstance(file, str) or (file in shipped_structures() and not (folder / file).exists()):
+            return item
+        return {**item, "file": str((folder / file).resolve())}
+
+    return {**content, "sources": [resolved(item) for item in sources]}

@@ -1,0 +1,193 @@
+"""From a data-set configuration to the list of calculations it asks for.
+
+Every structure draws from its own random stream, named by source and purpose, so that adding a
+source or a variation leaves all other structures, and their finished calculations, as they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ase
+import numpy as np
+from ase.neighborlist import neighbor_list
+
+from mlh.labelling.config import DatasetConfig, RelaxationPlan, SourceConfig, Variation
+from mlh.labelling.labels import EngineSettings
+from mlh.relaxation.loop import RelaxSettings
+from mlh.structures import (
+    crystal,
+    load_structure,
+    random_strain,
+    rattle,
+    scale_volume,
+    select_sites,
+    structure_hash,
+    vacancies,
+)
+
+_MIN_DISTANCE = 0.7  # Angstrom: a rattle that brings atoms closer is an input error
+
+
+@dataclass(frozen=True)
+class DatasetJob:
+    """One calculation: a structure (`relaxation` None) or a relaxation of which `samples` are kept."""
+
+    id: str
+    atoms: ase.Atoms
+    engine: EngineSettings
+    relaxation: RelaxSettings | None
+    samples: int
+    record: dict[str, Any]
+
+    @property
+    def n_calculations(self) -> int:
+        """Largest number of SCF calculations."""
+        return 1 if self.relaxation is None else self.relaxation.max_steps + 1
+
+    @property
+    def cost_of_one(self) -> float:
+        """Relative wall time of one SCF, for estimates: about the square of the atoms here."""
+        return float(len(self.atoms)) ** 2
+
+    @property
+    def cost(self) -> float:
+        """Relative wall time of all of it."""
+        return self.n_calculations * self.cost_of_one
+
+
+def plan(config: DatasetConfig) -> tuple[DatasetJob, ...]:
+    """All calculations of a data set, in a fixed order."""
+    jobs = [job for source in config.sources for job in _source_jobs(config, source)]
+    seen: dict[str, str] = {}
+    for job in jobs:
+        key = job.id.rsplit("-", 1)[1]
+        if key in seen:
+            raise ValueError(f"plan: {job.id} and {seen[key]} are the same calculation")
+        seen[key] = job.id
+    return tuple(jobs)
+
+
+def elements_of(config: DatasetConfig) -> tuple[str, ...]:
+    """All elements of the sources, sorted."""
+    return tuple(sorted({symbol for source in config.sources for symbol in load_host(source).symbols}))
+
+
+def load_host(source: SourceConfig) -> ase.Atoms:
+    """The host of a source, repeated."""
+    if source.crystal is not None:
+        return crystal(source.crystal, source.repeat)
+    if source.file is None:
+        raise ValueError(f"source {source.name}: expected crystal or file")
+    host = load_structure(source.file).repeat(source.repeat)
+    host.info["source"] = f"{Path(source.file).name}:{'x'.join(str(count) for count in source.repeat)}"
+    return host
+
+
+def _source_jobs(config: DatasetConfig, source: SourceConfig) -> Iterator[DatasetJob]:
+    host = load_host(source)
+    engine = config.engine.settings(source.kpts)
+    for atoms, tag, details in _structures(config, source, host):
+        record = {**_record(source, atoms), **details, "kind": "single"}
+        yield _job(f"{source.name}-{tag}", atoms, engine, None, 1, record)
+    for number, relaxation in enumerate(source.relaxations):
+        settings = RelaxSettings(fmax=relaxation.fmax, max_steps=relaxation.max_steps)
+        for atoms, tag in _relaxation_starts(config, source, host, relaxation, number):
+            record = {**_record(source, atoms), "kind": "relaxation", "rattle": relaxation.rattle}
+            yield _job(f"{source.name}-{tag}", atoms, engine, settings, relaxation.samples, record)
+
+
+def _structures(
+    config: DatasetConfig, source: SourceConfig, host: ase.Atoms
+) -> Iterator[tuple[ase.Atoms, str, dict[str, Any]]]:
+    """Varied hosts and varied vacancies with a short name each."""
+    for number, variation in enumerate(source.host):
+        for copy in range(variation.copies):
+            tag = f"host{number}.{copy}"
+            yield _vary(host, variation, _stream(config, source, tag)), tag, _details(variation)
+    for number, vacancy in enumerate(source.vacancies):
+        seed = int(_stream(config, source, f"sites{number}").integers(2**31))
+        sites = select_sites(host, vacancy.species, vacancy.sites, seed)
+        for site, defect in zip(sites, vacancies(host, sites), strict=True):
+            for which, variation in enumerate(vacancy.structures):
+                for copy in range(variation.copies):
+                    tag = f"v{vacancy.species}{site}.{number}.{which}.{copy}"
+                    yield _vary(defect, variation, _stream(config, source, tag)), tag, _details(variation)
+
+
+def _relaxation_starts(
+    config: DatasetConfig, source: SourceConfig, host: ase.Atoms, relaxation: RelaxationPlan, number: int
+) -> Iterator[tuple[ase.Atoms, str]]:
+    variation = Variation(rattle=relaxation.rattle, strain=relaxation.strain)
+    if relaxation.of == "host":
+        tag = f"relax{number}-host"
+        yield _vary(host, variation, _stream(config, source, tag)), tag
+        return
+    if relaxation.species is None or relaxation.sites is None:
+        raise ValueError(f"source {source.name}: relaxation of vacancies expects species and sites")
+    seed = int(_stream(config, source, f"relax-sites{number}").integers(2**31))
+    sites = select_sites(host, relaxation.species, relaxation.sites, seed)
+    for site, defect in zip(sites, vacancies(host, sites), strict=True):
+        tag = f"relax{number}-v{relaxation.species}{site}"
+        yield _vary(defect, variation, _stream(config, source, tag)), tag
+
+
+def _stream(config: DatasetConfig, source: SourceConfig, tag: str) -> np.random.Generator:
+    """Random numbers that depend on the seed, the source and the tag, and on nothing else."""
+    name = hashlib.sha256(f"{source.name}/{tag}".encode()).digest()
+    return np.random.default_rng([config.seed, *np.frombuffer(name, dtype=np.uint32)])
+
+
+def _vary(atoms: ase.Atoms, variation: Variation, generator: np.random.Generator) -> ase.Atoms:
+    result = scale_volume(atoms, variation.volume) if variation.volume != 1.0 else atoms.copy()
+    if variation.strain > 0.0:
+        result = random_strain(result, variation.strain, generator)
+    if variation.rattle > 0.0:
+        result = rattle(result, variation.rattle, generator)
+    distances = neighbor_list("d", result, _MIN_DISTANCE)
+    if len(distances):
+        raise ValueError(
+            f"variation: expected atoms at least {_MIN_DISTANCE} A apart, got {distances.min():.2f} A "
+            f"after rattle {variation.rattle} A, strain {variation.strain}, volume {variation.volume}"
+        )
+    return result
+
+
+def _details(variation: Variation) -> dict[str, Any]:
+    return {"rattle": variation.rattle, "strain": variation.strain, "volume": variation.volume}
+
+
+def _record(source: SourceConfig, atoms: ase.Atoms) -> dict[str, Any]:
+    """Provenance of a structure as plain JSON values."""
+    defect = {
+        key: value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+        for key, value in atoms.info.items()
+        if key.startswith(("defect_", "host"))
+    }
+    return {"source": source.name, "split": source.split, **defect}
+
+
+def _job(
+    name: str,
+    atoms: ase.Atoms,
+    engine: EngineSettings,
+    relaxation: RelaxSettings | None,
+    samples: int,
+    record: dict[str, Any],
+) -> DatasetJob:
+    """The job, its name completed by a hash of everything that decides the result."""
+    content = {
+        "structure": structure_hash(atoms),
+        "engine": engine.as_dict(),
+        "relaxation": None if relaxation is None else asdict(relaxation),
+        "samples": samples,
+    }
+    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
+    # Plain atoms: positions and elements only, so that nothing else travels to the worker.
+    plain = ase.Atoms(atoms.get_chemical_symbols(), atoms.positions, cell=atoms.cell[:], pbc=True)
+    return DatasetJob(f"{name}-{key}", plain, engine, relaxation, samples, record)

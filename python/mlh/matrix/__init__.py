@@ -1,0 +1,1 @@
+"""Block-sparse matrices between atomic orbitals, and k points."""

@@ -1,0 +1,152 @@
+"""Model files: one .npz with every array (no pickle) and a JSON card; refused in words where they do not fit.
+
+card.json entry: format, version, network (sizes), basis (record), xc, cutoff_ry, kpts, dataset fingerprint,
+metrics, closest (shortest training distance per pair of elements), versions of mlh and torch, date.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mlh.common.npz import write_npz
+from mlh.dataset.sample import BasisRecord
+from mlh.network.config import NetworkConfig
+from mlh.network.network import HamiltonianNetwork
+
+FORMAT, VERSION = "mlh-model", 1
+SHIPPED = Path(__file__).parent.parent / "data" / "models"
+
+
+class ModelError(RuntimeError):
+    """A model file that cannot be used, in words."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model is, besides its weights. settings: level of theory of the labels (cutoff_ry, xc, ...);
+    metrics: of the test set; closest: "Z1-Z2" -> shortest distance (Bohr) in the training set."""
+
+    network: NetworkConfig
+    basis: BasisRecord
+    settings: Mapping[str, Any]
+    dataset: str
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    closest: Mapping[str, float] = field(default_factory=dict)
+    elements: tuple[int, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
+
+    def as_json(self) -> str:
+        """JSON text of the card."""
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "network": self.network.model_dump(mode="json"),
+            "basis": json.loads(self.basis.as_json()),
+            "settings": dict(self.settings),
+            "dataset": self.dataset,
+            "metrics": dict(self.metrics),
+            "closest": dict(self.closest),
+            "elements": list(self.elements),
+            "versions": dict(self.versions),
+            "created": self.created,
+        }
+        return json.dumps(content, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """The inverse of `as_json`."""
+        raw = json.loads(text)
+        if raw.get("format") != FORMAT:
+            raise ModelError(f"card: expected format {FORMAT!r}, got {raw.get('format')!r}")
+        if raw["version"] > VERSION:
+            raise ModelError(f"card: expected version <= {VERSION}, got {raw['version']}: update mlh")
+        return cls(
+            NetworkConfig(**raw["network"]),
+            BasisRecord.from_json(json.dumps(raw["basis"])),
+            raw["settings"],
+            raw["dataset"],
+            raw["metrics"],
+            raw["closest"],
+            tuple(raw["elements"]),
+            raw["versions"],
+            raw["created"],
+        )
+
+
+def make_network(card: ModelCard) -> HamiltonianNetwork:
+    """Network of a card with fresh weights."""
+    sets = card.basis.orbital_sets
+    return HamiltonianNetwork([sets[z] for z in card.elements], card.network)
+
+
+def save_model(path: str | os.PathLike[str], network: HamiltonianNetwork, card: ModelCard) -> None:
+    """Write weights and card to one .npz file, in one move (complete or absent)."""
+    target = Path(path)
+    from mlh.common.version import VERSION as __version__
+
+    versions = {"mlh": __version__, "torch": torch.__version__}
+    stamped = ModelCard(
+        card.network,
+        card.basis,
+        card.settings,
+        card.dataset,
+        card.metrics,
+        card.closest,
+        card.elements,
+        versions,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    arrays = {f"weights/{name}": value.detach().cpu().numpy() for name, value in network.state_dict().items()}
+    arrays["card"] = np.frombuffer(stamped.as_json().encode(), dtype=np.uint8)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_npz(target, arrays)
+
+
+def find_model(name: str | os.PathLike[str]) -> Path:
+    """A model file: a path, a folder that holds model.npz, or the name of a shipped model."""
+    path = Path(name)
+    if path.is_dir() and (path / "model.npz").is_file():
+        return path / "model.npz"
+    if path.is_file():
+        return path
+    shipped = SHIPPED / f"{name}.npz"
+    if shipped.is_file():
+        return shipped
+    known = sorted(p.stem for p in SHIPPED.glob("*.npz")) if SHIPPED.is_dir() else []
+    raise ModelError(
+        f"model: no file {str(name)!r} and no shipped model of that name "
+        f"(shipped: {', '.join(known) if known else 'none'})"
+    )
+
+
+def read_model(
+    name: str | os.PathLike[str], dtype: torch.dtype = torch.float64
+) -> tuple[HamiltonianNetwork, ModelCard]:
+    """Network (evaluation mode) and card of a model file."""
+    path = find_model(name)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            card = ModelCard.from_json(archive["card"].tobytes().decode())
+            state = {
+                key.removeprefix("weights/"): torch.from_numpy(archive[key].copy())
+                for key in archive.files
+                if key.startswith("weights/")
+            }
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{path}: not a readable model file ({error})") from error
+    network = make_network(card).double()  # so that no stored digit is lost on the way in
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(f"{path}: weights do not fit the card ({error})") from error
+    return network.to(dtype).eval(), card

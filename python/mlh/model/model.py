@@ -1,0 +1,137 @@
+"""Predictions: a model file and a System -> dH (and H = H_Harris + dH) on the System's Pattern."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mlh.dft.integrations import DEFAULT_INTEGRATION
+from mlh.model.card import ModelCard, ModelError, read_model
+from mlh.model.domain import OutOfDomainWarning, domain_notes
+from mlh.network.blocks import data_from_blocks
+from mlh.network.devices import Ranks, pick_device
+from mlh.network.graph import GraphInput, graph_from_system
+from mlh.network.network import HamiltonianNetwork, prepare
+
+if TYPE_CHECKING:
+    from mlh.basis.species import Basis
+    from mlh.dft.system import System
+    from mlh.matrix.block_matrix import BlockMatrix
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """dH (nnz,) in Hartree; notes: what the training set did not have of the structure; wall time."""
+
+    dh: NDArray[np.float64]
+    notes: tuple[str, ...]
+    seconds: float = 0.0
+
+
+class Model:
+    """A trained network with its card: what `mlh.MLHCalculator` uses."""
+
+    def __init__(self, network: HamiltonianNetwork, card: ModelCard, source: str = "") -> None:
+        self.network, self.card, self.source = network, card, source
+        self.last: Prediction | None = None
+
+    def __repr__(self) -> str:
+        error = self.card.metrics.get("mae_mev")
+        return f"Model({self.source!r}, {', '.join(self.card.basis.species)}, test MAE {error} meV)"
+
+    @property
+    def cutoff_ry(self) -> float:
+        """Grid cutoff of the labels, Rydberg."""
+        return float(self.card.settings["cutoff_ry"])
+
+    @property
+    def xc(self) -> str:
+        """Functional of the labels."""
+        return str(self.card.settings["xc"])
+
+    @property
+    def usual_residual(self) -> float | None:
+        """Largest rms of H[D] - H_predicted (eV) on samples of the test set; None for models without."""
+        physics = self.card.metrics.get("physics") or {}
+        value = physics.get("residual_rms_largest_ev")
+        return None if value is None else float(value)
+
+    @property
+    def integration(self) -> str:
+        """Integration method of the labels (`mlh.dft.integrations`)."""
+        return str(self.card.settings.get("integration", DEFAULT_INTEGRATION))
+
+    @cached_property
+    def basis(self) -> Basis:
+        """The Basis of the labels, loaded by name; refused when its radial functions are others."""
+        from mlh.basis.recorded import load_recorded_basis
+
+        record = self.card.basis
+        basis = load_recorded_basis(record.name, record.orbitals).subset(record.species)
+        self.check_basis(basis)
+        return basis
+
+    def check_basis(self, basis: Basis) -> None:
+        """Raise ModelError unless every species of `basis` has exactly the radial functions of the labels."""
+        for species in basis.species:
+            known = self.card.basis.species.get(species.symbol)
+            if known is None:
+                raise ModelError(
+                    f"basis: the model knows {', '.join(self.card.basis.species)}, got {species.symbol} too"
+                )
+            if known.digest != species.digest:
+                raise ModelError(
+                    f"basis: {species.symbol} has other radial functions ({species.orbital_label}, "
+                    f"{species.digest[:12]}) than the model was trained with (basis {self.card.basis.name}, "
+                    f"{known.digest[:12]}): use model.basis"
+                )
+
+    def predict(self, system: System) -> BlockMatrix:
+        """dH = H - H_Harris as a BlockMatrix on system.pattern; warns outside the domain of training."""
+        from mlh.matrix.block_matrix import BlockMatrix
+
+        self.check_basis(system.basis)
+        if system.nspin != 1:
+            raise ModelError(f"system: expected nspin = 1 (spin-unpolarised model), got {system.nspin}")
+        if system.xc != self.xc:
+            raise ModelError(f"system: expected the functional of the labels, {self.xc}, got {system.xc}")
+        self.last = self.predict_graph(graph_from_system(system))
+        for note in self.last.notes:
+            warnings.warn(note, OutOfDomainWarning, stacklevel=2)
+        return BlockMatrix(system.pattern, self.last.dh[None])
+
+    def predict_graph(self, graph: GraphInput) -> Prediction:
+        """dH of a graph, without gradients; pairs are processed in chunks."""
+        start = time.perf_counter()
+        weight = next(self.network.parameters())
+        with torch.no_grad():
+            topology, geometry = prepare(self.network, graph, weight.dtype, keep_frames=False)
+            topology, geometry = topology.to(weight.device), geometry.to(weight.device)
+            blocks = self.network(topology, geometry)
+            data = data_from_blocks(topology, blocks, self.network.orbitals).double().cpu().numpy()
+        seconds = time.perf_counter() - start
+        return Prediction(data, tuple(domain_notes(graph, self.card.closest)), seconds)
+
+
+def load_model(name: str | os.PathLike[str], device: str = "cpu", precision: str = "float64") -> Model:
+    """Model by path or shipped name. device: "cpu", "cuda", "cuda:N"; precision: "float64" (default) or
+    "float32".
+    """
+    if precision not in ("float32", "float64"):
+        raise ValueError(f"precision: expected 'float32' or 'float64', got {precision!r}")
+    target = pick_device(device, Ranks())
+    network, card = read_model(name, torch.float32 if precision == "float32" else torch.float64)
+    return Model(network.to(target), card, str(name))
+
+
+def predict(model: Model, system: System) -> BlockMatrix:
+    """H = H_Harris + dH of a System."""
+    return system.harris_hamiltonian() + model.predict(system)

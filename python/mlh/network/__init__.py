@@ -1,0 +1,1 @@
+"""The equivariant network: structure -> blocks of dH. PyTorch only, no files."""

@@ -1,0 +1,142 @@
+"""The network: structure -> blocks of dH = H - H_Harris, exactly O(3)-equivariant, Hermitian, cut off
+smoothly.
+
+    densities of neighbours (fixed, whitened) -> node features -> [messages along edges, products on the
+    sphere] x layers
+      -> on-site block:  mean + scale * linear(gated node features), per element
+      -> off-site block: in the edge frame, mean(r) + scale(r) * head(node features of i and j, r), per pair
+      of elements
+
+mean and scale are fitted to the training data (`mlh.training.baseline`); the network learns the remainder, of
+order one. Both directions of a pair of equal elements are computed and averaged (H_ij = H_ji^T); for
+different elements one is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from mlh.network.blocks import Blocks
+from mlh.network.config import NetworkConfig
+from mlh.network.features import Geometry, PairGroup, Topology, build_geometry, build_topology
+from mlh.network.graph import GraphInput
+from mlh.network.harmonics import edge_frames
+from mlh.network.heads import PairHead, SiteHead
+from mlh.network.irreps import OrbitalSet, orbital_frames, to_lab
+from mlh.network.layers import rotate_to_edges, soft_norm
+from mlh.network.messages import MessageLayer, NodeUpdate
+
+
+class HamiltonianNetwork(nn.Module):
+    """All of it. `orbitals`: the elements the model knows; weights per element and pair of elements."""
+
+    def __init__(self, orbitals: Sequence[OrbitalSet], config: NetworkConfig) -> None:
+        super().__init__()
+        self.orbitals, self.config = tuple(sorted(orbitals, key=lambda o: o.number)), config
+        self.lmax = max(config.lmax, *(2 * o.shells[-1] for o in self.orbitals))
+        n = len(self.orbitals)
+        n_features = n * config.n_radial
+        self.register_buffer("edge_scale", torch.ones(config.n_radial, dtype=torch.float64))
+        self.register_buffer("density_mean", torch.zeros(n, n_features, dtype=torch.float64))
+        self.register_buffer(
+            "whitening", torch.eye(n_features, dtype=torch.float64).repeat(n, self.lmax + 1, 1, 1)
+        )
+        self.register_buffer("neighbours", torch.tensor(1.0, dtype=torch.float64))
+        self.edge_scale: torch.Tensor
+        self.density_mean: torch.Tensor
+        self.whitening: torch.Tensor
+        self.neighbours: torch.Tensor
+        self.embed = NodeUpdate(n, self.lmax, config.channels, n_features)
+        self.layers = nn.ModuleList([MessageLayer(n, config, self.lmax) for _ in range(config.layers)])
+        self.site_heads = nn.ModuleList([SiteHead(o, self.lmax, config.channels) for o in self.orbitals])
+        self.pair_heads = nn.ModuleDict(
+            {
+                f"{a}_{b}": PairHead(self.orbitals[a], self.orbitals[b], self.lmax, config)
+                for a in range(n)
+                for b in range(a, n)
+            }
+        )
+
+    def geometry(self, topology: Topology, positions: torch.Tensor, keep_frames: bool) -> Geometry:
+        """The positional part of the input for this network."""
+        return build_geometry(topology, positions, self.orbitals, self.config, self.lmax, keep_frames)
+
+    def topology(self, graph: GraphInput) -> Topology:
+        """The integer part of the input for this network."""
+        return build_topology(graph, self.orbitals, self.config.reach, self.config.sigma)
+
+    def whitened(self, topology: Topology, densities: torch.Tensor) -> torch.Tensor:
+        """Neighbour densities with the training mean (l = 0) removed, unit covariance per element and l."""
+        rows = []
+        for s, atoms in enumerate(topology.species_slices()):
+            x = densities[atoms]
+            parts = [(x[:, :1] - self.density_mean[s]) @ self.whitening[s, 0]]
+            parts += [x[:, l * l : (l + 1) ** 2] @ self.whitening[s, l] for l in range(1, self.lmax + 1)]
+            rows.append(torch.cat(parts, dim=1))
+        return torch.cat(rows, dim=0)
+
+    def node_features(self, topology: Topology, geometry: Geometry) -> torch.Tensor:
+        """(n, (lmax+1)^2, channels), internal order."""
+        slices = topology.species_slices()
+        x: torch.Tensor = self.embed(None, self.whitened(topology, geometry.densities), slices)
+        radial = geometry.edge_radial * self.edge_scale
+        for layer in self.layers:
+            x = layer(x, topology, geometry, radial, torch.rsqrt(self.neighbours), self.config.chunk)
+        return soft_norm(x)
+
+    def forward(
+        self, topology: Topology, geometry: Geometry, rows: Sequence[torch.Tensor] | None = None
+    ) -> Blocks:
+        """dH of every on-site block and of the first direction of every pair; rows: of these pairs of each
+        group only.
+        """
+        x = self.node_features(topology, geometry)
+        slices = topology.species_slices()
+        sites = [head(x[atoms]) for head, atoms in zip(self.site_heads, slices, strict=True)]
+        pairs = []
+        for k, group in enumerate(topology.groups):
+            chosen = None if rows is None else rows[k]
+            pairs.append(self._pairs(group, x, topology, geometry, chosen))
+        return Blocks(sites, pairs)
+
+    def _pairs(
+        self,
+        group: PairGroup,
+        x: torch.Tensor,
+        topology: Topology,
+        geometry: Geometry,
+        chosen: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Blocks (count, n_a, n_b) of one group, in chunks when the frames are not stored."""
+        a, b = self.orbitals[group.a], self.orbitals[group.b]
+        head = self.pair_heads[f"{group.a}_{group.b}"]
+        count = group.count if chosen is None else len(chosen)
+        step = count if geometry.frames is not None else self.config.chunk
+        out = []
+        for first in range(0, count, max(step, 1)):
+            last = min(first + step, count)
+            rows: slice | torch.Tensor = slice(group.start + first, group.start + last)
+            if chosen is not None:
+                rows = chosen[first:last] + group.start
+            frames = (
+                [d[rows] for d in geometry.frames]
+                if geometry.frames is not None
+                else edge_frames(geometry.vectors[rows], self.lmax)
+            )
+            x_i = rotate_to_edges(x, topology.i[rows], frames)
+            x_j = rotate_to_edges(x, topology.j[rows], frames)
+            block = head(x_i, x_j, geometry.r[rows])
+            out.append(to_lab(block, orbital_frames(a, frames), orbital_frames(b, frames)))
+        return torch.cat(out) if out else x.new_zeros(0, a.size, b.size)
+
+
+def prepare(
+    network: HamiltonianNetwork, graph: GraphInput, dtype: torch.dtype, keep_frames: bool
+) -> tuple[Topology, Geometry]:
+    """Topology and geometry of one graph for this network, computed in FP64, stored in `dtype`."""
+    topology = network.topology(graph)
+    positions = torch.as_tensor(graph.positions, dtype=torch.float64)
+    return topology, network.geometry(topology, positions, keep_frames).to(dtype)

@@ -1,0 +1,146 @@
+"""Input files of OpenMX 3.9 for a structure, such that `read_scfout` and the import can use the results."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from mlh.common.units import ANGSTROM
+from mlh.openmx.basis import data_folder, parse_orbitals
+from mlh.openmx.vps import read_vps
+
+
+def default_species(
+    symbols: set[str], data_dir: str | os.PathLike[str] | None = None
+) -> dict[str, tuple[str, str]]:
+    """Orbitals and potentials from a database: its PBE potential, s2p2d1 (s2p1 for H and He).
+
+    ValueError where the database offers none or several orbital files for an element.
+    """
+    root = data_folder(data_dir)
+    year = root.name[-2:] if re.fullmatch(r"DFT_DATA\d\d", root.name) else ""
+    chosen = {}
+    for symbol in sorted(symbols):
+        potentials = sorted(p.stem for p in (root / "VPS").glob(f"{symbol}_PBE{year}*.vps"))
+        orbitals = sorted(
+            p.stem for p in (root / "PAO").glob(f"{symbol}*.pao") if re.match(rf"{symbol}[0-9]", p.stem)
+        )
+        for kind, found in (("potential", potentials), ("orbital file", orbitals)):
+            if len(found) != 1:
+                names = ", ".join(found) or "none"
+                raise ValueError(f"species: expected one {kind} for {symbol} in {root}, got {names}: name it")
+        shells = "s2p1" if symbol in ("H", "He") else "s2p2d1"
+        chosen[symbol] = (f"{orbitals[0]}-{shells}", potentials[0])
+    return chosen
+
+
+def chosen_species(
+    atoms: Atoms, named: Sequence[str], data_dir: str | os.PathLike[str] | None = None
+) -> dict[str, tuple[str, str]]:
+    """Orbitals and potentials of the elements: as named (ELEMENT=ORBITALS,POTENTIAL), else the default."""
+    given = dict(_definition(text) for text in named)
+    symbols = set(atoms.get_chemical_symbols())
+    return {**default_species(symbols - set(given), data_dir), **given}
+
+
+def _definition(text: str) -> tuple[str, tuple[str, str]]:
+    symbol, _, rest = text.partition("=")
+    orbitals, _, potential = rest.partition(",")
+    if not (symbol and orbitals and potential):
+        raise ValueError(f"species: expected a form such as Si=Si7.0-s2p2d1,Si_PBE19, got {text!r}")
+    return symbol, (orbitals, potential)
+
+
+def openmx_input(
+    atoms: Atoms,
+    species: Mapping[str, tuple[str, str]],
+    name: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    cutoff_ry: float = 200.0,
+    kpts: tuple[int, int, int] = (1, 1, 1),
+    temperature: float = 300.0,
+) -> str:
+    """Text of an input file: spin-unpolarised PBE, tightly converged, matrices written (HS.fileout on).
+
+    Lengths are written in Bohr, so that the geometry does not depend on OpenMX's value of the Angstrom.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9._+-]+", name):
+        raise ValueError(f"name: expected letters, digits and ._+-, got {name!r}")
+    if not 0.0 < cutoff_ry < 10000.0 or min(kpts) < 1 or temperature <= 0.0:
+        raise ValueError(
+            f"expected cutoff_ry, kpts and temperature above zero, got {cutoff_ry}, {kpts}, {temperature}"
+        )
+    symbols = atoms.get_chemical_symbols()
+    missing = sorted(set(symbols) - set(species))
+    if missing or atoms.cell.rank < 3 or not symbols:
+        what = f"species for {', '.join(missing)}" if missing else "atoms in a three-dimensional cell"
+        raise ValueError(f"atoms: expected {what}, got none")
+    root = data_folder(data_dir)
+    used = {s: species[s] for s in dict.fromkeys(symbols)}
+    for orbitals, _ in used.values():
+        parse_orbitals(orbitals)
+    half = {s: 0.5 * read_vps(root / "VPS" / f"{v}.vps").valence for s, (_, v) in used.items()}
+    cell, positions = np.asarray(atoms.cell.array) * ANGSTROM, atoms.get_positions() * ANGSTROM
+    rows = [
+        f" {k + 1} {s} {_numbers(x)} {half[s]:.2f} {half[s]:.2f}"
+        for k, (s, x) in enumerate(zip(symbols, positions, strict=True))
+    ]
+    return "\n".join(
+        [
+            "System.CurrrentDirectory ./",
+            f"System.Name {name}",
+            f"DATA.PATH {root.resolve()}",
+            "level.of.stdout 1",
+            "level.of.fileout 0",
+            "HS.fileout on",
+            f"Species.Number {len(used)}",
+            "<Definition.of.Atomic.Species",
+            *(f" {s} {orbitals} {potential}" for s, (orbitals, potential) in used.items()),
+            "Definition.of.Atomic.Species>",
+            f"Atoms.Number {len(symbols)}",
+            "Atoms.SpeciesAndCoordinates.Unit AU",
+            "<Atoms.SpeciesAndCoordinates",
+            *rows,
+            "Atoms.SpeciesAndCoordinates>",
+            "Atoms.UnitVectors.Unit AU",
+            "<Atoms.UnitVectors",
+            *(f" {_numbers(vector)}" for vector in cell),
+            "Atoms.UnitVectors>",
+            "scf.XcType GGA-PBE",
+            "scf.SpinPolarization off",
+            f"scf.ElectronicTemperature {temperature}",
+            f"scf.energycutoff {cutoff_ry}",
+            "scf.maxIter 200",
+            "scf.EigenvalueSolver Band",
+            f"scf.Kgrid {kpts[0]} {kpts[1]} {kpts[2]}",
+            "scf.Mixing.Type rmm-diisk",
+            "scf.Init.Mixing.Weight 0.30",
+            "scf.Min.Mixing.Weight 0.001",
+            "scf.Max.Mixing.Weight 0.600",
+            "scf.Mixing.History 10",
+            "scf.Mixing.StartPulay 5",
+            "scf.criterion 1.0e-10",
+            "MD.Type nomd",
+            "",
+        ]
+    )
+
+
+def _numbers(vector: np.ndarray) -> str:
+    return " ".join(f"{x:.14f}" for x in vector)
+
+
+def write_openmx_input(path: str | os.PathLike[str], text: str, overwrite: bool = False) -> None:
+    """Write an input file; FileExistsError unless `overwrite`."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(target, "w" if overwrite else "x", encoding="ascii") as file:
+            file.write(text)
+    except FileExistsError:
+        raise FileExistsError(f"{target}: exists; choose another name or --overwrite") from None

@@ -1,0 +1,1 @@
+"""Moving the atoms to zero force: loop, files, jobs."""

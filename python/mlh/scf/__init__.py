@@ -1,0 +1,1 @@
+"""Self-consistency: the loop, mixing, preconditioning, extrapolation."""

@@ -1,0 +1,160 @@
+"""What is fitted to the training data in closed form before the network learns anything.
+
+* mean and covariance of the neighbour densities -> whitening of the network's input;
+* mean of the invariant parts of the on-site blocks, and the size of the remainder per part;
+* two-centre mean of the invariant (M = 0) parts of the off-site blocks as a function of distance,
+      mean(r) = envelope(r) sum_k w_k(r) c_k,
+  and the size of the remainder, scale(r) = envelope(r) exp(sum_k w_k(r) log s_k), per pair of elements and
+  part.
+
+With its output at zero the network predicts these means; scale makes what it has to predict of order one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+
+from mlh.network.blocks import Blocks
+from mlh.network.features import Geometry, Topology
+from mlh.network.heads import PairHead, SiteHead
+from mlh.network.irreps import orbital_frames, to_edge_frame, to_lab
+from mlh.network.network import HamiltonianNetwork
+
+Prepared = tuple[Topology, Geometry, Blocks]
+RIDGE = 1e-6  # relative to the largest eigenvalue; directions of the densities below it are not amplified
+
+
+def fit_normalisation(network: HamiltonianNetwork, samples: Sequence[Prepared]) -> None:
+    """Set every fitted buffer of `network` from the training samples (stored with their frames)."""
+    _fit_densities(network, samples)
+    for s, head in enumerate(network.site_heads):
+        _fit_site(cast(SiteHead, head), [blocks.sites[s] for _, _, blocks in samples])
+    for g, group in enumerate(samples[0][0].groups):
+        head = cast(PairHead, network.pair_heads[f"{group.a}_{group.b}"])
+        _fit_pairs(head, [_frame_components(head, g, *sample) for sample in samples])
+
+
+def _fit_densities(network: HamiltonianNetwork, samples: Sequence[Prepared]) -> None:
+    """Whitening per element and l, typical number of neighbours, size of the radial functions."""
+    for s in range(len(network.orbitals)):
+        x = torch.cat([g.densities[t.species_slices()[s]].double() for t, g, _ in samples])
+        if len(x) == 0:
+            continue
+        network.density_mean[s] = x[:, 0].mean(dim=0)
+        for l in range(network.lmax + 1):
+            part = x[:, l * l : (l + 1) ** 2] - (network.density_mean[s] if l == 0 else 0.0)
+            flat = part.reshape(-1, part.shape[2])
+            values, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))
+            floor = RIDGE * values[-1].clamp(min=1e-30)
+            network.whitening[s, l] = vectors / torch.sqrt(values.clamp(min=0.0) + floor)
+    n_edges = sum(len(t.edges) for t, _, _ in samples)
+    n_atoms = sum(len(t.order) for t, _, _ in samples)
+    network.neighbours.fill_(max(n_edges / n_atoms, 1.0))
+    if n_edges:
+        radial = torch.cat([g.edge_radial.double() for _, g, _ in samples])
+        network.edge_scale.copy_(1.0 / torch.sqrt((radial**2).mean(dim=0)).clamp(min=1e-12))
+
+
+def _fit_site(head: SiteHead, blocks: Sequence[torch.Tensor]) -> None:
+    """Mean of the L = 0 parts; root mean square of what is left, per part."""
+    data = torch.cat([b.double() for b in blocks]).flatten(1)
+    if len(data) == 0:
+        return
+    components = data @ head.basis.double().T
+    first, part = 0, 0
+    for big_l, n in enumerate(head.counts):
+        width = (2 * big_l + 1) * n
+        x = components[:, first : first + width].reshape(-1, 2 * big_l + 1, n)
+        if big_l == 0:
+            head.mean.copy_(x[:, 0].mean(dim=0))
+            x = x - head.mean
+        rms = torch.sqrt((x**2).mean(dim=(0, 1)))
+        head.scale[part : part + n] = _floored(rms)
+        first, part = first + width, part + n
+
+
+def _floored(rms: torch.Tensor) -> torch.Tensor:
+    """No part is scaled below a millionth of the largest: an all-zero part must stay finite."""
+    return rms.clamp(min=max(float(rms.max()) * 1e-6, 1e-12)) if len(rms) else rms
+
+
+def _frame_components(
+    head: PairHead, g: int, topology: Topology, geometry: Geometry, blocks: Blocks
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Parts of the blocks of one group in their edge frames (pairs, components), and the distances."""
+    group = topology.groups[g]
+    rows = slice(group.start, group.start + group.count)
+    if geometry.frames is None:
+        raise ValueError("geometry: expected stored frames, got none (prepare with keep_frames=True)")
+    frames = [d[rows].double() for d in geometry.frames]
+    local = to_edge_frame(
+        blocks.pairs[g].double(), orbital_frames(head.a, frames), orbital_frames(head.b, frames)
+    )
+    return local.flatten(1) @ head.basis.double().T, geometry.r[rows].double()
+
+
+def _fit_pairs(head: PairHead, samples: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Weighted least squares for mean(r), then knot-wise size of the remainder."""
+    components = torch.cat([c for c, _ in samples])
+    r = torch.cat([d for _, d in samples])
+    if len(r) == 0:
+        return
+    weights, envelope = head.knots.double()(r)
+    n0 = head.counts[0]
+    inside = envelope > 1e-9
+    log_size = _log_sizes(components[:, :n0], weights, envelope, head.part[:n0], n0)
+    for k in range(n0):
+        # Unknowns are c_k / s_k, rows are divided by s(r) = exp(sum_k w_k log s_k): all entries are of order
+        # one although the blocks fall by many orders of magnitude with distance.
+        size = torch.exp(weights[inside] @ log_size[:, k])
+        design = weights[inside] * torch.exp(log_size[:, k]) / size[:, None]
+        target = components[inside, k] / envelope[inside] / size
+        gram = design.T @ design
+        ridge = 1e-6 * float(inside.sum()) / len(gram) * torch.eye(len(gram), dtype=gram.dtype)
+        head.mean[:, k] = torch.linalg.solve(gram + ridge, design.T @ target) * torch.exp(log_size[:, k])
+    residual = components.clone()
+    residual[:, :n0] -= (weights @ head.mean) * envelope[:, None]
+    head.log_scale.copy_(_log_sizes(residual, weights, envelope, head.part, sum(head.counts)))
+
+
+def _log_sizes(
+    components: torch.Tensor, weights: torch.Tensor, envelope: torch.Tensor, part: torch.Tensor, n_parts: int
+) -> torch.Tensor:
+    """log s_k per knot and part: s_k^2 = sum_p w_pk y_p^2 / sum_p w_pk envelope_p^2, components pooled."""
+    squares = torch.zeros(weights.shape[1], n_parts, dtype=weights.dtype)
+    squares.index_add_(1, part, weights.T @ components**2)
+    multiplicity = torch.bincount(part, minlength=n_parts).to(weights.dtype)
+    norm = weights.T @ envelope**2
+    sizes = torch.sqrt(squares / (norm[:, None] * multiplicity).clamp(min=1e-300))
+    populated = torch.nonzero(weights.sum(dim=0) > 1.0).flatten()
+    nearest = (torch.arange(len(sizes))[:, None] - populated).abs().argmin(dim=1)
+    sizes = sizes[populated[nearest]]
+    return torch.log(sizes.clamp(min=max(float(sizes.max()) * 1e-6, 1e-14)))
+
+
+def mean_blocks(network: HamiltonianNetwork, topology: Topology, geometry: Geometry) -> Blocks:
+    """Prediction of the fitted means alone (geometry with stored frames)."""
+    sites, pairs = [], []
+    for head, count in zip(network.site_heads, topology.counts, strict=True):
+        site = cast(SiteHead, head)
+        block = site.mean @ site.basis[: site.counts[0]]
+        sites.append(block.reshape(1, site.size, site.size).expand(count, -1, -1))
+    if geometry.frames is None:
+        raise ValueError("geometry: expected stored frames, got none (prepare with keep_frames=True)")
+    for group in topology.groups:
+        pair = cast(PairHead, network.pair_heads[f"{group.a}_{group.b}"])
+        rows = slice(group.start, group.start + group.count)
+        weights, envelope = pair.knots(geometry.r[rows])
+        local = ((weights @ pair.mean) * envelope[:, None]) @ pair.basis[: pair.counts[0]]
+        frames = [d[rows] for d in geometry.frames]
+        pairs.append(
+            to_lab(
+                local.reshape(-1, pair.a.size, pair.b.size),
+                orbital_frames(pair.a, frames),
+                orbital_frames(pair.b, frames),
+            )
+        )
+    return Blocks(sites, pairs)

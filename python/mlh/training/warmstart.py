@@ -1,0 +1,29 @@
+"""Start a training from the weights of a finished model."""
+
+from __future__ import annotations
+
+import os
+
+from mlh.dataset.sample import BasisRecord
+from mlh.model.card import ModelError, read_model
+from mlh.network.network import HamiltonianNetwork
+
+
+def start_from(network: HamiltonianNetwork, name: str | os.PathLike[str], basis: BasisRecord) -> None:
+    """Copy weights and fitted means of a model (path or shipped name) into `network`.
+
+    Raises ModelError when the model has other sizes, other elements or another basis than the training.
+    """
+    source, card = read_model(name)
+    if card.network != network.config:
+        theirs, ours = card.network.model_dump(), network.config.model_dump()
+        different = [f"{k}: {theirs[k]!r} there, {ours[k]!r} here" for k in ours if theirs[k] != ours[k]]
+        raise ModelError(f"init: {name} has other network sizes ({'; '.join(different)})")
+    ours_numbers = [o.number for o in network.orbitals]
+    if [o.number for o in source.orbitals] != ours_numbers:
+        raise ModelError(f"init: {name} is a model of elements {card.elements}, the data has {ours_numbers}")
+    for symbol, record in card.basis.species.items():
+        if symbol in basis.species and basis.species[symbol].digest != record.digest:
+            raise ModelError(f"init: {name} was trained with other radial functions of {symbol}")
+    # In double, so that no digit is lost before the run's precision.
+    network.double().load_state_dict(source.state_dict())

@@ -1,1 +1,0 @@
-"""Sequences of calculations: relaxation, defects, data sets, the demonstration."""
