@@ -13,7 +13,7 @@ from scipy.special import erf
 from mlh import _core
 from mlh.basis.species import Basis
 from mlh.common.units import BOHR_ANGSTROM
-from mlh.dft.grid_function import GridFunction, hartree_potential
+from mlh.dft.grid_function import GridFunction, hartree_potential, hartree_strain
 from mlh.dft.system import System
 from mlh.matrix.block_matrix import BlockMatrix
 from toy_system import TRICLINIC, positive_matrix, toy_atoms, toy_basis
@@ -55,6 +55,45 @@ def test_hartree_operator_is_symmetric(shape: tuple[int, int, int]) -> None:
     assert abs(left) > 1e-3
     assert left == pytest.approx(right, rel=1e-11, abs=1e-11)
     assert float(np.vdot(f, hartree_potential(f, TRICLINIC))) > 0.0
+
+
+def test_hartree_potential_is_the_real_part_of_a_transform_of_all_waves() -> None:
+    """On even skewed grids, where half meshes of real transforms tempt to read N/2 with one sign."""
+    shape = (8, 10, 12)
+    n = noise(shape, 3)
+    m = np.stack(np.meshgrid(*[np.fft.fftfreq(k, 1.0 / k) for k in shape], indexing="ij"), axis=-1)
+    square = ((m @ (2.0 * np.pi * np.linalg.inv(TRICLINIC).T)) ** 2).sum(axis=-1)
+    square[0, 0, 0] = np.inf
+    expected = np.fft.ifftn(4.0 * np.pi / square * np.fft.fftn(n)).real
+    assert np.abs(hartree_potential(n, TRICLINIC) - expected).max() < 1e-13 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 8), (6, 10, 12)])
+def test_hartree_potential_prefers_no_axis(shape: tuple[int, int, int]) -> None:
+    """Cyclic exchange of the axes, a symmetry of a rhombohedral cell: also of its highest waves."""
+    n = noise(shape, 4)
+    here = hartree_potential(n, TRICLINIC)
+    turned = hartree_potential(np.ascontiguousarray(n.transpose(2, 0, 1)), TRICLINIC[[2, 0, 1]])
+    assert np.abs(turned - here.transpose(2, 0, 1)).max() < 1e-13 * np.abs(here).max()
+    inverted = hartree_potential(np.roll(n[::-1, ::-1, ::-1], 1, axis=(0, 1, 2)), TRICLINIC)
+    assert np.abs(np.roll(inverted[::-1, ::-1, ::-1], 1, axis=(0, 1, 2)) - here).max() < 1e-12
+
+
+@pytest.mark.parametrize("shape", [(8, 9, 10), (7, 9, 11), (8, 8, 8)])
+def test_hartree_strain_of_noise_in_a_skewed_cell(shape: tuple[int, int, int]) -> None:
+    """The derivative of the energy by differences, highest waves included."""
+    n = noise(shape, 5)
+
+    def energy(eps: FloatArray) -> float:
+        cell = TRICLINIC @ (np.eye(3) + eps)
+        return 0.5 * float(np.vdot(n, hartree_potential(n, cell))) * abs(float(np.linalg.det(cell))) / n.size
+
+    strain, h = hartree_strain(n, TRICLINIC), 1e-4
+    for a, b in ((0, 0), (1, 2), (0, 1)):
+        eps = np.zeros((3, 3))
+        eps[a, b] += 0.5 * h
+        eps[b, a] += 0.5 * h
+        assert strain[a, b] == pytest.approx((energy(eps) - energy(-eps)) / (2.0 * h), abs=1e-7)
 
 
 def test_hartree_energy_of_gaussians() -> None:

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ase import Atoms
 
 import mlh
 from mlh.basis.species import Basis
+from mlh.common.units import BOHR_ANGSTROM
 from mlh.dft.energies import Energies, Forces
 from mlh.labelling.openmx_import import energies_of
 from mlh.openmx import ScfOut
@@ -188,3 +190,30 @@ def test_mesh_of_openmx() -> None:
     even = openmx_kpoints((2, 2, 1))
     np.testing.assert_allclose(even.points, [[-0.25, -0.25, 0.0], [-0.25, 0.25, 0.0]], atol=3e-6)
     assert openmx_kpoints((1, 1, 1)).gamma_only
+
+
+@pytest.mark.slow
+def test_crys_mno_as_openmx() -> None:
+    """Example Crys-MnO of OpenMX: signs of the highest waves on its even grid are 6.5e-3 Ha."""
+    a = 8.3810
+    cell = np.array([[a, a / 2, a / 2], [a / 2, a, a / 2], [a / 2, a / 2, a]])
+    positions = np.array([[0, 0, 0], [a / 2, a / 2, 0], [a / 2, 0, 0], [a / 2, a / 2, a / 2]])
+    atoms = Atoms("Mn2O2", positions=positions * BOHR_ANGSTROM, cell=cell * BOHR_ANGSTROM, pbc=True)
+    species = {"Mn": ("Mn6.0-s2p2d1", "Mn_PBE19"), "O": ("O5.0-s2p2d1", "O_PBE19")}
+    system = mlh.System(
+        atoms,
+        mlh.load_openmx_basis(DATA / "DFT_DATA19", species),
+        cutoff_ry=150.0,
+        kpts=(5, 5, 5),
+        nspin=2,
+        integration=OpenMXIntegration(quirks=True),
+    )
+    result = mlh.scf(
+        system,
+        smearing="fermi-dirac",
+        width=TEMPERATURE,
+        energy_tol=1e-8,
+        residual_tol=1e-5,
+        initial_moments=[5.0, -5.0, 0.0, 0.0],
+    )
+    assert result.energies.internal == pytest.approx(-242.950303793, abs=5e-7)

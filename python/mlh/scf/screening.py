@@ -59,13 +59,18 @@ class AtomicCharges:
 
     @cached_property
     def _waves(self) -> tuple[NDArray[np.int64], FloatArray, NDArray[Any]]:
-        """Place in the half mesh of rfftn, G^2 and exp(-i G.tau_I) (n_G, natoms) of every wave used."""
+        """Place in the half mesh of rfftn, G^2 and exp(-i G.tau_I) (n_G, natoms) of every wave used.
+
+        Waves at half of an even number of points stand for G and another vector: where the charges would need
+        them the mesh is too coarse for these charges, and they are left out.
+        """
         shape = self._space.grid_shape
         axes = [np.fft.fftfreq(n, 1.0 / n) for n in shape[:2]] + [np.fft.rfftfreq(shape[2], 1.0 / shape[2])]
         integers = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
         G = integers @ (2.0 * np.pi * np.linalg.inv(self._space.cell).T)
         square = np.einsum("gi,gi->g", G, G)
-        used = np.flatnonzero((square > 1e-12) & (square < (4.0 / CHARGE_WIDTH) ** 2))
+        whole = (2.0 * np.abs(integers) != shape).all(axis=1)
+        used = np.flatnonzero((square > 1e-12) & (square < (4.0 / CHARGE_WIDTH) ** 2) & whole)
         return used, square[used], np.exp(-1j * (G[used] @ self._space.positions.T))
 
     def _coulomb(self, charges: int) -> FloatArray:
@@ -80,8 +85,8 @@ class AtomicCharges:
         used, _, phases = self._waves
         n3 = self._space.grid_shape[2]
         column = used % (n3 // 2 + 1)
-        # The half mesh holds one of G and -G, except in its first plane and the last one of an even mesh.
-        count = np.where((column == 0) | (2 * column == n3), 1.0, 2.0)
+        # The half mesh holds one of G and -G, except in its first plane.
+        count = np.where(column == 0, 1.0, 2.0)
         weighted = phases * (count * self._coulomb(2))[:, None]
         return np.asarray((weighted.conj().T @ phases).real, dtype=np.float64)
 
