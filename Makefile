@@ -22,6 +22,7 @@ test: $(STAMP)/install
 	ctest --test-dir build/wheel --output-on-failure
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	OMP_NUM_THREADS=$(TEST_THREADS) $(BIN)/python -m pytest
 
 setup: $(STAMP)/setup

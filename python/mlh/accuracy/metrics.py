@@ -140,11 +140,11 @@ def system_of_sample(
     """
     from ase import Atoms
 
-    from mlh.basis.recorded import load_recorded_basis
+    from mlh.basis.families import load_basis
     from mlh.dataset.store import DatasetError
     from mlh.dft.system import System
 
-    basis = load_recorded_basis(record.name, record.orbitals).subset(record.species)
+    basis = load_basis(record.name, record.orbitals).subset(record.species)
     other = [s.symbol for s in basis.species if record.species[s.symbol].digest != s.digest]
     if other:
         raise DatasetError(

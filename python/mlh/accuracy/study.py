@@ -26,8 +26,9 @@ import numpy as np
 
 from mlh.accuracy.points import hamiltonian_errors
 from mlh.calculators import DFTCalculator, MLHCalculator
-from mlh.calculators.engines import ModelEngine, dft_engine_of, reference_energies
+from mlh.calculators.engines import ModelEngine, dft_engine_of
 from mlh.common.units import ANGSTROM, HARTREE_EV
+from mlh.defects.references import reference_energies
 from mlh.defects.run import DefectRun, DefectSettings, compare, run_vacancies, vacancy_name, verify
 from mlh.relaxation.files import write_json
 from mlh.relaxation.jobs import Announce

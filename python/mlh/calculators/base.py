@@ -74,7 +74,7 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         self.threshold = threshold
         self.cutoff_ry = cutoff_ry
         self.grid_shape = grid_shape
-        self.integration = as_integration(integration)
+        self.integration = None if integration is None else as_integration(integration)
         self.kpts = kpts
         self.xc = xc
         self._label = label

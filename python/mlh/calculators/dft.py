@@ -14,7 +14,7 @@ from ase.calculators.calculator import (
 )
 from numpy.typing import NDArray
 
-from mlh.basis.gth.library import load_basis
+from mlh.basis.families import load_basis
 from mlh.basis.species import Basis
 from mlh.calculators.base import Engine, GridShape
 from mlh.common.units import EV, HARTREE_EV

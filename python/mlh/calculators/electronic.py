@@ -10,7 +10,7 @@ from typing import Any
 from ase import Atoms
 
 from mlh.analysis.state import ElectronicState
-from mlh.basis.gth.library import load_basis
+from mlh.basis.families import load_basis
 from mlh.basis.species import Basis
 from mlh.calculators import MLHCalculator
 from mlh.calculators.engines import DFTEngine, Engine

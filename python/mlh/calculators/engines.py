@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlh.basis.gth.library import cache_folder, load_basis
+from mlh.basis.families import load_basis
 from mlh.basis.species import Basis
 from mlh.calculators import DFTCalculator, HamiltonianModel, MLHCalculator
-from mlh.defects.references import Reference, diatomic_reference
 from mlh.dft.integrations import DEFAULT_INTEGRATION
-from mlh.relaxation.loop import StepCallback
 from mlh.solver import THRESHOLD, Method, as_method
 
 KPoints = tuple[int, int, int] | Mapping[str, Any]
@@ -155,28 +153,3 @@ def dft_engine_of(engine: Engine) -> DFTEngine:
         engine.method,
         engine.threshold,
     )
-
-
-def reference_energies(
-    elements: Sequence[str],
-    engine: DFTEngine,
-    *,
-    cache: Path | None = None,
-    fmax: float = 0.02,
-    on_step: StepCallback | None = None,
-) -> dict[str, Reference]:
-    """E_i per atom of each element in its gas, by DFT; kept in `cache` (default: mlh's cache folder)."""
-    folder = cache_folder() / "references" if cache is None else cache
-    found: dict[str, Reference] = {}
-    for element in elements:
-        basis = engine.subset([element])
-        settings = {"basis": basis.fingerprint, "cutoff_ry": engine.cutoff_ry, "xc": engine.xc}
-        if engine.integration != DEFAULT_INTEGRATION:
-            settings["integration"] = engine.integration
-        molecule = DFTEngine(basis, engine.cutoff_ry, (1, 1, 1), engine.xc, engine.integration)
-
-        def make(unpaired: int, molecule: DFTEngine = molecule) -> DFTCalculator:
-            return molecule.calculator(spin=True, total_moment=float(unpaired))
-
-        found[element] = diatomic_reference(element, make, settings, cache=folder, fmax=fmax, on_step=on_step)
-    return found

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mlh.calculators.engines import DFTEngine, choose_engine, dft_engine_of, reference_energies
+from mlh.calculators.engines import DFTEngine, choose_engine, dft_engine_of
 from mlh.commands import relax_options as options
 from mlh.commands.vacancies import parse_sites
+from mlh.defects.references import reference_energies
 from mlh.defects.run import (
     DefectSettings,
     compare,

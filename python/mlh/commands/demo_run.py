@@ -20,9 +20,9 @@ import numpy as np
 
 from mlh.accuracy.points import PointComparison, compare_at, summarize
 from mlh.calculators import HamiltonianModel
-from mlh.calculators.engines import DFTEngine, ModelEngine, dft_engine_of, reference_energies
+from mlh.calculators.engines import DFTEngine, ModelEngine, dft_engine_of
 from mlh.defects.formation import CONVENTION, formation_energy
-from mlh.defects.references import Reference
+from mlh.defects.references import Reference, reference_energies
 from mlh.defects.run import (
     DefectRun,
     DefectSettings,

@@ -36,7 +36,8 @@ def input_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Write an OpenMX 3.9 input for STRUCTURE whose result `mlh dataset import-openmx` can read."""
-    from mlh.openmx.writeinput import chosen_species, openmx_input, write_openmx_input
+    from mlh.openmx.family import chosen_species
+    from mlh.openmx.writeinput import openmx_input, write_openmx_input
     from mlh.structures import load_structure
 
     atoms = load_structure(structure)

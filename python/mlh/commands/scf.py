@@ -132,8 +132,8 @@ def _level(
 
     from mlh.dft.integrations import as_integration
     from mlh.openmx import load_openmx_basis
+    from mlh.openmx.family import chosen_species
     from mlh.openmx.integration import OpenMXIntegration
-    from mlh.openmx.writeinput import chosen_species
 
     if data is None:
         if species or quirks:

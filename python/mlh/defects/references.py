@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,10 @@ import ase
 import numpy as np
 from ase.calculators.calculator import Calculator
 
+from mlh.basis.gth.library import cache_folder
+from mlh.calculators.dft import DFTCalculator
+from mlh.calculators.engines import DFTEngine
+from mlh.dft.integrations import DEFAULT_INTEGRATION
 from mlh.relaxation.files import write_json
 from mlh.relaxation.loop import RelaxSettings, StepCallback, relax
 
@@ -90,6 +94,31 @@ def diatomic(element: str, bond: float, box: float) -> ase.Atoms:
     # Off the symmetric point of the grid, so that no symmetry of the grid acts on the molecule.
     middle = 0.5 * box * np.ones(3) + np.array([0.031, 0.047, 0.059])
     return ase.Atoms(f"{element}2", [middle - half, middle + half], cell=box * np.eye(3), pbc=True)
+
+
+def reference_energies(
+    elements: Sequence[str],
+    engine: DFTEngine,
+    *,
+    cache: Path | None = None,
+    fmax: float = 0.02,
+    on_step: StepCallback | None = None,
+) -> dict[str, Reference]:
+    """E_i per atom of each element in its gas, by DFT; kept in `cache` (default: mlh's cache folder)."""
+    folder = cache_folder() / "references" if cache is None else cache
+    found: dict[str, Reference] = {}
+    for element in elements:
+        basis = engine.subset([element])
+        settings = {"basis": basis.fingerprint, "cutoff_ry": engine.cutoff_ry, "xc": engine.xc}
+        if engine.integration != DEFAULT_INTEGRATION:
+            settings["integration"] = engine.integration
+        molecule = DFTEngine(basis, engine.cutoff_ry, (1, 1, 1), engine.xc, engine.integration)
+
+        def make(unpaired: int, molecule: DFTEngine = molecule) -> DFTCalculator:
+            return molecule.calculator(spin=True, total_moment=float(unpaired))
+
+        found[element] = diatomic_reference(element, make, settings, cache=folder, fmax=fmax, on_step=on_step)
+    return found
 
 
 def _key(settings: Mapping[str, Any]) -> str:
