@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from mlh.accuracy import study as accuracy
 from mlh.accuracy.study import AccuracySettings, run_accuracy
-from mlh.basis.gth.library import load_basis
+from mlh.basis.families import load_basis
 from mlh.basis.species import Basis
 from mlh.calculators import MLHCalculator
 from mlh.defects.references import Reference

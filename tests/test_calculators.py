@@ -14,7 +14,7 @@ from ase.md.verlet import VelocityVerlet
 from ase.units import fs
 
 import mlh
-from mlh.basis.gth.library import load_basis
+from mlh.basis.families import load_basis
 from mlh.basis.species import Basis
 from mlh.calculators import DFTCalculator, MLHCalculator
 from mlh.common.units import HARTREE_EV

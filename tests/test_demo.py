@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from mlh.accuracy.points import compare_at
-from mlh.basis.gth.library import load_basis
+from mlh.basis.families import load_basis
 from mlh.basis.species import Basis
 from mlh.calculators import DFTCalculator, MLHCalculator
 from mlh.commands.demo_run import DemoSettings, run_demo

@@ -11,7 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.cube import read_cube_data
 
 from mlh import _core
-from mlh.basis.gth.library import load_basis
+from mlh.basis.families import load_basis
 from mlh.common.units import BOHR_ANGSTROM
 from mlh.dft.grid_function import GridFunction
 from mlh.io import read_matrices, write_cube, write_matrices

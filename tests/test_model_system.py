@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from mlh.accuracy.metrics import overlap_of_sample
 from mlh.accuracy.physics import evaluate_sample, summarise
-from mlh.basis.gth.library import load_basis
+from mlh.basis.families import load_basis
 from mlh.commands.cli import app
 from mlh.dataset.sample import BasisRecord, Sample
 from mlh.dataset.store import Dataset, DatasetWriter

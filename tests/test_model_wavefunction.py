@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlh.basis.gth.library import load_basis
+from mlh.basis.families import load_basis
 from mlh.dataset.sample import BasisRecord, Sample, unique_elements
 from mlh.dft.system import System
 from mlh.matrix.block_matrix import BlockMatrix

@@ -21,9 +21,10 @@ from mlh.common.units import BOHR_ANGSTROM, OPENMX_BOHR_ANGSTROM
 from mlh.dataset.store import Dataset
 from mlh.labelling.openmx_import import find_runs, import_runs
 from mlh.openmx import OpenMXFormatError
+from mlh.openmx.family import default_species
 from mlh.openmx.inputfile import read_definitions
 from mlh.openmx.outfile import read_out
-from mlh.openmx.writeinput import default_species, openmx_input
+from mlh.openmx.writeinput import openmx_input
 
 INPUT = ("scf.XcType GGA-PBE", "scf.energycutoff 60.0", "scf.Kgrid 1 1 2", "scf.criterion 1e-9")
 FORCES = np.array([[0.01, -0.02, 0.03], [-0.01, 0.02, -0.03]])

@@ -14,7 +14,7 @@ PACKAGE = Path(mlh.__file__).parent
 
 
 def facade_imports(source: str) -> list[str]:
-    """What a module imports from `mlh` itself; `import mlh._core as _core` and `from mlh.x import y` are not."""
+    """What a module imports from `mlh` itself: not `import mlh._core as _core`, not `from mlh.x import y`."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module == "mlh" and node.level == 0:
@@ -48,7 +48,7 @@ def test_public_names_are_there() -> None:
 def test_a_toy_basis_family_in_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(families, "_registered", dict(families._registered))
     hydrogen = mlh.load_basis("gth-pbe", elements=["H"], orbitals={"H": "5.0-s1"})
-    toy = BasisFamily("toy", lambda name, orbitals, elements: Basis(hydrogen, name), lambda basis: {}, "spheres")
+    toy = BasisFamily("toy", lambda name, *_: Basis(hydrogen, name), lambda basis: {}, "spheres")
     with pytest.raises(ValueError, match="basis: expected one of"):
         mlh.load_basis("toy small")
     register_family(toy)

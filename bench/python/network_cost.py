@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlh.basis.gth.library import load_basis
+from mlh.basis.families import load_basis
 from mlh.dataset.sample import BasisRecord
 from mlh.dft.system import System
 from mlh.model.card import ModelCard

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mlh.common.version import VERSION
 
 if TYPE_CHECKING:
-    from mlh.basis.gth.library import load_basis
+    from mlh.basis.families import load_basis
     from mlh.basis.species import Basis, Species
     from mlh.calculators import DFTCalculator, MLHCalculator
     from mlh.dft.energies import Energies, Forces, Stress
@@ -49,7 +49,7 @@ _LAZY = {
     "Species": "mlh.basis.species",
     "Stress": "mlh.dft.energies",
     "System": "mlh.dft.system",
-    "load_basis": "mlh.basis.gth.library",
+    "load_basis": "mlh.basis.families",
     "load_model": "mlh.model.model",
     "load_openmx_basis": "mlh.openmx",
     "predict": "mlh.model.model",

@@ -19,7 +19,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 import mlh._core as _core
-from mlh.basis.gth.library import load_basis
+from mlh.basis.families import load_basis
 from mlh.basis.resolution import check_cutoff
 from mlh.basis.species import Basis
 from mlh.common.units import ANGSTROM
@@ -87,7 +87,7 @@ class System:
             raise ValueError(f"grid_shape: expected three positive numbers of points, got {grid_shape}")
         full = load_basis(basis) if isinstance(basis, str) else basis
         self.basis = full.subset(atoms.get_chemical_symbols())
-        self.integration: Integration = as_integration(integration)
+        self.integration: Integration = as_integration(integration, self.basis)
         self.cutoff_ry, self.xc, self.nspin = float(cutoff_ry), xc, int(nspin)
         self.kpts: KPointsSpec = self.integration.kpoints(kpts)
         self._grid_shape = grid_shape

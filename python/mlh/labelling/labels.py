@@ -159,7 +159,7 @@ def level_summary(solution: Solution) -> dict[str, float]:
 
 def load_engine_basis(settings: EngineSettings, elements: Sequence[str] | None = None) -> Basis:
     """The Basis that the settings name; `elements` keeps only those."""
-    from mlh.basis.gth.library import load_basis
+    from mlh.basis.families import load_basis
 
     basis = load_basis(settings.basis, orbitals=dict(settings.orbitals) or None)
     return basis if elements is None else basis.subset(sorted(set(elements)))

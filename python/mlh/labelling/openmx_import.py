@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mlh.basis.recorded import recorded_orbitals
+from mlh.basis.families import recorded_orbitals
 from mlh.basis.species import Basis
 from mlh.common.units import BOHR_ANGSTROM, OPENMX_BOHR_ANGSTROM
 from mlh.dataset.sample import BasisRecord, Sample

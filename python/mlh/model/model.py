@@ -72,10 +72,10 @@ class Model:
     @cached_property
     def basis(self) -> Basis:
         """The Basis of the labels, loaded by name; refused when its radial functions are others."""
-        from mlh.basis.recorded import load_recorded_basis
+        from mlh.basis.families import load_basis
 
         record = self.card.basis
-        basis = load_recorded_basis(record.name, record.orbitals).subset(record.species)
+        basis = load_basis(record.name, record.orbitals).subset(record.species)
         self.check_basis(basis)
         return basis
 

@@ -85,6 +85,10 @@ class OpenMXIntegration:
         return spec
 
 
+INTEGRATIONS = {"openmx": OpenMXIntegration(), "openmx-grid-vna": OpenMXIntegration(neutral_atom="grid")}
+"""By the names of `mlh.dft.integrations`: as OpenMX 3.9 by default; with scf.ProExpn.VNA off."""
+
+
 class OpenMXDiscretisation(Discretisation):
     """Terms of OpenMX's integration."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,47 +13,6 @@ from ase import Atoms
 from mlh.common.units import ANGSTROM
 from mlh.openmx.basis import data_folder, parse_orbitals
 from mlh.openmx.vps import read_vps
-
-
-def default_species(
-    symbols: set[str], data_dir: str | os.PathLike[str] | None = None
-) -> dict[str, tuple[str, str]]:
-    """Orbitals and potentials from a database: its PBE potential, s2p2d1 (s2p1 for H and He).
-
-    ValueError where the database offers none or several orbital files for an element.
-    """
-    root = data_folder(data_dir)
-    year = root.name[-2:] if re.fullmatch(r"DFT_DATA\d\d", root.name) else ""
-    chosen = {}
-    for symbol in sorted(symbols):
-        potentials = sorted(p.stem for p in (root / "VPS").glob(f"{symbol}_PBE{year}*.vps"))
-        orbitals = sorted(
-            p.stem for p in (root / "PAO").glob(f"{symbol}*.pao") if re.match(rf"{symbol}[0-9]", p.stem)
-        )
-        for kind, found in (("potential", potentials), ("orbital file", orbitals)):
-            if len(found) != 1:
-                names = ", ".join(found) or "none"
-                raise ValueError(f"species: expected one {kind} for {symbol} in {root}, got {names}: name it")
-        shells = "s2p1" if symbol in ("H", "He") else "s2p2d1"
-        chosen[symbol] = (f"{orbitals[0]}-{shells}", potentials[0])
-    return chosen
-
-
-def chosen_species(
-    atoms: Atoms, named: Sequence[str], data_dir: str | os.PathLike[str] | None = None
-) -> dict[str, tuple[str, str]]:
-    """Orbitals and potentials of the elements: as named (ELEMENT=ORBITALS,POTENTIAL), else the default."""
-    given = dict(_definition(text) for text in named)
-    symbols = set(atoms.get_chemical_symbols())
-    return {**default_species(symbols - set(given), data_dir), **given}
-
-
-def _definition(text: str) -> tuple[str, tuple[str, str]]:
-    symbol, _, rest = text.partition("=")
-    orbitals, _, potential = rest.partition(",")
-    if not (symbol and orbitals and potential):
-        raise ValueError(f"species: expected a form such as Si=Si7.0-s2p2d1,Si_PBE19, got {text!r}")
-    return symbol, (orbitals, potential)
 
 
 def openmx_input(

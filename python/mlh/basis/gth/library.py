@@ -1,4 +1,4 @@
-"""`load_basis`: the embedded basis set, generated on first use and cached in memory and on disk.
+"""The embedded basis set "gth-pbe", generated on first use and cached in memory and on disk.
 
 Cache files are named by the digest of the recipe and carry a checksum of their content; they are written
 to a temporary name and renamed, so that parallel processes never see half a file. An unreadable file is
@@ -14,35 +14,31 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlh.basis.families import BasisFamily
 from mlh.basis.gth.orbitals import Recipe, available_elements, make_species, recipe_for
-from mlh.basis.species import Basis, Projector, RadialFunction, Species
+from mlh.basis.lazy import LazyBasis
+from mlh.basis.species import SHELL_LETTERS, Basis, Projector, RadialFunction, Species
 
 Array = NDArray[np.float64]
+
+NAME = "gth-pbe"
 
 _log = logging.getLogger("mlh.basis")
 _lock = threading.Lock()
 _memory: dict[str, Species] = {}
 
 
-def load_basis(
-    name: str = "gth-pbe",
-    orbitals: Mapping[str, str] | None = None,
-    elements: Sequence[str] | None = None,
-) -> Basis:
-    """The embedded basis set "gth-pbe": GTH-PBE pseudopotentials with numerical orbitals.
-
-    orbitals: sizes to use instead of the defaults, as {"Si": "7.0-s2p2d1"}.
-    elements: the species of the returned basis, in this order. Without it the basis offers every element
-        of the set, and each species is generated when it is first looked up.
-    """
-    if name != "gth-pbe":
-        raise ValueError(f"basis: expected 'gth-pbe', got {name!r}")
-    sizes = dict(orbitals or {})
+def load(name: str, orbitals: Mapping[str, str], elements: Sequence[str] | None) -> Basis:
+    """The set, see `mlh.load_basis`; without `elements` a species is generated on its first lookup."""
+    if name != NAME:
+        raise ValueError(f"basis: expected {NAME!r}, got {name!r}")
+    sizes = dict(orbitals)
     symbols = available_elements() if elements is None else tuple(dict.fromkeys(elements))
     unknown = sorted({*sizes, *symbols} - {*available_elements()})
     if unknown:
@@ -50,32 +46,27 @@ def load_basis(
         raise KeyError(f"gth-pbe: expected elements among {offered}, got {', '.join(unknown)}")
     recipes = {symbol: recipe_for(symbol, sizes.get(symbol)) for symbol in symbols}
     if elements is None:
-        return LibraryBasis(recipes, name)
+        return LazyBasis(recipes, partial(_lookup, recipes), name)
     return Basis([load_species(recipe) for recipe in recipes.values()], name)
 
 
-class LibraryBasis(Basis):
-    """Every element of the set; a species is generated on its first lookup.
+def _lookup(recipes: Mapping[str, Recipe], symbol: str) -> Species:
+    return load_species(recipes[symbol])
 
-    `species`, `fingerprint` and `to_core` ask for all of them: take `subset` first.
-    """
 
-    def __init__(self, recipes: Mapping[str, Recipe], name: str) -> None:
-        self._recipes = dict(recipes)
-        self._name = name
+def record(basis: Basis) -> dict[str, str]:
+    """The sizes of the species that are not the default ones."""
+    defaults = {symbol: recipe_for(symbol) for symbol in available_elements()}
+    labels = {s.symbol: s for s in basis.species if s.recipe != defaults[s.symbol].text}
+    return {symbol: f"{s.cutoff:g}-{_counts(s)}" for symbol, s in labels.items()}
 
-    @property
-    def species(self) -> tuple[Species, ...]:
-        """All species, generated where needed."""
-        return tuple(load_species(recipe) for recipe in self._recipes.values())
 
-    @property
-    def symbols(self) -> tuple[str, ...]:
-        """Chemical symbols of the set."""
-        return tuple(self._recipes)
+def _counts(species: Species) -> str:
+    numbers = [orbital.l for orbital in species.orbitals]
+    return "".join(f"{SHELL_LETTERS[l]}{numbers.count(l)}" for l in sorted(set(numbers)))
 
-    def __getitem__(self, symbol: str) -> Species:
-        return load_species(self._recipes[self.symbols[self.index(symbol)]])
+
+FAMILY = BasisFamily(NAME, load, record, integration="spheres")
 
 
 def load_species(recipe: Recipe) -> Species:

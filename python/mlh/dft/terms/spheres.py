@@ -83,3 +83,7 @@ def two_center_tables(basis: Basis) -> _core.TwoCenterTables:
 @lru_cache(maxsize=16)
 def _two_center_tables(key: _TablesKey) -> _core.TwoCenterTables:
     return _core.TwoCenterTables(key.basis.to_core())
+
+
+INTEGRATIONS = {"spheres": SphereIntegration()}
+"""By the names of `mlh.dft.integrations`."""
