@@ -71,7 +71,7 @@ def _parameters(
         help_text = " ".join((info.help or "").split()).replace("|", "\\|")
         if isinstance(info, ArgumentInfo):
             arguments.append((name, typing.get_origin(kind) is list, help_text))
-        elif isinstance(info, OptionInfo):
+        elif isinstance(info, OptionInfo) and not info.hidden:
             # In Annotated the first name comes in the place of the default.
             given = [d for d in (info.default, *(info.param_decls or ())) if str(d).startswith("-")]
             names = ", ".join(given or ["--" + name.replace("_", "-")])

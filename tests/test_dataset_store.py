@@ -65,7 +65,7 @@ def labels_of(config: DatasetConfig) -> list[tuple[Label, dict[str, Any]]]:
             seconds=1.5,
             levels={"homo": -0.2, "lumo": 0.1},
         )
-        found.append((label, {**job.record, "job": job.id, "kpts": list(job.engine.kpts)}))
+        found.append((label, {**job.record, "job": job.id, "kpts": job.kpts_record}))
     return found
 
 

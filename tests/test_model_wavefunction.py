@@ -11,6 +11,7 @@ from mlh.basis.families import load_basis
 from mlh.dataset.sample import BasisRecord, Sample, unique_elements
 from mlh.dft.system import System
 from mlh.matrix.block_matrix import BlockMatrix
+from mlh.matrix.kpoints import kpoints_record
 from mlh.network.blocks import blocks_from_data
 from mlh.network.config import NetworkConfig
 from mlh.network.graph import orbital_sets
@@ -39,7 +40,7 @@ def case(request: pytest.FixtureRequest) -> tuple[System, Sample, ReferenceState
     system = System(atoms, basis, 60.0, kpts=request.param)
     dh = -0.01 * system.overlap().data[0] + 0.02 * system.kinetic().data[0]
     sample = Sample.from_system(
-        system, dh, {"x": 0.0}, np.zeros((2, 3)), origin="si", info={"kpts": list(request.param)}
+        system, dh, {"x": 0.0}, np.zeros((2, 3)), origin="si", info={"kpts": kpoints_record(request.param)}
     )
     torch.manual_seed(0)
     net = HamiltonianNetwork(list(orbital_sets(basis).values()), CONFIG).double()

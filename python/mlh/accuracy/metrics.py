@@ -143,6 +143,7 @@ def system_of_sample(
     from mlh.basis.families import load_basis
     from mlh.dataset.store import DatasetError
     from mlh.dft.system import System
+    from mlh.matrix.kpoints import recorded_kpoints
 
     basis = load_basis(record.name, record.orbitals).subset(record.species)
     other = [s.symbol for s in basis.species if record.species[s.symbol].digest != s.digest]
@@ -162,7 +163,9 @@ def system_of_sample(
         if key in ("cutoff_ry", "xc", "kpts", "integration")
     }
     if "kpts" in sample.info:  # a source may have its own
-        options["kpts"] = tuple(sample.info["kpts"])
+        options["kpts"] = sample.info["kpts"]
+    if "kpts" in options:
+        options["kpts"] = recorded_kpoints(options["kpts"])
     system = System(atoms, basis, **options)
     if system.pattern.nnz != len(sample.dh):
         raise DatasetError(

@@ -28,7 +28,7 @@ from mlh.dft.system import System
 from mlh.dft.terms.contract import Integration
 from mlh.dft.vacuum import PeriodicBox
 from mlh.matrix.block_matrix import BlockMatrix
-from mlh.matrix.kpoints import KPointsSpec
+from mlh.matrix.kpoints import KPointsSpec, with_cell
 from mlh.scf.loop import SCFResult
 from mlh.solver import Method, Solution
 
@@ -98,13 +98,15 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
     def _system(self, atoms: Atoms, basis: Basis, nspin: int) -> System:
         self.periodic_atoms = self._box.periodic(atoms, basis)
         cell = self.periodic_atoms
-        return System(
-            cell, basis, self.cutoff_ry, self.kpts, self.xc, nspin, self.integration, self.grid_shape
-        )
+        kpts = with_cell(self.kpts, cell.cell.array, atoms.pbc)
+        return System(cell, basis, self.cutoff_ry, kpts, self.xc, nspin, self.integration, self.grid_shape)
 
     def hold_grid(self, atoms: Atoms) -> GridShape:
-        """Fix `grid_shape` to what the cutoff gives for the cell of `atoms`, before the cell changes."""
+        """Fix `grid_shape` to what the cutoff gives for the cell of `atoms`, before the cell changes; the k
+        mesh of a spacing too."""
         n1, n2, n3 = self._system(atoms, self._basis_of(atoms), 1).grid_shape
+        cell = self._box.periodic(atoms, self._basis_of(atoms)).cell
+        self.kpts = with_cell(self.kpts, cell.array, atoms.pbc)
         self.grid_shape = (int(n1), int(n2), int(n3))
         return self.grid_shape
 

@@ -32,8 +32,9 @@ _log = logging.getLogger("mlh.dft")
 class DFTCalculator(Engine):
     """Kohn-Sham DFT in the numerical atomic-orbital basis.
 
-    basis: a name ("gth-pbe") or a Basis. cutoff_ry: grid cutoff (Ry). kpts: (n1, n2, n3), or
-    {"size": (n1, n2, n3), "gamma": True}. spin: collinear spin; `total_moment` (N_up - N_down) fixes the
+    basis: a name ("gth-pbe") or a Basis. cutoff_ry: grid cutoff (Ry). kpts: (n1, n2, n3), Gamma-
+    centred; {"size": (n1, n2, n3), "gamma": False}, Monkhorst-Pack; or {"spacing": 0.2} (1/Angstrom, 2 pi
+    included), a mesh for the cell at hand. spin: collinear spin; `total_moment` (N_up - N_down) fixes the
     moment, otherwise the initial magnetic moments of the atoms start it. smearing_ev: width of `smearing`
     (None: integer occupations). Convergence: energy change below energy_tol_ev and
     max |H[D] - H_in| below residual_tol_ev. A cell that is missing in a non-periodic direction is added.

@@ -11,10 +11,11 @@ from mlh.basis.families import load_basis
 from mlh.basis.species import Basis
 from mlh.calculators import DFTCalculator, HamiltonianModel, MLHCalculator
 from mlh.dft.integrations import DEFAULT_INTEGRATION
+from mlh.matrix.kpoints import kpoints_record
 from mlh.solver import THRESHOLD, Method, as_method
 
-KPoints = tuple[int, int, int] | Mapping[str, Any]
-"""(n1, n2, n3) or {"size": (n1, n2, n3), "gamma": True}."""
+KPoints = tuple[int, int, int] | Mapping[str, Any] | None
+"""(n1, n2, n3), {"size": (n1, n2, n3), "gamma": False}, {"spacing": 0.2}, or None: Gamma."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class DFTEngine:
             "kind": "dft",
             "basis": basis,
             "cutoff_ry": self.cutoff_ry,
-            "kpts": _plain(self.kpts),
+            "kpts": kpoints_record(self.kpts),
             "xc": self.xc,
         }
         if self.integration != DEFAULT_INTEGRATION:
@@ -94,7 +95,7 @@ class ModelEngine:
             "kind": "model",
             "model": str(Path(name).resolve()) if Path(name).exists() else name,
             "refine": self.refine,
-            "kpts": _plain(self.kpts),
+            "kpts": kpoints_record(self.kpts),
             **_solver(self.method, self.threshold),
         }
 
@@ -102,13 +103,6 @@ class ModelEngine:
 def _solver(method: Method, threshold: float) -> dict[str, Any]:
     """Nothing for the dense solver, which has no settings."""
     return {} if method == "dense" else {"method": method, "threshold": threshold}
-
-
-def _plain(kpts: KPoints) -> list[int] | dict[str, Any]:
-    """As JSON holds it."""
-    if isinstance(kpts, Mapping):
-        return {**kpts, "size": list(kpts["size"])}
-    return list(kpts)
 
 
 Engine = DFTEngine | ModelEngine

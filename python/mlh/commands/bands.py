@@ -15,7 +15,7 @@ from mlh.commands import state_options as options
 if TYPE_CHECKING:
     from mlh.analysis.bands import Bands
 
-_EXAMPLE = "Example: mlh bands si.xyz --dft --kpts 4 4 4 --gamma --path GXWKGL"
+_EXAMPLE = "Example: mlh bands si.xyz --dft --kpts 4 4 4 --path GXWKGL"
 
 
 def register(app: typer.Typer) -> None:
@@ -41,7 +41,9 @@ def bands_command(
     refine: options.Refine = 0,
     basis: options.BasisName = "gth-pbe",
     cutoff: options.Cutoff = 200.0,
-    kpts: options.Kpts = (1, 1, 1),
+    kpts: options.Kpts = None,
+    kspacing: options.KSpacing = None,
+    monkhorst_pack: options.MonkhorstPack = False,
     gamma: options.Gamma = False,
     xc: options.Xc = "PBE",
     spin: options.Spin = False,
@@ -70,8 +72,9 @@ def bands_command(
         from mlh.structures import load_structure
 
         band_path(load_structure(structure), path, points, special)  # a wrong path before the work
+    mesh_asked = options.mesh_of(kpts, kspacing, monkhorst_pack)
     state = options.state_of(
-        console, structure, model, dft, refine, basis, cutoff, kpts, gamma, xc, spin, total_moment, smearing
+        console, structure, model, dft, refine, basis, cutoff, mesh_asked, xc, spin, total_moment, smearing
     )
     chosen = band_path(state.atoms, path, points, special)
     with Progress(console=console, transient=True) as progress:

@@ -30,7 +30,9 @@ def charges_command(
     refine: options.Refine = 0,
     basis: options.BasisName = "gth-pbe",
     cutoff: options.Cutoff = 200.0,
-    kpts: options.Kpts = (1, 1, 1),
+    kpts: options.Kpts = None,
+    kspacing: options.KSpacing = None,
+    monkhorst_pack: options.MonkhorstPack = False,
     gamma: options.Gamma = False,
     xc: options.Xc = "PBE",
     spin: options.Spin = False,
@@ -51,8 +53,9 @@ def charges_command(
 
     console = Console(stderr=True)
     options.refuse_existing([extxyz] if extxyz is not None else [], overwrite)
+    mesh_asked = options.mesh_of(kpts, kspacing, monkhorst_pack)
     state = options.state_of(
-        console, structure, model, dft, refine, basis, cutoff, kpts, gamma, xc, spin, total_moment, smearing
+        console, structure, model, dft, refine, basis, cutoff, mesh_asked, xc, spin, total_moment, smearing
     )
     result = mulliken_charges(state)
     if extxyz is not None:

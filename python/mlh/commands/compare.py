@@ -13,7 +13,8 @@ from rich.console import Console
 from mlh.accuracy.points import compare_at
 from mlh.accuracy.runs import compare_runs
 from mlh.analysis import configuration_coordinate, coordinate_mae, displacements
-from mlh.calculators.engines import ModelEngine, dft_engine_of
+from mlh.calculators.engines import KPoints, ModelEngine, dft_engine_of
+from mlh.commands import state_options as options
 from mlh.report.tables import runs_table, two_column_table
 from mlh.structures import load_structure
 
@@ -40,7 +41,9 @@ def compare_command(
     center: Annotated[
         tuple[float, float, float] | None, typer.Option(help="Centre of the coordinate MAE, Angstrom.")
     ] = None,
-    kpts: Annotated[tuple[int, int, int], typer.Option(help="k-points of both engines.")] = (1, 1, 1),
+    kpts: options.Kpts = None,
+    kspacing: options.KSpacing = None,
+    monkhorst_pack: options.MonkhorstPack = False,
     out: Annotated[Path | None, typer.Option(help="Also write the result to this JSON file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -59,7 +62,10 @@ def compare_command(
     if out is not None and out.exists():
         raise FileExistsError(f"{out}: exists; choose another name")
     if model is not None:
-        title, result = f"{structure}: {model} - DFT", _against_dft(structure, model, kpts)
+        title, result = (
+            f"{structure}: {model} - DFT",
+            _against_dft(structure, model, options.mesh_of(kpts, kspacing, monkhorst_pack)),
+        )
     elif Path(structure).is_dir() and Path(str(other)).is_dir():
         title, result = f"{structure} - {other}", compare_runs(Path(structure), Path(str(other)))
     elif Path(structure).is_dir() or Path(str(other)).is_dir():
@@ -76,9 +82,9 @@ def compare_command(
         Console().print(two_column_table(title, [(name, _text(value)) for name, value in _flat(result)]))
 
 
-def _against_dft(structure: str, model: str, kpts: tuple[int, int, int]) -> dict[str, Any]:
+def _against_dft(structure: str, model: str, kpts: KPoints) -> dict[str, Any]:
     atoms = load_structure(structure)
-    engine = ModelEngine(model, kpts=kpts)
+    engine = ModelEngine(model, kpts=kpts or (1, 1, 1))
     console = Console(stderr=True)
     with console.status(f"model and DFT, {atoms.get_chemical_formula()}"):
         return compare_at(

@@ -44,7 +44,9 @@ def density_command(
     refine: options.Refine = 0,
     basis: options.BasisName = "gth-pbe",
     cutoff: options.Cutoff = 200.0,
-    kpts: options.Kpts = (1, 1, 1),
+    kpts: options.Kpts = None,
+    kspacing: options.KSpacing = None,
+    monkhorst_pack: options.MonkhorstPack = False,
     gamma: options.Gamma = False,
     xc: options.Xc = "PBE",
     spin: options.Spin = False,
@@ -77,8 +79,9 @@ def density_command(
     files = [file for file in (volume, picture, curve) if file is not None]
     options.refuse_existing(files, overwrite)
     other = read_volumetric(minus)[1] if minus is not None else None
+    mesh_asked = options.mesh_of(kpts, kspacing, monkhorst_pack)
     state = options.state_of(
-        console, structure, model, dft, refine, basis, cutoff, kpts, gamma, xc, spin, total_moment, smearing
+        console, structure, model, dft, refine, basis, cutoff, mesh_asked, xc, spin, total_moment, smearing
     )
     field = density_field(state, "total" if kind == "total" else "spin" if kind == "spin" else "difference")
     name = _KINDS[kind]

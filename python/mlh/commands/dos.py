@@ -33,7 +33,9 @@ def dos_command(
     refine: options.Refine = 0,
     basis: options.BasisName = "gth-pbe",
     cutoff: options.Cutoff = 200.0,
-    kpts: options.Kpts = (1, 1, 1),
+    kpts: options.Kpts = None,
+    kspacing: options.KSpacing = None,
+    monkhorst_pack: options.MonkhorstPack = False,
     gamma: options.Gamma = False,
     xc: options.Xc = "PBE",
     spin: options.Spin = False,
@@ -54,8 +56,9 @@ def dos_command(
     prefix = options.prefix_of(structure, out, "dos")
     files = [options.beside(prefix, ending) for ending in (".json", ".png")]
     options.refuse_existing(files, overwrite)
+    mesh_asked = options.mesh_of(kpts, kspacing, monkhorst_pack)
     state = options.state_of(
-        console, structure, model, dft, refine, basis, cutoff, kpts, gamma, xc, spin, total_moment, smearing
+        console, structure, model, dft, refine, basis, cutoff, mesh_asked, xc, spin, total_moment, smearing
     )
     if mesh is not None:
         state = state.at({"size": mesh, "gamma": True})

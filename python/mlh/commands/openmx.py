@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from mlh.commands import state_options as options
+
 _INPUT_EXAMPLE = "Example: mlh openmx-input alpha-quartz --kpts 2 2 2 -o quartz/quartz.dat"
 IMPORT_EXAMPLE = "Example: mlh dataset import-openmx runs/host-1 runs/host-2 -o data.h5"
 
@@ -31,18 +33,22 @@ def input_command(
     ] = None,
     data: Annotated[Path | None, typer.Option(help=_DATA_HELP)] = None,
     cutoff: Annotated[float, typer.Option(help="Grid cutoff, Ry.")] = 200.0,
-    kpts: Annotated[tuple[int, int, int], typer.Option(help="k mesh.")] = (1, 1, 1),
+    kpts: Annotated[tuple[int, int, int] | None, typer.Option(help="k mesh; default: 1 1 1.")] = None,
+    kspacing: options.KSpacing = None,
     temperature: Annotated[float, typer.Option(help="Of the electrons, Kelvin.")] = 300.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Write an OpenMX 3.9 input for STRUCTURE whose result `mlh dataset import-openmx` can read."""
+    from mlh.matrix.kpoints import with_cell
     from mlh.openmx.family import chosen_species
     from mlh.openmx.writeinput import openmx_input, write_openmx_input
     from mlh.structures import load_structure
 
     atoms = load_structure(structure)
     chosen = chosen_species(atoms, species or [], data)
-    text = openmx_input(atoms, chosen, out.stem, data, cutoff, kpts, temperature)
+    mesh = with_cell(options.mesh_of(kpts, kspacing, False) or (1, 1, 1), atoms.cell.array, atoms.pbc)
+    assert isinstance(mesh, tuple)  # what OpenMX makes its own mesh of
+    text = openmx_input(atoms, chosen, out.stem, data, cutoff, mesh, temperature)
     write_openmx_input(out, text, overwrite)
     used = ", ".join(" ".join(chosen[s]) for s in dict.fromkeys(atoms.get_chemical_symbols()))
     typer.echo(f"{out}: {atoms.get_chemical_formula()}, {used}")

@@ -58,7 +58,9 @@ def orbitals_command(
     refine: options.Refine = 0,
     basis: options.BasisName = "gth-pbe",
     cutoff: options.Cutoff = 200.0,
-    kpts: options.Kpts = (1, 1, 1),
+    kpts: options.Kpts = None,
+    kspacing: options.KSpacing = None,
+    monkhorst_pack: options.MonkhorstPack = False,
     gamma: options.Gamma = False,
     xc: options.Xc = "PBE",
     spin: options.Spin = False,
@@ -87,7 +89,8 @@ def orbitals_command(
     prefix = options.prefix_of(structure, out, "orbitals")
     summary_file, levels_file = options.beside(prefix, ".json"), options.beside(prefix, "-levels.png")
     options.refuse_existing([summary_file, *([levels_file] if defect else [])], overwrite)
-    engine = (model, dft, refine, basis, cutoff, kpts, gamma, xc, spin, total_moment, smearing)
+    mesh = options.mesh_of(kpts, kspacing, monkhorst_pack)
+    engine = (model, dft, refine, basis, cutoff, mesh, xc, spin, total_moment, smearing)
     state = options.state_of(console, structure, *engine)
     spin_index = ("up", "down").index(channel)
     names = states if states is not None or defect else "homo,lumo"

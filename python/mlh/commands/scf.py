@@ -10,6 +10,8 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from mlh.commands import state_options as options
+
 _EXAMPLE = "Example: mlh scf alpha-quartz --cutoff 200 --matrices quartz.h5 --json"
 
 
@@ -38,8 +40,10 @@ def scf_command(
         typer.Option(help="spheres, openmx or openmx-grid-vna; default: openmx with --openmx-data."),
     ] = None,
     cutoff: Annotated[float, typer.Option(help="Grid cutoff, Ry.")] = 200.0,
-    kpts: Annotated[tuple[int, int, int], typer.Option(help="Monkhorst-Pack mesh.")] = (1, 1, 1),
-    gamma: Annotated[bool, typer.Option("--gamma", help="Shift the mesh to contain Gamma.")] = False,
+    kpts: options.Kpts = None,
+    kspacing: options.KSpacing = None,
+    monkhorst_pack: options.MonkhorstPack = False,
+    gamma: options.Gamma = False,
     xc: Annotated[str, typer.Option(help="Functional.")] = "PBE",
     spin: Annotated[bool, typer.Option("--spin", help="Collinear spin.")] = False,
     total_moment: Annotated[float | None, typer.Option(help="Fixed N_up - N_down (with --spin).")] = None,
@@ -88,7 +92,7 @@ def scf_command(
         basis=chosen,
         integration=method,
         cutoff_ry=cutoff,
-        kpts={"size": kpts, "gamma": True} if gamma else kpts,
+        kpts=options.mesh_of(kpts, kspacing, monkhorst_pack) or (1, 1, 1),
         xc=xc,
         spin=spin,
         total_moment=total_moment,

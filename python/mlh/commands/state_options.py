@@ -22,8 +22,15 @@ Dft = Annotated[bool, typer.Option("--dft", help="Use the embedded DFT engine.")
 Refine = Annotated[int, typer.Option(help="Self-consistency steps after the prediction.")]
 BasisName = Annotated[str, typer.Option(help="Basis of --dft and of a matrix file.")]
 Cutoff = Annotated[float, typer.Option(help="Grid cutoff of --dft and of a matrix file, Ry.")]
-Kpts = Annotated[tuple[int, int, int], typer.Option(help="Monkhorst-Pack mesh.")]
-Gamma = Annotated[bool, typer.Option("--gamma", help="Shift the mesh to contain Gamma.")]
+Kpts = Annotated[tuple[int, int, int] | None, typer.Option(help="k mesh with Gamma; default: 1 1 1.")]
+KSpacing = Annotated[
+    float | None, typer.Option(help="k mesh of this spacing (1/Angstrom, 2 pi included) instead of --kpts.")
+]
+MonkhorstPack = Annotated[
+    bool,
+    typer.Option("--monkhorst-pack", help="Monkhorst-Pack's mesh: without Gamma where a number is even."),
+]
+Gamma = Annotated[bool, typer.Option("--gamma", hidden=True, help="No effect: every mesh contains Gamma.")]
 Xc = Annotated[str, typer.Option(help="Functional of --dft.")]
 Spin = Annotated[bool, typer.Option("--spin", help="Collinear spin (--dft).")]
 TotalMoment = Annotated[float | None, typer.Option(help="Fixed N_up - N_down (with --spin).")]
@@ -31,6 +38,19 @@ Smearing = Annotated[float | None, typer.Option(help="Fermi-Dirac width, eV; def
 Out = Annotated[Path | None, typer.Option(help="Files are PREFIX.json, ...; default: after the structure.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
+def mesh_of(kpts: tuple[int, int, int] | None, kspacing: float | None, monkhorst_pack: bool) -> KPoints:
+    """What the three options ask for; None when they are silent."""
+    if kpts is not None and kspacing is not None:
+        raise ValueError(f"--kpts, --kspacing: expected one of them, got {kpts} and {kspacing}")
+    if kpts is None and kspacing is None:
+        if monkhorst_pack:
+            raise ValueError("--monkhorst-pack: expected together with --kpts or --kspacing")
+        return None
+    if kspacing is not None:
+        return {"spacing": kspacing, "gamma": False} if monkhorst_pack else {"spacing": kspacing}
+    return {"size": kpts, "gamma": False} if monkhorst_pack else kpts
 
 
 def state_of(
@@ -41,8 +61,7 @@ def state_of(
     refine: int,
     basis: str,
     cutoff: float,
-    kpts: tuple[int, int, int],
-    gamma: bool,
+    kpts: KPoints,
     xc: str,
     spin: bool,
     total_moment: float | None,
@@ -54,7 +73,6 @@ def state_of(
     from mlh.common.units import HARTREE_EV
     from mlh.structures import load_structure
 
-    mesh: KPoints = {"size": kpts, "gamma": True} if gamma else kpts
     if structure.endswith(".h5"):
         if model is not None or dft:
             raise ValueError("structure: expected no --model and no --dft with a matrix file, which holds H")
@@ -62,12 +80,12 @@ def state_of(
             structure,
             basis,
             cutoff_ry=cutoff,
-            kpts=mesh,
+            kpts=kpts or (1, 1, 1),
             xc=xc,
             total_moment=total_moment,
             smearing_ev=smearing,
         )
-    engine = choose_engine(model, dft, refine=refine, basis=basis, cutoff_ry=cutoff, kpts=mesh, xc=xc)
+    engine = choose_engine(model, dft, refine=refine, basis=basis, cutoff_ry=cutoff, kpts=kpts, xc=xc)
 
     def show(step: SCFStep) -> None:
         console.print(

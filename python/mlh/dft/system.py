@@ -35,7 +35,7 @@ from mlh.dft.terms.contract import (
 )
 from mlh.dft.terms.local import atomic_gradient, uniform_density
 from mlh.matrix.block_matrix import BlockMatrix, Pattern, same_pattern
-from mlh.matrix.kpoints import KPointsSpec
+from mlh.matrix.kpoints import KPointsSpec, with_cell
 
 FloatArray = NDArray[np.float64]
 
@@ -64,11 +64,12 @@ class System:
     """One geometry in one basis. Immutable; matrices that do not depend on D are computed once.
 
     atoms: ase.Atoms with a three-dimensional cell (positions and cell in Angstrom). basis: a Basis or the
-    name of an embedded set. cutoff_ry: grid cutoff in Rydberg. kpts: (n1, n2, n3), a mapping or a KPoints.
-    xc: "PBE" or "PW92". nspin: 1, or 2 for collinear spin. integration: how the integrals are done, a
-    name of `mlh.dft.integrations` ("spheres", "openmx", ...) or an object such as OpenMXIntegration.
-    grid_shape: points of the grid along the cell vectors in place of those of the cutoff; only at a fixed
-    number is the energy a smooth function of the cell.
+    name of an embedded set. cutoff_ry: grid cutoff in Rydberg. kpts: (n1, n2, n3), Gamma-centred;
+    {"size": (n1, n2, n3), "gamma": False}, Monkhorst-Pack; {"spacing": 0.2} (1/Angstrom, 2 pi included); or
+    KPoints. xc: "PBE" or "PW92". nspin: 1, or 2 for collinear spin. integration: how the integrals are
+    done, a name of `mlh.dft.integrations` ("spheres", "openmx", ...) or an object such as
+    OpenMXIntegration. grid_shape: points of the grid along the cell vectors in place of those of the cutoff;
+    only at a fixed number is the energy a smooth function of the cell.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class System:
         self.basis = full.subset(atoms.get_chemical_symbols())
         self.integration: Integration = as_integration(integration, self.basis)
         self.cutoff_ry, self.xc, self.nspin = float(cutoff_ry), xc, int(nspin)
-        self.kpts: KPointsSpec = self.integration.kpoints(kpts)
+        self.kpts: KPointsSpec = self.integration.kpoints(with_cell(kpts, atoms.cell.array))
         self._grid_shape = grid_shape
         self.symbols: tuple[str, ...] = tuple(atoms.get_chemical_symbols())
         self.cell: FloatArray = np.array(atoms.cell.array) * ANGSTROM

@@ -24,6 +24,7 @@ from mlh.labelling.labels import Label, Labeller, load_labels
 from mlh.labelling.own_labeller import labeller_of
 from mlh.labelling.plan import DatasetJob, plan
 from mlh.labelling.progress import BuildProgress, BuildTracker
+from mlh.matrix.kpoints import kpoints_record
 
 Store = Callable[[Path, DatasetConfig, Iterable[tuple[Label, dict[str, Any]]]], int]
 
@@ -71,6 +72,7 @@ def build_dataset(
     folder = JobFolder(target.with_name(target.name + ".jobs"))
     with folder.locked():
         clear_leftovers(folder.path, target)
+        _refuse_other_meshes(folder, config)
         _save_config(folder, config)
         run = executor or partial(run_jobs, processes=processes, threads=threads)
         tracker = _run(jobs, folder, worker, run, retry_failed, on_progress)
@@ -89,7 +91,7 @@ def finished_labels(jobs: Sequence[DatasetJob], folder: JobFolder) -> Iterator[t
         if folder.finished(job).exists():
             labels, records = load_labels(folder.finished(job))
             for label, record in zip(labels, records, strict=True):
-                yield label, {**record, "job": job.id, "kpts": list(job.engine.kpts)}
+                yield label, {**record, "job": job.id, "kpts": job.kpts_record}
 
 
 def _run(
@@ -123,7 +125,29 @@ def _default_store() -> Store:
     return store_hdf5
 
 
+def _refuse_other_meshes(folder: JobFolder, config: DatasetConfig) -> None:
+    """Three even numbers meant Monkhorst-Pack's mesh before, and a folder of that time has them in its
+    configuration: it is not gone on with silently."""
+    path = folder.path / "config.yaml"
+    before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not isinstance(before, dict):
+        return
+    now = {s.name: kpoints_record(config.engine.settings(s.kpts).kpts) for s in config.sources}
+    for source in before.get("sources", []):
+        old = source.get("kpts") or before.get("engine", {}).get("kpts")
+        if isinstance(old, list) and now.get(source["name"]) == {"size": old, "gamma": True}:
+            raise ValueError(
+                f"{folder.path}: source {source['name']} was calculated with the Monkhorst-Pack mesh {old}; "
+                "three numbers mean a mesh with Gamma now. Write kpts: {size: "
+                f"{old}, gamma: false}} to go on with what is there, or choose another name"
+            )
+
+
 def _save_config(folder: JobFolder, config: DatasetConfig) -> None:
-    """The resolved configuration beside the calculations."""
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    """The resolved configuration beside the calculations; the kind of every k mesh is said."""
+    content = config.model_dump(mode="json")
+    for part in (content["engine"], *content["sources"]):
+        if isinstance(part["kpts"], list):
+            part["kpts"] = {"size": part["kpts"], "gamma": True}
+    text = yaml.safe_dump(content, sort_keys=False)
     (folder.path / "config.yaml").write_text(text, encoding="utf-8")

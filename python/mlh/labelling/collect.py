@@ -13,6 +13,7 @@ from mlh.dft.system import System
 from mlh.labelling.config import DatasetConfig
 from mlh.labelling.labels import Label, load_engine_basis
 from mlh.labelling.plan import elements_of
+from mlh.matrix.kpoints import recorded_kpoints
 from mlh.network.graph import graph_from_arrays
 
 
@@ -31,7 +32,9 @@ def store_hdf5(path: Path, config: DatasetConfig, labels: Iterable[tuple[Label, 
     count = 0
     try:
         for label, record in labels:
-            system = System(label.atoms, basis, settings.cutoff_ry, record["kpts"], settings.xc)
+            system = System(
+                label.atoms, basis, settings.cutoff_ry, recorded_kpoints(record["kpts"]), settings.xc
+            )
             writer.append(_sample(system, label, record))
             count += 1
         if count:

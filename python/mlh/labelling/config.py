@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mlh.labelling.labels import EngineSettings
+from mlh.matrix.kpoints import KPointsSpec
 from mlh.structures.crystals import CRYSTALS
 from mlh.structures.files import shipped_structures
 
@@ -21,22 +22,46 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class KMesh(_Model):
+    """A k mesh that three numbers do not say: Monkhorst-Pack's (`gamma: false`), or one of a spacing
+    (1/Angstrom, 2 pi included) for every cell."""
+
+    size: Repeat | None = None
+    spacing: Annotated[float, Field(gt=0.0)] | None = None
+    gamma: bool = True
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> KMesh:
+        if (self.size is None) == (self.spacing is None):
+            raise ValueError("kpts: expected exactly one of size and spacing")
+        return self
+
+
+def _kpoints(mesh: Repeat | KMesh) -> KPointsSpec:
+    """The mesh of a configuration: three numbers are Gamma-centred."""
+    if not isinstance(mesh, KMesh):
+        return mesh
+    if mesh.spacing is not None:
+        return {"spacing": mesh.spacing} | ({} if mesh.gamma else {"gamma": False})
+    return mesh.size if mesh.gamma else {"size": mesh.size, "gamma": False}
+
+
 class EngineConfig(_Model):
     """Level of theory of every label."""
 
     basis: str = "gth-pbe"
     orbitals: dict[str, str] = Field(default_factory=dict)
     cutoff_ry: Annotated[float, Field(gt=10.0)] = 200.0
-    kpts: Repeat = (1, 1, 1)
+    kpts: Repeat | KMesh = (1, 1, 1)
     xc: str = "PBE"
     energy_tol: Annotated[float, Field(gt=0.0)] = 1e-7
     residual_tol: Annotated[float, Field(gt=0.0)] = 1e-5
     max_scf_steps: PositiveInt = 80
     labeller: Annotated[str, Field(pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$")] = ""
 
-    def settings(self, kpts: Repeat | None = None) -> EngineSettings:
+    def settings(self, kpts: Repeat | KMesh | None = None) -> EngineSettings:
         """The settings for the labeller, with the k-points of one source."""
-        return EngineSettings(**{**self.model_dump(), "kpts": kpts or self.kpts})
+        return EngineSettings(**{**self.model_dump(), "kpts": _kpoints(kpts or self.kpts)})
 
 
 class Variation(_Model):
@@ -91,7 +116,7 @@ class SourceConfig(_Model):
     crystal: str | None = None
     file: str | None = None
     repeat: Repeat = (1, 1, 1)
-    kpts: Repeat | None = None
+    kpts: Repeat | KMesh | None = None
     split: Literal["train", "validation", "test"] = "train"
     host: list[Variation] = Field(default_factory=list)
     vacancies: list[VacancyPlan] = Field(default_factory=list)

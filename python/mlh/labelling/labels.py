@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mlh.basis.species import Basis
 from mlh.common.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 from mlh.dft.energies import Energies
+from mlh.matrix.kpoints import KPointsSpec, kpoints_record
 from mlh.solver.dense import Solution
 
 
@@ -32,7 +33,7 @@ class EngineSettings:
     basis: str = "gth-pbe"
     orbitals: Mapping[str, str] = field(default_factory=dict)
     cutoff_ry: float = 200.0
-    kpts: tuple[int, int, int] = (1, 1, 1)
+    kpts: KPointsSpec = (1, 1, 1)
     xc: str = "PBE"
     energy_tol: float = 1e-7  # Hartree
     residual_tol: float = 1e-5  # Hartree
@@ -42,7 +43,7 @@ class EngineSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; the labeller only where it is not the embedded engine."""
-        content = {**asdict(self), "orbitals": dict(self.orbitals), "kpts": list(self.kpts)}
+        content = {**asdict(self), "orbitals": dict(self.orbitals), "kpts": kpoints_record(self.kpts)}
         return content if self.labeller else {k: v for k, v in content.items() if k != "labeller"}
 
 

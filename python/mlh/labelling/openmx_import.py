@@ -23,6 +23,7 @@ from mlh.dataset.sample import BasisRecord, Sample
 from mlh.dataset.store import DatasetWriter
 from mlh.dft.energies import Energies
 from mlh.dft.system import System
+from mlh.matrix.kpoints import kpoints_record
 from mlh.openmx import ScfOut, load_openmx_basis, read_scfout
 from mlh.openmx.inputfile import keyword
 from mlh.openmx.outfile import OutFile, read_out
@@ -169,11 +170,11 @@ def _label(run: Run, basis: Basis) -> tuple[Level, Sample]:
     out = read_scfout(run.scfout, basis)
     text = read_out(run.out)
     level = _check(out, text, run)
-    kpts = _kpts(out.input_lines)
+    kpts = {"size": _kpts(out.input_lines), "gamma": False}
     system = System(out.atoms, basis, level.cutoff_ry, kpts, level.xc, integration=level.integration)
     dh = (out.H - system.harris_hamiltonian()).symmetrised()
     info = {
-        "kpts": list(kpts),
+        "kpts": kpoints_record(kpts),
         "temperature_kelvin": out.temperature,
         "scf_steps": text.scf_steps,
         "residual": text.residual,

@@ -19,6 +19,7 @@ from ase.neighborlist import neighbor_list
 
 from mlh.labelling.config import DatasetConfig, RelaxationPlan, SourceConfig, Variation
 from mlh.labelling.labels import EngineSettings
+from mlh.matrix.kpoints import kpoints_record, with_cell
 from mlh.relaxation.loop import RelaxSettings
 from mlh.structures import (
     crystal,
@@ -44,6 +45,11 @@ class DatasetJob:
     relaxation: RelaxSettings | None
     samples: int
     record: dict[str, Any]
+
+    @property
+    def kpts_record(self) -> list[int] | dict[str, Any]:
+        """The k mesh of this cell, as files hold it."""
+        return kpoints_record(with_cell(self.engine.kpts, self.atoms.cell.array))
 
     @property
     def n_calculations(self) -> int:

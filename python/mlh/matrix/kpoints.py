@@ -1,4 +1,9 @@
-"""Sampling of the Brillouin zone: Monkhorst-Pack meshes folded by time reversal."""
+"""Sampling of the Brillouin zone: Gamma-centred and Monkhorst-Pack meshes folded by time reversal.
+
+An even Monkhorst-Pack mesh leaves Gamma out and breaks the symmetry of fcc, rhombohedral and hexagonal cells;
+meshes are Gamma-centred unless the other kind is asked for. Files of before hold bare lists of three numbers,
+which mean Monkhorst-Pack: `kpoints_record` and `recorded_kpoints` are the way in and out of files.
+"""
 
 from __future__ import annotations
 
@@ -73,14 +78,80 @@ def _wrapped(k: FloatArray) -> tuple[int, ...]:
 
 
 def as_kpoints(spec: KPointsSpec) -> KPoints:
-    """KPoints from None (Gamma), (n1, n2, n3), {"size": (n1, n2, n3), "gamma": bool} or KPoints."""
+    """KPoints from None (Gamma), (n1, n2, n3) (Gamma-centred), a mapping or KPoints.
+
+    Mappings: {"size": (n1, n2, n3), "gamma": False} is the Monkhorst-Pack mesh; {"points": ..., "weights":
+    ...} are k points of one's own. A spacing needs a cell first, see `with_cell`.
+    """
     if isinstance(spec, KPoints):
         return spec
     if spec is None:
         return KPoints(np.zeros((1, 3)), np.ones(1))
+    if not isinstance(spec, Mapping):
+        return monkhorst_pack(spec, gamma=True)
+    keys = set(spec)
+    if keys == {"points", "weights"}:
+        return KPoints(spec["points"], spec["weights"])
+    if "spacing" in keys:
+        raise ValueError(f"kpts: a spacing needs a cell to become a mesh, got {dict(spec)}; see with_cell")
+    if keys - {"size", "gamma"} or "size" not in keys:
+        raise ValueError(
+            "kpts: expected the keys 'size' or 'spacing', and 'gamma' (or 'points' and 'weights'), "
+            f"got {sorted(spec)}"
+        )
+    return monkhorst_pack(spec["size"], bool(spec.get("gamma", True)))
+
+
+_SLACK = 1e-4
+"""Of one point: cells that differ by the digits of a file have the same mesh."""
+
+
+def with_cell(spec: KPointsSpec, cell: Any, pbc: Sequence[bool] = (True, True, True)) -> KPointsSpec:
+    """A specification that no longer depends on the cell (rows, Angstrom): {"spacing": s} becomes a mesh.
+
+    n_i = ceil(|b_i| / s) points along every reciprocal vector b_i (2 pi included; 1 along directions that are
+    not periodic), s in 1/Angstrom as KSPACING of VASP. Anything else is returned as it is.
+    """
+    if isinstance(spec, KPoints) or not isinstance(spec, Mapping) or "spacing" not in spec:
+        return spec
+    if set(spec) - {"spacing", "gamma"}:
+        raise ValueError(f"kpts: expected only 'gamma' beside 'spacing', got {sorted(spec)}")
+    spacing = spec["spacing"]
+    if isinstance(spacing, bool) or not isinstance(spacing, int | float) or not 0.0 < spacing < np.inf:
+        raise ValueError(f"kpts: expected a positive spacing in 1/Angstrom, got {spacing!r}")
+    lengths = 2.0 * np.pi * np.linalg.norm(np.linalg.inv(np.asarray(cell, dtype=np.float64)), axis=0)
+    n1, n2, n3 = (
+        max(1, int(np.ceil(length / spacing - _SLACK))) if periodic else 1
+        for length, periodic in zip(lengths, pbc, strict=True)
+    )
+    return (n1, n2, n3) if spec.get("gamma", True) else {"size": (n1, n2, n3), "gamma": False}
+
+
+def kpoints_record(spec: KPointsSpec) -> list[int] | dict[str, Any]:
+    """As JSON and HDF5 files hold it; equal meshes have equal records.
+
+    [n1, n2, n3] is a Monkhorst-Pack mesh, as in all files of before; of odd numbers it is Gamma-centred too.
+    """
+    if spec is None:
+        return [1, 1, 1]
+    if isinstance(spec, KPoints):
+        return {"points": spec.points.tolist(), "weights": spec.weights.tolist()}
     if isinstance(spec, Mapping):
-        unknown = set(spec) - {"size", "gamma"}
-        if unknown or "size" not in spec:
-            raise ValueError(f"kpts: expected the keys 'size' and 'gamma', got {sorted(spec)}")
-        return monkhorst_pack(spec["size"], bool(spec.get("gamma", False)))
-    return monkhorst_pack(spec)
+        if "size" not in spec:
+            return {name: np.asarray(value).tolist() for name, value in sorted(spec.items())}
+        size, gamma = spec["size"], bool(spec.get("gamma", True))
+    else:
+        size, gamma = spec, True
+    numbers = [int(n) for n in size]
+    even = any(n % 2 == 0 for n in numbers)
+    return {"size": numbers, "gamma": True} if gamma and even else numbers
+
+
+def recorded_kpoints(record: Any) -> KPointsSpec:
+    """The inverse of `kpoints_record`, for files of before too: their lists are Monkhorst-Pack meshes."""
+    if record is None or isinstance(record, KPoints):
+        return record
+    if not isinstance(record, Mapping):
+        size = tuple(int(n) for n in record)
+        return {"size": size, "gamma": False} if any(n % 2 == 0 for n in size) else size
+    return {"gamma": False, **record} if "size" in record else dict(record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, overload
 
 from mlh.matrix.block_matrix import BlockMatrix
@@ -35,7 +36,8 @@ def check_method(method: str, kpts: KPointsSpec, smearing: Smearing) -> None:
             "smearing: method='purification' has integer occupations, expected no smearing, "
             f"got {smearing!r}; metals need method='dense'"
         )
-    if not as_kpoints(kpts).gamma_only:
+    unknown = isinstance(kpts, Mapping) and "spacing" in kpts  # asked again once there is a cell
+    if not unknown and not as_kpoints(kpts).gamma_only:
         raise ValueError(
             f"kpts: method='purification' works at Gamma only, got {len(as_kpoints(kpts))} other k points; "
             "use a larger cell or method='dense'"
@@ -90,7 +92,7 @@ def solve(
     """Density matrices of the `n_electrons` per cell in the lowest states of H C = S C e.
 
     H: nspin 1 or 2, Hartree. S: the overlap, or what `factorise` made of it (then `kpts` and `threshold` are
-    taken from it). kpts: None (Gamma), (n1, n2, n3), {"size": ..., "gamma": ...} or KPoints. width: Hartree.
+    taken from it). kpts: None (Gamma), (n1, n2, n3), a mapping or KPoints, see `as_kpoints`. width: Hartree.
     spin_moment: N_up - N_down held fixed (nspin 2 only); None lets both spins share one Fermi level.
     method: "dense" diagonalises and gives a `Solution` with the eigenstates, at a cost cubic in the atoms;
     "purification" (insulators at Gamma, fixed moment) gives a `PurifiedState`, at a cost linear in the atoms,
