@@ -5,6 +5,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "mlh/xc/xc.hpp"
+
 namespace mlh::detail {
 
 namespace {
@@ -113,6 +115,11 @@ Dual<N> root_of_radius(const Dual<N>& n) {
 
 double floored(double sigma) { return std::max(sigma, kGradientFloor * kGradientFloor); }
 
+/// 1 +- zeta, held at kXcSpinThreshold.
+Dual<3> bounded(const Dual<3>& share) {
+  return share.value > kXcSpinThreshold ? share : Dual<3>{kXcSpinThreshold, {}};
+}
+
 }  // namespace
 
 Correlation pbe_correlation(double n, double sigma) {
@@ -128,7 +135,8 @@ Correlation pbe_correlation(double n_up, double n_down, double sigma) {
   const D up{std::max(n_up, kSpinFloor), {1.0, 0.0, 0.0}};
   const D down{std::max(n_down, kSpinFloor), {0.0, 1.0, 0.0}};
   const D square{floored(sigma), {0.0, 0.0, 1.0}};
-  const D n = up + down, plus = (2.0 * up) / n, minus = (2.0 * down) / n;  // 1 + zeta, 1 - zeta
+  const D n = up + down;
+  const D plus = bounded((2.0 * up) / n), minus = bounded((2.0 * down) / n);  // 1 + zeta, 1 - zeta
   const D zeta = (up - down) / n;
   const D phi = 0.5 * (power(plus, 2.0 / 3.0) + power(minus, 2.0 / 3.0));
   const D f =

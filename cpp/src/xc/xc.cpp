@@ -23,6 +23,14 @@ void initialise(xc_func_type& functional, int id, int nspin) {
   xc_func_set_dens_threshold(&functional, kXcDensityThreshold);
 }
 
+/// Correlation of two spins where one of them is (nearly) empty. libxc raises each spin to the
+/// density threshold, and the derivative at a raised density is not that of the energy: here the
+/// sum of both is compared with it (XcEvaluator), and the spin interpolation is bounded instead.
+void bound_polarisation(xc_func_type& correlation) {
+  xc_func_set_dens_threshold(&correlation, 1e-30);
+  xc_func_set_zeta_threshold(&correlation, kXcSpinThreshold);
+}
+
 struct Parts {
   int exchange;
   int correlation;  ///< kOwn: `pbe_correlation`
@@ -115,6 +123,7 @@ XcEvaluator::XcEvaluator(Functional functional, int nspin)
   if (own_correlation_) return;
   try {
     initialise(correlation_, parts.correlation, nspin);
+    if (nspin == 2) bound_polarisation(correlation_);
   } catch (...) {
     xc_func_end(&exchange_);
     throw;

@@ -15,6 +15,12 @@ enum class Functional { pbe, lda_pw92, pbe_pw92 };
 /// Points with a total density below this (electrons/Bohr^3) contribute exact zeros.
 inline constexpr double kXcDensityThreshold = 1e-14;
 
+/// Where one spin holds less than half this share of the density, the spin interpolation of
+/// correlation no longer follows it. d phi/dn of PBE's phi = [(1+zeta)^2/3 + (1-zeta)^2/3]/2 grows
+/// as (1-zeta)^-1/3: without a bound the potential of an empty spin is hundreds of Hartree, and
+/// noise. The energy changes by 1e-8 of a Hartree per fully polarised electron.
+inline constexpr double kXcSpinThreshold = 1e-8;
+
 /// "PBE", "PW92" or "PBE-PW92"; throws std::invalid_argument for any other name.
 Functional functional_from_name(std::string_view name);
 
