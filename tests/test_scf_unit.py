@@ -38,7 +38,7 @@ class MeanField:
     kpts: tuple[int, int, int] = (1, 1, 1)
 
     # No Coulomb interaction between sites: what screening adds is zero.
-    cell = 6.0 * np.eye(3)
+    grid_cell = 6.0 * np.eye(3)
     grid_shape = (4, 4, 4)
 
     @property

@@ -62,7 +62,7 @@ def atoms_of(system: System) -> Atoms:
 
 
 def strained_system(system: System, eps: FloatArray) -> System:
-    """The strained system with as many grid points."""
+    """The strained system on the same mesh."""
     return System(
         strained(atoms_of(system), eps),
         system.basis,
@@ -70,7 +70,7 @@ def strained_system(system: System, eps: FloatArray) -> System:
         system.kpts,
         system.xc,
         system.nspin,
-        grid_shape=tuple(system.grid.shape),
+        grid_shape=system.mesh,
     )
 
 

@@ -19,8 +19,8 @@ struct GridHandle {
   NeutralFields neutral;
 
   GridHandle(std::shared_ptr<const Structure> s, std::shared_ptr<const BasisData> b,
-             std::shared_ptr<const Pattern> p, std::array<int, 3> n)
-      : grid(std::move(s), std::move(b), std::move(p), n), neutral(neutral_fields(grid)) {}
+             std::shared_ptr<const Pattern> p, std::array<int, 3> n, const Axes& axes)
+      : grid(std::move(s), std::move(b), std::move(p), n, axes), neutral(neutral_fields(grid)) {}
 };
 
 std::vector<py::ssize_t> uniform_shape(const GridHandle& h) {
@@ -166,12 +166,16 @@ void bind_grid(py::module_& m) {
                         const py::object& o) { return view(v.data(), std::move(shape), o); };
   py::class_<GridHandle>(m, "Grid", "Uniform grid and atom-centred spheres of one geometry.")
       .def(py::init([](std::shared_ptr<Structure> s, std::shared_ptr<BasisData> b,
-                       std::shared_ptr<Pattern> p, std::array<int, 3> n) {
+                       std::shared_ptr<Pattern> p, std::array<int, 3> n, const Axes& axes) {
              const py::gil_scoped_release release;
-             return std::make_unique<GridHandle>(std::move(s), std::move(b), std::move(p), n);
+             return std::make_unique<GridHandle>(std::move(s), std::move(b), std::move(p), n, axes);
            }),
-           py::arg("structure"), py::arg("basis"), py::arg("pattern"), py::arg("n"))
+           py::arg("structure"), py::arg("basis"), py::arg("pattern"), py::arg("n"),
+           py::arg("axes") = kCellAxes)
       .def_property_readonly("shape", [](const GridHandle& h) { return h.grid.uniform().n; })
+      .def_property_readonly(
+          "cell", [](const GridHandle& h) { return to_array(h.grid.uniform().cell); },
+          "Vectors along which the uniform grid runs, rows, Bohr.")
       .def_property_readonly("volume_element",
                              [](const GridHandle& h) { return h.grid.uniform().volume_element(); })
       .def_property_readonly("n_sphere_points",

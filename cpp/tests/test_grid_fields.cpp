@@ -674,6 +674,51 @@ TEST_CASE("strain of the xc energy through the metric of the stencil", "[gradien
   }
 }
 
+TEST_CASE("a grid along other vectors of the lattice has the same fields", "[grid]") {
+  // With equal numbers of points the two grids are the same points in another order.
+  const Fixture f;
+  constexpr int kN = 14;
+  const Axes axes = {{{1, -1, 0}, {0, 1, 2}, {-1, 1, 1}}};
+  const auto structure = std::make_shared<const Structure>(f.structure);
+  const Grid straight(structure, f.basis, f.pattern, {kN, kN, kN});
+  const Grid turned(structure, f.basis, f.pattern, {kN, kN, kN}, axes);
+  const auto place = [&](int x, int y, int z) {
+    std::size_t index = 0;
+    for (int e = 0; e < 3; ++e) {
+      const int k = x * axes[0][e] + y * axes[1][e] + z * axes[2][e];
+      index = index * kN + static_cast<std::size_t>(((k % kN) + kN) % kN);
+    }
+    return index;
+  };
+  const auto D = symmetric_matrix(*f.pattern, 41, 0.1, 1.0);
+  const Density a = density(straight, D), b = density(turned, D);
+  const auto v = noise(straight.uniform().size(), 42);
+  std::vector<double> w(v.size());
+  std::size_t g = 0;
+  double worst = 0.0;
+  for (int x = 0; x < kN; ++x) {
+    for (int y = 0; y < kN; ++y) {
+      for (int z = 0; z < kN; ++z, ++g) {
+        worst = std::max(worst, std::abs(b.uniform[g] - a.uniform[place(x, y, z)]));
+        w[g] = v[place(x, y, z)];
+      }
+    }
+  }
+  CHECK(worst < 1e-13);
+  CHECK(turned.uniform().volume_element() ==
+        Approx(straight.uniform().volume_element()).epsilon(1e-13));
+  const auto va = uniform_potential(straight, v), vb = uniform_potential(turned, w);
+  const auto Ma = potential_matrix(straight, va), Mb = potential_matrix(turned, vb);
+  double difference = 0.0;
+  for (std::size_t k = 0; k < Ma.size(); ++k)
+    difference = std::max(difference, std::abs(Ma[k] - Mb[k]));
+  CHECK(difference < 1e-13);
+  const Gradient ga = orbital_gradient(straight, D, va), gb = orbital_gradient(turned, D, vb);
+  for (std::size_t i = 0; i < ga.atoms.size(); ++i)
+    CHECK((ga.atoms[i] - gb.atoms[i]).norm() < 1e-12);
+  CHECK((ga.strain - gb.strain).norm() < 1e-11);
+}
+
 TEST_CASE("results are bitwise the same for every number of threads", "[threads]") {
   const Fixture f;
   const Grid grid = f.grid();
@@ -719,4 +764,6 @@ TEST_CASE("a grid refuses what it cannot integrate", "[grid]") {
   const Fixture f;
   const auto structure = std::make_shared<const Structure>(f.structure);
   CHECK_THROWS_AS(Grid(structure, f.basis, f.pattern, {8, 0, 8}), std::invalid_argument);
+  const Axes twice = {{{2, 0, 0}, {0, 1, 0}, {0, 0, 1}}};
+  CHECK_THROWS_AS(Grid(structure, f.basis, f.pattern, {8, 8, 8}, twice), std::invalid_argument);
 }

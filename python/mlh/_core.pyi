@@ -183,8 +183,15 @@ class ExchangeCorrelation:
 
 class Grid:
     def __init__(
-        self, structure: Structure, basis: BasisData, pattern: Pattern, n: Sequence[int]
+        self,
+        structure: Structure,
+        basis: BasisData,
+        pattern: Pattern,
+        n: Sequence[int],
+        axes: Sequence[Sequence[int]] = ...,
     ) -> None: ...
+    @property
+    def cell(self) -> _Float: ...
     @property
     def shape(self) -> list[int]: ...
     @property

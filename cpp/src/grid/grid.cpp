@@ -46,6 +46,28 @@ double reach_of(const SpeciesData& s) {
   return reach;
 }
 
+/// The cell whose vectors are the combinations `axes` of those of `cell`.
+Mat3 cell_along(const Axes& axes, const Mat3& cell) {
+  Mat3 m;
+  for (int d = 0; d < 3; ++d) {
+    for (int e = 0; e < 3; ++e) m(d, e) = axes[d][e];
+  }
+  if (std::abs(std::abs(m.determinant()) - 1.0) > 1e-6) {
+    throw std::invalid_argument("Grid: axes must have determinant 1 or -1");
+  }
+  // Not a product with the identity: cells that stay as they are keep every bit.
+  return axes == kCellAxes ? cell : Mat3(m * cell);
+}
+
+/// A translation by `image` cells along `axes`, counted in the cell of the structure.
+Cell lattice_image(const Axes& axes, const Cell& image) {
+  Cell out{};
+  for (int e = 0; e < 3; ++e) {
+    for (int d = 0; d < 3; ++d) out[e] += image[d] * axes[d][e];
+  }
+  return out;
+}
+
 /// Start of piece k when n points are cut into `pieces` nearly equal parts.
 int piece_start(int n, int pieces, int k) {
   return static_cast<int>(static_cast<std::int64_t>(n) * k / pieces);
@@ -78,11 +100,12 @@ bool reaches(const BatchPoints& points, int n_points, const Vec3& center, double
 }  // namespace
 
 Grid::Grid(std::shared_ptr<const Structure> structure, std::shared_ptr<const BasisData> basis,
-           std::shared_ptr<const Pattern> pattern, std::array<int, 3> n)
+           std::shared_ptr<const Pattern> pattern, std::array<int, 3> n, const Axes& axes)
     : structure_(std::move(structure)),
       basis_(std::move(basis)),
       pattern_(std::move(pattern)),
-      uniform_{structure_->cell, n} {
+      axes_(axes),
+      uniform_{cell_along(axes, structure_->cell), n} {
   for (const int points : n) {
     if (points < 1) throw std::invalid_argument("Grid: n must be positive in every direction");
   }
@@ -185,7 +208,7 @@ void Grid::add_uniform_batches() {
     }
   }
   // Each atom announces itself to the boxes around it: cost linear in the number of atoms.
-  const Mat3 inverse = structure_->cell.inverse();
+  const Mat3 inverse = uniform_.cell.inverse();
   std::vector<std::vector<ActiveAtom>> found(boxes.size());
   for (std::size_t i = 0; i < structure_->size(); ++i) {
     const double reach = reach_[structure_->species[i]];
@@ -206,7 +229,7 @@ void Grid::add_uniform_batches() {
             home[d] = b[d] - shift * pieces[d];
             image[d] = -shift;
           }
-          const ActiveAtom candidate{static_cast<int>(i), image};
+          const ActiveAtom candidate{static_cast<int>(i), lattice_image(axes_, image)};
           Batch& box = boxes[flat(home)];
           if (reaches(points(box), box.n_points, center(candidate), reach)) {
             found[flat(home)].push_back(candidate);

@@ -24,6 +24,7 @@ from ase.calculators.calculator import (
 from mlh.basis.species import Basis
 from mlh.common.units import HARTREE_BOHR3_EV_ANGSTROM3, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 from mlh.dft.integrations import as_integration
+from mlh.dft.mesh import GridMesh
 from mlh.dft.system import System
 from mlh.dft.terms.contract import Integration
 from mlh.dft.vacuum import PeriodicBox
@@ -32,8 +33,8 @@ from mlh.matrix.kpoints import KPointsSpec, with_cell
 from mlh.scf.loop import SCFResult
 from mlh.solver import Method, Solution
 
-GridShape = tuple[int, int, int]
-"""Points of the uniform grid along the cell vectors."""
+GridShape = tuple[int, int, int] | GridMesh
+"""Points of the uniform grid along the cell vectors, or a mesh with its own axes."""
 
 _log = logging.getLogger("mlh.dft")
 
@@ -103,11 +104,11 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
 
     def hold_grid(self, atoms: Atoms) -> GridShape:
         """Fix `grid_shape` to what the cutoff gives for the cell of `atoms`, before the cell changes; the k
-        mesh of a spacing too."""
-        n1, n2, n3 = self._system(atoms, self._basis_of(atoms), 1).grid_shape
+        mesh of a spacing too. In a skewed cell it is a `GridMesh` along other vectors of the lattice."""
+        mesh = self._system(atoms, self._basis_of(atoms), 1).mesh
         cell = self._box.periodic(atoms, self._basis_of(atoms)).cell
         self.kpts = with_cell(self.kpts, cell.array, atoms.pbc)
-        self.grid_shape = (int(n1), int(n2), int(n3))
+        self.grid_shape = mesh.shape if mesh.along_cell else mesh
         return self.grid_shape
 
     def check_elements(self, atoms: Atoms) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mlh.calculators.engines import choose_engine
 from mlh.commands import relax_options as options
+from mlh.dft.mesh import as_mesh
 from mlh.relaxation.files import run_relaxation, summary
 from mlh.relaxation.loop import RelaxSettings
 from mlh.report.steps import StepPrinter, cell_change, outcome
@@ -85,7 +86,7 @@ def relax_command(
     calculator = engine.calculator()
     description = engine.describe()
     if settings.cell != "fixed":
-        description["grid"] = list(calculator.hold_grid(atoms))
+        description["grid"] = as_mesh(calculator.hold_grid(atoms)).describe()
     folder = out or Path(f"{Path(structure.replace(':', '-')).stem}-relax")
     printer = StepPrinter(console, f"{structure}: {atoms.get_chemical_formula()}, {engine.kind}", fmax)
     try:

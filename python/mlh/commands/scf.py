@@ -166,6 +166,9 @@ def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:
         "structure": structure,
         "formula": atoms.get_chemical_formula(),
         "n_orbitals": calculator.system.n_orbitals,
+        "grid": calculator.system.mesh.describe(),
+        "cutoff_ry": calculator.system.cutoff_ry,
+        "effective_cutoff_ry": calculator.system.effective_cutoff_ry,
         "converged": result.converged,
         "scf_steps": result.n_steps,
         "energy_ev": calculator.results["energy"],
@@ -193,6 +196,7 @@ def _resources(calculator: Any, watch: Any) -> dict[str, Any]:
 
 def _print(report: dict[str, Any]) -> None:
     typer.echo(f"{report['structure']}: {report['formula']}, {report['n_orbitals']} orbitals")
+    typer.echo(f"grid carries {report['effective_cutoff_ry']:.0f} Ry (cutoff {report['cutoff_ry']:g} Ry)")
     for name, value in report["contributions_ev"].items():
         typer.echo(f"{name:>16s} {value:18.6f} eV")
     typer.echo(f"{'energy':>16s} {report['energy_ev']:18.6f} eV")

@@ -26,6 +26,7 @@ from mlh.common.units import ANGSTROM
 from mlh.dft.energies import Energies, Forces, Stress
 from mlh.dft.grid_function import GridFunction
 from mlh.dft.integrations import as_integration
+from mlh.dft.mesh import GridMesh, as_mesh, check_mesh
 from mlh.dft.terms.contract import (
     Derivative,
     Discretisation,
@@ -68,8 +69,8 @@ class System:
     {"size": (n1, n2, n3), "gamma": False}, Monkhorst-Pack; {"spacing": 0.2} (1/Angstrom, 2 pi included); or
     KPoints. xc: "PBE" or "PW92". nspin: 1, or 2 for collinear spin. integration: how the integrals are
     done, a name of `mlh.dft.integrations` ("spheres", "openmx", ...) or an object such as
-    OpenMXIntegration. grid_shape: points of the grid along the cell vectors in place of those of the cutoff;
-    only at a fixed number is the energy a smooth function of the cell.
+    OpenMXIntegration. grid_shape: points of the grid along the cell vectors, or a `GridMesh`, in place of
+    those of the cutoff; only at a fixed mesh is the energy a smooth function of the cell.
     """
 
     def __init__(
@@ -81,19 +82,20 @@ class System:
         xc: str = "PBE",
         nspin: int = 1,
         integration: Integration | str | None = None,
-        grid_shape: tuple[int, int, int] | None = None,
+        grid_shape: tuple[int, int, int] | GridMesh | None = None,
     ) -> None:
         _check(atoms, cutoff_ry, xc, nspin)
-        if grid_shape is not None and (len(grid_shape) != 3 or any(n < 1 for n in grid_shape)):
-            raise ValueError(f"grid_shape: expected three positive numbers of points, got {grid_shape}")
         full = load_basis(basis) if isinstance(basis, str) else basis
         self.basis = full.subset(atoms.get_chemical_symbols())
         self.integration: Integration = as_integration(integration, self.basis)
         self.cutoff_ry, self.xc, self.nspin = float(cutoff_ry), xc, int(nspin)
         self.kpts: KPointsSpec = self.integration.kpoints(with_cell(kpts, atoms.cell.array))
-        self._grid_shape = grid_shape
         self.symbols: tuple[str, ...] = tuple(atoms.get_chemical_symbols())
         self.cell: FloatArray = np.array(atoms.cell.array) * ANGSTROM
+        self.mesh: GridMesh = (
+            self.integration.mesh(self.cell, self.cutoff_ry) if grid_shape is None else as_mesh(grid_shape)
+        )
+        check_mesh(self.mesh, self.effective_cutoff_ry, self.cutoff_ry)
         self.positions: FloatArray = np.array(atoms.get_positions()) * ANGSTROM
         index = np.array([self.basis.index(s) for s in self.symbols], dtype=np.int32)
         self.structure = _core.Structure(self.cell, self.positions, index)
@@ -121,12 +123,15 @@ class System:
     def discretisation(self) -> Discretisation:
         """The integrals and terms of this geometry."""
         fixed = self.basis, self.structure, self.pattern, self.cell
-        geometry = Geometry(*fixed, self.cutoff_ry, self.xc, self._grid_shape)
+        geometry = Geometry(*fixed, self.cutoff_ry, self.xc, self.mesh)
         return self.integration.discretise(geometry)
 
     @property
     def grid(self) -> _core.Grid:
-        """Points for densities and states to look at: the uniform grid from the origin of the cell on."""
+        """Points for densities and states to look at, along the cell vectors from the origin of the cell on.
+
+        The uniform grid of the integrals but for skewed cells, where that runs along other vectors.
+        """
         return self.discretisation.field_grid
 
     @property
@@ -136,8 +141,19 @@ class System:
 
     @property
     def grid_shape(self) -> tuple[int, ...]:
-        """Points of the uniform grid along each cell vector."""
-        return tuple(self._points.shape)
+        """Points of the uniform grid of the integrals along each vector of `grid_cell`."""
+        return self.mesh.shape
+
+    @property
+    def grid_cell(self) -> FloatArray:
+        """Vectors (rows, Bohr) along which the uniform grid of the integrals runs: those of the cell, or in a
+        skewed cell those of a reduced cell of the same lattice."""
+        return self.mesh.cell(self.cell)
+
+    @property
+    def effective_cutoff_ry(self) -> float:
+        """Largest cutoff whose waves the uniform grid tells apart, Ry: `cutoff_ry` up to rounding."""
+        return self.mesh.effective_cutoff(self.cell)
 
     @cached_property
     def _overlap(self) -> BlockMatrix:
@@ -184,12 +200,16 @@ class System:
         return self._harris
 
     def potential_matrix(self, v: FloatArray) -> BlockMatrix:
-        """<phi_i | v | phi_j> of a smooth potential on the uniform grid (`grid_shape`), Hartree."""
+        """<phi_i | v | phi_j> of a smooth potential on the uniform grid, Hartree.
+
+        `grid_shape` points along `grid_cell`, the first at the origin.
+        """
         if v.shape != self.grid_shape or v.dtype != np.float64:
             raise ValueError(
                 f"v: expected a float64 array of shape {self.grid_shape}, got {v.dtype} of shape {v.shape}"
             )
-        return BlockMatrix(self.pattern, self.grid.matrix(self.grid.uniform_potential(v)))
+        grid = self.discretisation.origin_grid
+        return BlockMatrix(self.pattern, grid.matrix(grid.uniform_potential(v)))
 
     def evaluate(self, D: BlockMatrix) -> Evaluation:
         """Energy contributions and H = dE/dD (nspin of the system) in one pass over the grid."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mlh._core as _core
+from mlh.dft.mesh import GridMesh, plane_mesh
 from mlh.dft.terms.contract import (
     AtomicCoefficients,
     Derivative,
@@ -78,6 +79,10 @@ class OpenMXIntegration:
             raise ValueError(f"xc: the integration of OpenMX is there for PBE only, got {geometry.xc!r}")
         return OpenMXDiscretisation(geometry, self)
 
+    def mesh(self, cell: FloatArray, cutoff_ry: float) -> GridMesh:
+        """OpenMX's: by the distance of the lattice planes, whatever waves that carries in a skewed cell."""
+        return plane_mesh(cell, cutoff_ry)
+
     def kpoints(self, spec: KPointsSpec) -> KPointsSpec:
         """With `quirks` OpenMX's mesh in place of (n1, n2, n3); anything else as it is."""
         if self.quirks and isinstance(spec, Sequence) and not isinstance(spec, KPoints):
@@ -109,10 +114,10 @@ class OpenMXDiscretisation(Discretisation):
         if self._options.grid_origin is not None:
             return np.array(self._options.grid_origin, dtype=np.float64)
         g = self.geometry
-        n = np.array(g.grid_points)
+        n = np.array(g.mesh.shape)
         steps = (n // 2 - 0.5 * (n % 2 == 0)) / n
         centroid = np.asarray(g.structure.positions).mean(axis=0)
-        return np.asarray(centroid - steps @ g.cell, dtype=np.float64)
+        return np.asarray(centroid - steps @ g.mesh.cell(g.cell), dtype=np.float64)
 
     @cached_property
     def _shifted(self) -> _core.Structure:
@@ -122,13 +127,13 @@ class OpenMXDiscretisation(Discretisation):
 
     def _make_grid(self) -> _core.Grid:
         g = self.geometry
-        return _core.Grid(self._shifted, g.basis.to_core(), g.pattern, g.grid_points)
+        return _core.Grid(self._shifted, g.basis.to_core(), g.pattern, *g.mesh)
 
     @cached_property
-    def field_grid(self) -> _core.Grid:
+    def origin_grid(self) -> _core.Grid:
         """The grid that starts at the origin of the cell."""
         g = self.geometry
-        return _core.Grid(g.structure, g.basis.to_core(), g.pattern, g.grid_points)
+        return _core.Grid(g.structure, g.basis.to_core(), g.pattern, *g.mesh)
 
     @property
     def exact_stress(self) -> bool:
@@ -161,7 +166,7 @@ class OpenMXDiscretisation(Discretisation):
         """Hartree, exchange-correlation and, where it is not expanded, V_na."""
         grid = self.grid
         terms: list[LocalTerm] = [
-            Hartree(grid, self.geometry.cell),
+            Hartree(grid),
             ExchangeCorrelation(grid, _FUNCTIONAL, _STENCIL_ORDER),
         ]
         if self._options.neutral_atom == "grid":

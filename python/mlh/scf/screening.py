@@ -43,7 +43,7 @@ class ChargeSpace(Protocol):
     @property
     def pattern(self) -> Pattern: ...
     @property
-    def cell(self) -> FloatArray: ...
+    def grid_cell(self) -> FloatArray: ...
     @property
     def positions(self) -> FloatArray: ...
     @property
@@ -67,7 +67,7 @@ class AtomicCharges:
         shape = self._space.grid_shape
         axes = [np.fft.fftfreq(n, 1.0 / n) for n in shape[:2]] + [np.fft.rfftfreq(shape[2], 1.0 / shape[2])]
         integers = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-        G = integers @ (2.0 * np.pi * np.linalg.inv(self._space.cell).T)
+        G = integers @ (2.0 * np.pi * np.linalg.inv(self._space.grid_cell).T)
         square = np.einsum("gi,gi->g", G, G)
         whole = (2.0 * np.abs(integers) != shape).all(axis=1)
         used = np.flatnonzero((square > 1e-12) & (square < (4.0 / CHARGE_WIDTH) ** 2) & whole)
@@ -76,7 +76,7 @@ class AtomicCharges:
     def _coulomb(self, charges: int) -> FloatArray:
         """4 pi / (V G^2) times the form factor exp(-G^2 sigma^2 / 2) of this many charges."""
         square = self._waves[1]
-        volume = abs(np.linalg.det(self._space.cell))
+        volume = abs(np.linalg.det(self._space.grid_cell))
         return np.asarray(4.0 * np.pi / (volume * square) * np.exp(-0.5 * charges * CHARGE_WIDTH**2 * square))
 
     @cached_property

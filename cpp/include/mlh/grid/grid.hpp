@@ -54,11 +54,18 @@ struct Group {
   int n_orbitals = 0;
 };
 
-/// Everything the grid kernels need about one geometry; immutable once built.
+/// Integer combinations of the cell vectors, one per row, with determinant +-1: another cell of the
+/// same lattice.
+using Axes = std::array<std::array<int, 3>, 3>;
+inline constexpr Axes kCellAxes = {{{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}};
+
+/// Everything the grid kernels need about one geometry; immutable once built. The uniform grid runs
+/// along `axes`, which the points of a skewed cell do not have in common with the structure; images
+/// of atoms are counted in the cell of the structure.
 class Grid {
  public:
   Grid(std::shared_ptr<const Structure> structure, std::shared_ptr<const BasisData> basis,
-       std::shared_ptr<const Pattern> pattern, std::array<int, 3> n);
+       std::shared_ptr<const Pattern> pattern, std::array<int, 3> n, const Axes& axes = kCellAxes);
 
   const Structure& structure() const { return *structure_; }
   const BasisData& basis() const { return *basis_; }
@@ -106,6 +113,7 @@ class Grid {
   std::shared_ptr<const Structure> structure_;
   std::shared_ptr<const BasisData> basis_;
   std::shared_ptr<const Pattern> pattern_;
+  Axes axes_;
   UniformGrid uniform_;
   std::vector<OrbitalTables> tables_;               ///< per species
   std::vector<double> reach_;                       ///< per species: range of all its functions

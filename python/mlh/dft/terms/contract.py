@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 import mlh._core as _core
 from mlh.basis.species import Basis
+from mlh.dft.mesh import GridMesh, field_mesh
 from mlh.matrix.block_matrix import BlockMatrix, Pattern
 from mlh.matrix.kpoints import KPointsSpec
 
@@ -39,13 +40,8 @@ class Geometry:
     """(3, 3), rows are the cell vectors, Bohr."""
     cutoff_ry: float
     xc: str
-    grid_shape: tuple[int, int, int] | None = None
-    """Points of the uniform grid along the cell vectors; None: those of the cutoff."""
-
-    @property
-    def grid_points(self) -> Sequence[int]:
-        """Points along each cell vector."""
-        return self.grid_shape or _core.grid_size(self.cell, self.cutoff_ry)
+    mesh: GridMesh
+    """Points of the uniform grid."""
 
 
 class Derivative(NamedTuple):
@@ -150,9 +146,17 @@ class Discretisation(ABC):
     def _make_grid(self) -> _core.Grid: ...
 
     @property
-    def field_grid(self) -> _core.Grid:
-        """Points for densities and states to look at: their first one is the origin of the cell."""
+    def origin_grid(self) -> _core.Grid:
+        """The uniform grid with its first point at the origin of the cell."""
         return self.grid
+
+    @cached_property
+    def field_grid(self) -> _core.Grid:
+        """Points for densities and states to look at: from the origin on along the vectors of the cell."""
+        g = self.geometry
+        if g.mesh.along_cell:
+            return self.origin_grid
+        return _core.Grid(g.structure, g.basis.to_core(), g.pattern, field_mesh(g.cell, g.cutoff_ry).shape)
 
     @property
     def exact_stress(self) -> bool:
@@ -180,6 +184,9 @@ class Integration(Protocol):
     """How the integrals of a System are done: a plain immutable option."""
 
     def discretise(self, geometry: Geometry) -> Discretisation: ...
+
+    def mesh(self, cell: FloatArray, cutoff_ry: float) -> GridMesh:
+        """The uniform grid of a cell (rows, Bohr)."""
 
     def kpoints(self, spec: KPointsSpec) -> KPointsSpec:
         """The k points that a System of this integration uses for those asked for."""

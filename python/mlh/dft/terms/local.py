@@ -87,8 +87,8 @@ class Hartree:
 
     name = "hartree"
 
-    def __init__(self, grid: _core.Grid, cell: FloatArray) -> None:
-        self._grid, self._cell = grid, cell
+    def __init__(self, grid: _core.Grid) -> None:
+        self._grid, self._cell = grid, grid.cell
 
     def at(self, density: Sequence[_core.Density]) -> HartreeState:
         """Solves the Poisson equation of dn."""

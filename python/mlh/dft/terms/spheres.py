@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 
 import mlh._core as _core
 from mlh.basis.species import Basis
+from mlh.dft.mesh import FloatArray, GridMesh, reduced_mesh
 from mlh.dft.terms.contract import Discretisation, Geometry, LocalTerm, MatrixTerm, PairTerm
 from mlh.dft.terms.local import ExchangeCorrelation, Hartree, NeutralAtoms
 from mlh.dft.terms.pair import PairEnergy
@@ -22,6 +23,10 @@ class SphereIntegration:
     def discretise(self, geometry: Geometry) -> Discretisation:
         """Terms of one geometry."""
         return SphereDiscretisation(geometry)
+
+    def mesh(self, cell: FloatArray, cutoff_ry: float) -> GridMesh:
+        """Along the vectors of a reduced cell, so that it carries all waves of the cutoff."""
+        return reduced_mesh(cell, cutoff_ry)
 
     def kpoints(self, spec: KPointsSpec) -> KPointsSpec:
         """As asked for."""
@@ -38,7 +43,7 @@ class SphereDiscretisation(Discretisation):
 
     def _make_grid(self) -> _core.Grid:
         g = self.geometry
-        return _core.Grid(g.structure, g.basis.to_core(), g.pattern, g.grid_points)
+        return _core.Grid(g.structure, g.basis.to_core(), g.pattern, *g.mesh)
 
     @cached_property
     def matrix_terms(self) -> Sequence[MatrixTerm]:
@@ -49,7 +54,7 @@ class SphereDiscretisation(Discretisation):
     def local_terms(self) -> Sequence[LocalTerm]:
         """V_na, Hartree, exchange-correlation."""
         grid, g = self.grid, self.geometry
-        return (NeutralAtoms(grid), Hartree(grid, g.cell), ExchangeCorrelation(grid, g.xc))
+        return (NeutralAtoms(grid), Hartree(grid), ExchangeCorrelation(grid, g.xc))
 
     @cached_property
     def pair_terms(self) -> Sequence[PairTerm]:
