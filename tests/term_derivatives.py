@@ -19,8 +19,6 @@ from toy_system import toy_atoms, toy_basis, with_core
 
 FloatArray = NDArray[np.float64]
 
-TERMS = ("kinetic", "nonlocal", "neutral_atom", "hartree", "xc", "core_repulsion")
-
 
 def central_difference(function: Callable[[float], FloatArray], step: float) -> FloatArray:
     """Fourth-order central difference."""
@@ -44,6 +42,15 @@ CASES: dict[str, Callable[[], System]] = {
     "partial core": lambda: System(toy_atoms(), with_core(toy_basis()), cutoff_ry=60.0, nspin=2),
     "water": lambda: System(water(), "gth-pbe", cutoff_ry=50.0),
 }
+
+
+def term_names(system: System) -> tuple[str, ...]:
+    """Names of all terms of a system, each once."""
+    d = system.discretisation
+    return tuple(dict.fromkeys(term.name for term in (*d.matrix_terms, *d.local_terms, *d.pair_terms)))
+
+
+TERMS = term_names(CASES["triclinic"]())
 
 
 def term_derivative(system: System, D: BlockMatrix, name: str) -> Derivative:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,49 +12,70 @@ from mlh.common.units import HARTREE_BOHR3_GPA, HARTREE_BOHR_EV_ANGSTROM, HARTRE
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Energies:
-    """E = Tr D T + Tr D Vnl + int n V_na + 1/2 int dn dV_H + E_xc[n + n_core] + E_scc - T S, in Hartree.
+_ORDER = ("kinetic", "nonlocal", "neutral_atom", "hartree", "xc", "core_repulsion")
+"""Order in tables, and of the sum; contributions of other names follow, the entropy comes last."""
 
-    dn = n - sum_I n_I is the deformation density, dV_H its Hartree potential; `core_repulsion` is
+
+class Energies(Mapping[str, float]):
+    """E = Tr D T + Tr D Vnl + int n V_na + 1/2 int dn dV_H + E_xc[n + n_core] + E_scc + ... - T S, Hartree.
+
+    Named contributions, whatever terms a System has: energies["xc"] or energies.xc (`energies.nonlocal_`,
+    because nonlocal is a keyword). Those of every System: kinetic, nonlocal, neutral_atom, hartree, xc and
+    core_repulsion; entropy is -T S of fractional occupations. dn = n - sum_I n_I is the deformation density,
+    dV_H its Hartree potential; core_repulsion is
     E_scc = 1/2 sum'_{IJ} [Z_I Z_J / R_IJ - J_IJ] - 1/2 sum_I J_II(0), J_IJ = int int n_I n_J / |r - r'|.
     """
 
-    kinetic: float = 0.0
-    nonlocal_: float = 0.0
-    neutral_atom: float = 0.0
-    hartree: float = 0.0
-    xc: float = 0.0
-    core_repulsion: float = 0.0
-    entropy: float = 0.0
-    """-T S of fractional occupations (zero or negative)."""
+    __slots__ = ("_contributions",)
 
-    @classmethod
-    def of(cls, contributions: Mapping[str, float]) -> Energies:
-        """From contributions by name, as `as_dict` gives them."""
-        return cls(**{f.name: contributions.get(f.name.rstrip("_"), 0.0) for f in fields(cls)})
+    def __init__(self, contributions: Mapping[str, float] | None = None, /, **named: float) -> None:
+        values = {name.rstrip("_"): float(e) for name, e in {**(contributions or {}), **named}.items()}
+        first = [name for name in _ORDER if name in values]
+        others = [name for name in values if name not in (*_ORDER, "entropy")]
+        self._contributions = {name: values[name] for name in (*first, *others)}
+        self._contributions["entropy"] = values.get("entropy", 0.0)
+
+    def __getitem__(self, name: str) -> float:
+        return self._contributions[name.rstrip("_")]
+
+    def __getattr__(self, name: str) -> float:
+        if not name.startswith("_") and name.rstrip("_") in self._contributions:
+            return self[name]
+        raise AttributeError(f"Energies: expected one of {', '.join(self.__reduce__()[1][0])}, got {name!r}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._contributions)
+
+    def __len__(self) -> int:
+        return len(self._contributions)
+
+    def __reduce__(self) -> tuple[type[Energies], tuple[dict[str, float]]]:
+        return Energies, (self.as_dict(),)
 
     @property
     def internal(self) -> float:
         """Sum of all contributions without the entropy term, Hartree."""
-        return self.total - self.entropy
+        return self.total - self["entropy"]
 
     @property
     def total(self) -> float:
         """Sum of all contributions, Hartree: the free energy that the forces are the gradient of."""
-        return float(sum(self.as_dict().values()))
+        return float(sum(self._contributions.values()))
 
     def as_dict(self) -> dict[str, float]:
         """Contributions by name, Hartree."""
-        return {f.name.rstrip("_"): float(getattr(self, f.name)) for f in fields(self)}
+        return dict(self._contributions)
 
     def with_entropy(self, entropy: float) -> Energies:
         """The same contributions with the entropy term -T S (Hartree)."""
-        return replace(self, entropy=float(entropy))
+        return Energies({**self._contributions, "entropy": entropy})
 
     def __str__(self) -> str:
-        rows = [*self.as_dict().items(), ("total", self.total)]
+        rows = [*self._contributions.items(), ("total", self.total)]
         return "\n".join(f"{name:>15s} {e:20.10f} Ha {e * HARTREE_EV:18.6f} eV" for name, e in rows)
+
+    def __repr__(self) -> str:
+        return f"Energies({self._contributions})"
 
 
 class _Contributions:

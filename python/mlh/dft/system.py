@@ -311,7 +311,7 @@ class System:
             energies[term.name] = energies.get(term.name, 0.0) + total.dot(term.matrix)
         for pair in d.pair_terms:
             energies[pair.name] = energies.get(pair.name, 0.0) + pair.energy
-        return Energies.of(energies)
+        return Energies(energies)
 
 
 def _total(states: list[LocalState], nspin: int) -> list[_core.Potential]:

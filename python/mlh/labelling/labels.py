@@ -231,11 +231,10 @@ def load_labels(path: Path) -> tuple[list[Label], list[dict[str, Any]]]:
                 cell=arrays[f"{index}/cell"],
                 pbc=True,
             )
-            energies = {_field_name(name): value for name, value in content["energies"].items()}
             labels.append(
                 Label(
                     atoms=atoms,
-                    energies=Energies(**energies),
+                    energies=Energies(content["energies"]),
                     forces=arrays[f"{index}/forces"],
                     delta_h=arrays[f"{index}/delta_h"],
                     scf_steps=content["scf_steps"],
@@ -246,8 +245,3 @@ def load_labels(path: Path) -> tuple[list[Label], list[dict[str, Any]]]:
             )
             records.append(content["extra"])
     return labels, records
-
-
-def _field_name(name: str) -> str:
-    """Energies prints "nonlocal", a Python keyword, whose field is "nonlocal_"."""
-    return "nonlocal_" if name == "nonlocal" else name
