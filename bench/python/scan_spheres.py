@@ -31,6 +31,7 @@ from mlh.basis.species import Basis, SphereParameters
 from mlh.common.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 from mlh.dft.energies import Energies
 from mlh.dft.system import System
+from mlh.dft.terms.spheres import SphereIntegration
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.structures.crystals import crystal
 
@@ -130,7 +131,8 @@ class Scan:
         ]
 
     def _system(self, atoms: Atoms, sphere: SphereParameters | None, cutoff: float) -> System:
-        return System(atoms, with_sphere(self.basis, self.symbol, sphere), cutoff, kpts=(2, 2, 2))
+        basis, method = with_sphere(self.basis, self.symbol, sphere), SphereIntegration(unresolved=True)
+        return System(atoms, basis, cutoff, kpts=(2, 2, 2), integration=method)
 
     def _energies(self, system: System) -> Energies:
         return system.energies(on(system, self.D))

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-_EXAMPLE = "Example: mlh info; mlh info quartz.h5 --json; mlh info host.xyz --plot host.png"
+_EXAMPLE = (
+    "Example: mlh info; mlh info quartz.h5; mlh info host.xyz --plot host.png; mlh info --basis gth-pbe"
+)
 _PACKAGES = ("numpy", "scipy", "ase", "h5py", "torch")
 
 
@@ -24,13 +26,28 @@ def info_command(
         str | None,
         typer.Argument(help="Matrix file, structure file or crystal name; default: the installation."),
     ] = None,
+    basis: Annotated[
+        str | None, typer.Option(help='Resolution of a basis set: gth-pbe, "openmx DFT_DATA19".')
+    ] = None,
+    element: Annotated[
+        list[str] | None,
+        typer.Option(help="Of --basis: these elements only; as O=6.0-s2p2d1 or O=ORBITALS,POTENTIAL."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Picture of a structure (PNG).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """This installation, the contents of a matrix file, or the quality of a structure.
+    """This installation, the contents of a matrix file, the quality of a structure, or a basis set.
 
-    Of a structure: coordination, bonds, angles, rings and density, beside measured values.
+    Of a structure: coordination, bonds, angles, rings and density, beside measured values. Of a basis set:
+    the cutoff that its species need on the grid, from their potential, core and density.
     """
+    if basis is not None:
+        if source is not None:
+            raise typer.BadParameter(f"expected none together with --basis, got {source}")
+        _basis(basis, element, as_json)
+        return
+    if element:
+        raise typer.BadParameter("expected together with --basis", param_hint="--element")
     if source is not None and not _is_hdf5(source):
         _structure(source, plot, as_json)
         return
@@ -44,6 +61,19 @@ def _is_hdf5(source: str) -> bool:
     import h5py
 
     return Path(source).suffix in (".h5", ".hdf5") or (Path(source).is_file() and h5py.is_hdf5(source))
+
+
+def _basis(name: str, elements: list[str] | None, as_json: bool) -> None:
+    """What cutoffs a basis set needs."""
+    from rich.console import Console
+
+    from mlh.report.basis_table import basis_rows, basis_table
+
+    rows, integration = basis_rows(name, elements)
+    if as_json:
+        typer.echo(json.dumps({"basis": name, "integration": integration, "species": rows}, indent=2))
+    else:
+        Console().print(basis_table(name, rows, integration))
 
 
 def _structure(source: str, plot: Path | None, as_json: bool) -> None:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mlh import _core
+import mlh._core as _core
 
 _log = logging.getLogger("mlh.dft")
 

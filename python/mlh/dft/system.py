@@ -96,12 +96,14 @@ class System:
             self.integration.mesh(self.cell, self.cutoff_ry) if grid_shape is None else as_mesh(grid_shape)
         )
         check_mesh(self.mesh, self.effective_cutoff_ry, self.cutoff_ry)
+        if grid_shape is None:
+            check_cutoff(self.basis, self.cutoff_ry)
+        carried = self.cutoff_ry if grid_shape is None else round(self.effective_cutoff_ry)
+        self.integration.check(self.basis, carried)
         self.positions: FloatArray = np.array(atoms.get_positions()) * ANGSTROM
         index = np.array([self.basis.index(s) for s in self.symbols], dtype=np.int32)
         self.structure = _core.Structure(self.cell, self.positions, index)
         self.pattern: Pattern = _core.Pattern(self.structure, self.basis.to_core())
-        if grid_shape is None:
-            check_cutoff(self.basis, self.cutoff_ry)
         self._last: tuple[FloatArray, _Fields] | None = None
 
     @property

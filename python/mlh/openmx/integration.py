@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mlh._core as _core
+from mlh.basis.species import Basis
 from mlh.dft.mesh import GridMesh, plane_mesh
 from mlh.dft.terms.contract import (
     AtomicCoefficients,
@@ -78,6 +79,9 @@ class OpenMXIntegration:
         if geometry.xc != "PBE":
             raise ValueError(f"xc: the integration of OpenMX is there for PBE only, got {geometry.xc!r}")
         return OpenMXDiscretisation(geometry, self)
+
+    def check(self, basis: Basis, cutoff_ry: float) -> None:
+        """Nothing: what its grid does not carry is OpenMX's own error, and moves with the atoms."""
 
     def mesh(self, cell: FloatArray, cutoff_ry: float) -> GridMesh:
         """OpenMX's: by the distance of the lattice planes, whatever waves that carries in a skewed cell."""

@@ -185,6 +185,9 @@ class Integration(Protocol):
 
     def discretise(self, geometry: Geometry) -> Discretisation: ...
 
+    def check(self, basis: Basis, cutoff_ry: float) -> None:
+        """Before any work: ValueError where it cannot integrate a species; warnings."""
+
     def mesh(self, cell: FloatArray, cutoff_ry: float) -> GridMesh:
         """The uniform grid of a cell (rows, Bohr)."""
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import mlh._core as _core
+from mlh.basis.families import default_integration
+from mlh.basis.resolution import check_integrals
 from mlh.basis.species import Basis
 from mlh.dft.mesh import FloatArray, GridMesh, reduced_mesh
 from mlh.dft.terms.contract import Discretisation, Geometry, LocalTerm, MatrixTerm, PairTerm
@@ -18,11 +20,22 @@ from mlh.matrix.kpoints import KPointsSpec
 
 @dataclass(frozen=True, slots=True)
 class SphereIntegration:
-    """Uniform grid fixed to the cell; n V_na and e_xc on spheres around the species that carry one."""
+    """Uniform grid fixed to the cell; n V_na and e_xc on spheres around the species that carry one.
+
+    unresolved: also for species that the grid cannot integrate without a sphere, to look at their errors.
+    """
+
+    unresolved: bool = False
 
     def discretise(self, geometry: Geometry) -> Discretisation:
         """Terms of one geometry."""
         return SphereDiscretisation(geometry)
+
+    def check(self, basis: Basis, cutoff_ry: float) -> None:
+        """Grid and spheres must carry the hard functions of every species."""
+        own = default_integration(basis)
+        if not self.unresolved:
+            check_integrals(basis, cutoff_ry, remedy=None if own == "spheres" else own)
 
     def mesh(self, cell: FloatArray, cutoff_ry: float) -> GridMesh:
         """Along the vectors of a reduced cell, so that it carries all waves of the cutoff."""

@@ -1,0 +1,66 @@
+"""Table of what a grid carries of the species of a basis set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from mlh.basis.families import default_integration, load_basis
+from mlh.basis.resolution import carrying_cutoff, lost_charge, shift_error, smallest_cutoff
+from mlh.basis.species import Species
+
+CUTOFFS = (100.0, 150.0, 200.0, 300.0)
+"""Ry, the columns of the table."""
+
+
+def basis_rows(name: str, elements: Sequence[str] | None) -> tuple[list[dict[str, Any]], str]:
+    """One row per species, and the name of the integration that belongs to the set.
+
+    elements: "O", or with its orbitals "O=6.0-s2p2d1", "O=O6.0-s2p2d1,O_PBE19".
+    """
+    chosen = [text.partition("=") for text in elements or ()]
+    orbitals = {symbol: text.replace(",", " ") for symbol, _, text in chosen if text}
+    basis = load_basis(name, orbitals, [symbol for symbol, _, _ in chosen] or None)
+    return [_row(species) for species in basis], default_integration(basis) or "spheres"
+
+
+def _row(species: Species) -> dict[str, Any]:
+    sphere = species.sphere
+    return {
+        "element": species.symbol,
+        "valence": species.valence,
+        "orbitals": f"{species.cutoff:.1f}-{species.orbital_label}",
+        "sphere_center_bohr": None if sphere is None else sphere.center,
+        "orbitals_need_ry": smallest_cutoff(species),
+        "enough_ry": carrying_cutoff(species),
+        "force_change_ev_per_angstrom": {f"{E:g}": shift_error(species, E).force for E in CUTOFFS},
+        "lost_electrons_at_200_ry": lost_charge(species, 200.0),
+    }
+
+
+def basis_table(name: str, rows: Sequence[dict[str, Any]], integration: str) -> Table:
+    """Per species: the cutoff that is enough, and how far forces change with the place of the atom."""
+    note = "" if integration == "spheres" else f"; not for {integration}, the integration of this basis"
+    table = Table(
+        title=f"{name} with the integration of grid and spheres",
+        caption="Estimated change of a force with the place of the atom on the grid (docs/basis.md)" + note,
+    )
+    for column in ("element", "valence", "orbitals", "sphere", "enough, Ry"):
+        table.add_column(column)
+    for E in CUTOFFS:
+        table.add_column(f"eV/A at {E:g} Ry", justify="right")
+    table.add_column("electrons lost, 200 Ry", justify="right")
+    for row in rows:
+        center, enough = row["sphere_center_bohr"], row["enough_ry"]
+        table.add_row(
+            row["element"],
+            f"{row['valence']:g}",
+            row["orbitals"],
+            "none" if center is None else f"{center:g} Bohr",
+            "none up to 1000" if enough is None else f"{enough:g}",
+            *(f"{row['force_change_ev_per_angstrom'][f'{E:g}']:.3f}" for E in CUTOFFS),
+            f"{row['lost_electrons_at_200_ry']:.1e}",
+        )
+    return table
