@@ -18,6 +18,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
+from mlh.common.blas import blas_threads_for
 from mlh.common.units import BOHR_ANGSTROM
 from mlh.dft.system import System
 from mlh.matrix.block_matrix import BlockMatrix
@@ -162,12 +163,13 @@ def eigenvalues_at(
     """
     S = state.system.overlap()
     levels = np.empty((state.H.nspin, len(points), state.system.n_orbitals))
-    for number, k in enumerate(np.asarray(points, dtype=np.float64)):
-        overlap = dense_at(S, k)
-        for spin in range(state.H.nspin):
-            levels[spin, number] = eigh(dense_at(state.H, k, spin), overlap, eigvals_only=True)
-        if on_point is not None:
-            on_point(number)
+    with blas_threads_for(state.system.n_orbitals):
+        for number, k in enumerate(np.asarray(points, dtype=np.float64)):
+            overlap = dense_at(S, k)
+            for spin in range(state.H.nspin):
+                levels[spin, number] = eigh(dense_at(state.H, k, spin), overlap, eigvals_only=True)
+            if on_point is not None:
+                on_point(number)
     return levels
 
 

@@ -69,6 +69,7 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         threshold: float,
         integration: Integration | str | None,
         label: str,
+        symmetry: bool,
     ) -> None:
         super().__init__()
         self.method = method
@@ -81,6 +82,7 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         self._label = label
         self.result: SCFResult | None = None
         self.periodic_atoms: Atoms | None = None
+        self.symmetry = symmetry
         self._box = PeriodicBox()
 
     def _get_name(self) -> str:
@@ -100,7 +102,18 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         self.periodic_atoms = self._box.periodic(atoms, basis)
         cell = self.periodic_atoms
         kpts = with_cell(self.kpts, cell.cell.array, atoms.pbc)
-        return System(cell, basis, self.cutoff_ry, kpts, self.xc, nspin, self.integration, self.grid_shape)
+        return System(
+            cell,
+            basis,
+            self.cutoff_ry,
+            kpts,
+            self.xc,
+            nspin,
+            self.integration,
+            self.grid_shape,
+            self.symmetry,
+            atoms.get_initial_magnetic_moments() if nspin == 2 else None,
+        )
 
     def hold_grid(self, atoms: Atoms) -> GridShape:
         """Fix `grid_shape` to what the cutoff gives for the cell of `atoms`, before the cell changes; the k

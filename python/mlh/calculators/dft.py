@@ -41,7 +41,8 @@ class DFTCalculator(Engine):
     grid_shape: points of the grid along the cell vectors, instead of those of the cutoff for every new cell.
     The stress is the derivative of the energy at a fixed number; where the cell varies much, hold it fixed.
     method, threshold: the solver, see `mlh.solve`; "purification" has no eigenvalues in its results.
-    integration: how the integrals are done, as in `mlh.System`.
+    integration: how the integrals are done, as in `mlh.System`. symmetry: a k mesh is reduced to its
+    irreducible points where the crystal (with its initial moments) has symmetry; False: never.
 
     Every step of a trajectory starts from dH = H - H0 extrapolated from the steps before; restart=False: from
     the Harris Hamiltonian.
@@ -66,8 +67,9 @@ class DFTCalculator(Engine):
         on_scf_step: Callable[[SCFStep], Any] | None = None,
         method: Method = "dense",
         threshold: float = THRESHOLD,
+        symmetry: bool = True,
     ) -> None:
-        super().__init__(cutoff_ry, kpts, xc, grid_shape, method, threshold, integration, "mlh-dft")
+        super().__init__(cutoff_ry, kpts, xc, grid_shape, method, threshold, integration, "mlh-dft", symmetry)
         if total_moment is not None and not spin:
             raise ValueError(f"total_moment: expected None without spin=True, got {total_moment}")
         if smearing_ev is not None and not smearing_ev > 0.0:

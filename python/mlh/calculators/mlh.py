@@ -34,6 +34,7 @@ class MLHCalculator(Engine):
     geometry, an error of first order in the residual, which `refine` removes step by step. The first step
     mixes 60 percent of H[D]; in soft systems (small gaps) it may overshoot, which the residual then shows.
     method, threshold: the solver, see `mlh.solve`; "purification" has no eigenvalues in its results.
+    symmetry: as of `mlh.DFTCalculator`.
 
     results["residual"], ["residual_rms"]: max and rms of H[D] - H_in (eV), zero for a perfect model;
     results["energy_error"]: second-order estimate of E[D] - E_DFT (eV), an upper bound in practice
@@ -56,6 +57,7 @@ class MLHCalculator(Engine):
         spread: bool = False,
         grid_shape: GridShape | None = None,
         threshold: float = THRESHOLD,
+        symmetry: bool = True,
     ) -> None:
         if refine < 0:
             raise ValueError(f"refine: expected 0 or more self-consistency steps, got {refine}")
@@ -64,7 +66,9 @@ class MLHCalculator(Engine):
         check_method(method, kpts, self.smearing)
         cutoff = cutoff_ry or self.model.cutoff_ry
         integration = getattr(self.model, "integration", None)
-        super().__init__(cutoff, kpts, self.model.xc, grid_shape, method, threshold, integration, "mlh")
+        super().__init__(
+            cutoff, kpts, self.model.xc, grid_shape, method, threshold, integration, "mlh", symmetry
+        )
         self.refine = refine
         self.width = 0.0 if smearing_ev is None else smearing_ev * EV
         self.predicted_dh: BlockMatrix | None = None

@@ -44,6 +44,9 @@ def scf_command(
     kspacing: options.KSpacing = None,
     monkhorst_pack: options.MonkhorstPack = False,
     gamma: options.Gamma = False,
+    no_symmetry: Annotated[
+        bool, typer.Option("--no-symmetry", help="All k points, not only the irreducible ones.")
+    ] = False,
     xc: Annotated[str, typer.Option(help="Functional.")] = "PBE",
     spin: Annotated[bool, typer.Option("--spin", help="Collinear spin.")] = False,
     total_moment: Annotated[float | None, typer.Option(help="Fixed N_up - N_down (with --spin).")] = None,
@@ -102,6 +105,7 @@ def scf_command(
         residual_tol_ev=residual_tol,
         max_scf_steps=max_steps,
         on_scf_step=show,
+        symmetry=not no_symmetry,
     )
     atoms.calc = calculator
     watch = Stopwatch()

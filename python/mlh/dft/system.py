@@ -10,6 +10,7 @@ V_na and e_xc are split by a smooth partition of unity between spheres around ha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import add
@@ -36,7 +37,8 @@ from mlh.dft.terms.contract import (
 )
 from mlh.dft.terms.local import atomic_gradient, uniform_density
 from mlh.matrix.block_matrix import BlockMatrix, Pattern, same_pattern
-from mlh.matrix.kpoints import KPointsSpec, with_cell
+from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints, reduced, with_cell
+from mlh.matrix.symmetry import OVERLAP_TOLERANCE, Symmetry, find_symmetry
 
 FloatArray = NDArray[np.float64]
 
@@ -70,7 +72,9 @@ class System:
     KPoints. xc: "PBE" or "PW92". nspin: 1, or 2 for collinear spin. integration: how the integrals are
     done, a name of `mlh.dft.integrations` ("spheres", "openmx", ...) or an object such as
     OpenMXIntegration. grid_shape: points of the grid along the cell vectors, or a `GridMesh`, in place of
-    those of the cutoff; only at a fixed mesh is the energy a smooth function of the cell.
+    those of the cutoff; only at a fixed mesh is the energy a smooth function of the cell. symmetry: True
+    reduces the k points to the irreducible ones, for Hamiltonians that have the symmetry of the crystal;
+    `mlh.scf` sees to that. moments: initial magnetic moments, which lower the symmetry.
     """
 
     def __init__(
@@ -83,6 +87,8 @@ class System:
         nspin: int = 1,
         integration: Integration | str | None = None,
         grid_shape: tuple[int, int, int] | GridMesh | None = None,
+        symmetry: bool = False,
+        moments: Sequence[float] | FloatArray | None = None,
     ) -> None:
         _check(atoms, cutoff_ry, xc, nspin)
         full = load_basis(basis) if isinstance(basis, str) else basis
@@ -105,6 +111,18 @@ class System:
         self.structure = _core.Structure(self.cell, self.positions, index)
         self.pattern: Pattern = _core.Pattern(self.structure, self.basis.to_core())
         self._last: tuple[FloatArray, _Fields] | None = None
+        self.k_mesh: KPointsSpec = self.kpts
+        """The k points asked for; `kpts` are the irreducible ones of them."""
+        if symmetry and not isinstance(self.k_mesh, KPoints) and len(as_kpoints(self.k_mesh)) > 1:
+            self.kpts = reduced(self.k_mesh, self._symmetry(moments))
+
+    def _symmetry(self, moments: Sequence[float] | FloatArray | None) -> Symmetry | None:
+        """The operations of the crystal that the overlap matrix has too."""
+        spins = np.zeros(len(self.symbols)) if moments is None else np.round(moments, 6)
+        kinds = list(zip(self.symbols, np.asarray(spins).tolist(), strict=True))
+        shells = [[orbital.l for orbital in self.basis[s].orbitals] for s in self.symbols]
+        found = find_symmetry(self.pattern, self.cell, self.positions, kinds, shells)
+        return None if found is None or found.error(self._overlap) > OVERLAP_TOLERANCE else found
 
     @property
     def n_electrons(self) -> float:

@@ -8,21 +8,29 @@ which mean Monkhorst-Pack: `kpoints_record` and `recorded_kpoints` are the way i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mlh.matrix.symmetry import Symmetry
 
 FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class KPoints:
-    """Fractional k points (nk, 3) and weights (nk,) that sum to 1."""
+    """Fractional k points (nk, 3) and weights (nk,) that sum to 1.
+
+    symmetry: the operations that make the stars of these points a whole mesh, `whole`; what is summed over
+    the points is symmetrised with it.
+    """
 
     points: FloatArray
     weights: FloatArray
+    symmetry: Symmetry | None = field(default=None, repr=False, compare=False)
+    whole: KPoints | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         points, weights = np.asarray(self.points, float), np.asarray(self.weights, float)
@@ -54,11 +62,7 @@ def monkhorst_pack(size: Sequence[int], gamma: bool = False) -> KPoints:
     """
     if len(size) != 3 or any(int(n) != n or n < 1 for n in size):
         raise ValueError(f"size: expected three positive integers, got {tuple(size)}")
-    axes = []
-    for n in (int(n) for n in size):
-        k = (2.0 * np.arange(1, n + 1) - n - 1) / (2 * n)
-        axes.append(k + 0.5 / n if gamma and n % 2 == 0 else k)
-    mesh = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    mesh = _mesh(size, gamma)
     weights: dict[tuple[int, ...], float] = {}
     for k in mesh:
         key, mirror = (_wrapped(sign * k) for sign in (1, -1))
@@ -66,6 +70,15 @@ def monkhorst_pack(size: Sequence[int], gamma: bool = False) -> KPoints:
         weights[chosen] = weights.get(chosen, 0.0) + 1.0 / len(mesh)
     points = np.array(list(weights), dtype=np.float64) * _RESOLUTION
     return KPoints(points, np.array(list(weights.values())))
+
+
+def _mesh(size: Sequence[int], gamma: bool) -> FloatArray:
+    """All points of the mesh, (n1 n2 n3, 3), the last axis fastest."""
+    axes = []
+    for n in (int(n) for n in size):
+        k = (2.0 * np.arange(1, n + 1) - n - 1) / (2 * n)
+        axes.append(k + 0.5 / n if gamma and n % 2 == 0 else k)
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
 _RESOLUTION = 1e-12
@@ -100,6 +113,35 @@ def as_kpoints(spec: KPointsSpec) -> KPoints:
             f"got {sorted(spec)}"
         )
     return monkhorst_pack(spec["size"], bool(spec.get("gamma", True)))
+
+
+def reduced(spec: KPointsSpec, symmetry: Symmetry | None) -> KPointsSpec:
+    """The irreducible points of a mesh: one of every star, with the weight of the star.
+
+    Only the operations that take the mesh into itself count. Points of one's own are not reduced.
+    """
+    if symmetry is None or spec is None or isinstance(spec, KPoints):
+        return spec
+    whole = as_kpoints(spec)
+    if len(whole) == 1:
+        return spec
+    size, gamma = (spec["size"], spec.get("gamma", True)) if isinstance(spec, Mapping) else (spec, True)
+    mesh = _mesh(size, bool(gamma))
+    n = np.array([int(m) for m in size])
+    shift = mesh[0] * n  # of the numbers of the mesh, the same for all points
+    # k.x = k'.(W x): k' = k W^-1, and the inverses of a group are the group.
+    numbers = np.einsum("ka,gab->gkb", mesh, symmetry.rotations) * n - shift
+    nearest = np.round(numbers)
+    kept = np.abs(numbers - nearest).max(axis=(1, 2)) < 1e-6
+    group = symmetry.subgroup(kept)
+    stars = np.concatenate([nearest[kept], np.round(-nearest[kept] - 2 * shift)]).astype(np.int64) % n
+    flat = (stars[..., 0] * n[1] + stars[..., 1]) * n[2] + stars[..., 2]
+    first, counts = np.unique(flat.min(axis=0), return_counts=True)
+    if len(group) == 1 or len(first) == len(whole):
+        return spec
+    own = flat[int(np.flatnonzero((group.rotations == np.eye(3, dtype=int)).all(axis=(1, 2)))[0])]
+    place = np.argsort(own)[first]
+    return KPoints(mesh[place], counts / len(mesh), group, whole)
 
 
 _SLACK = 1e-4

@@ -15,7 +15,8 @@ from mlh.common.timing import Stopwatch
 from mlh.common.units import HARTREE_EV
 from mlh.dft.energies import Energies, Forces, Stress
 from mlh.matrix.block_matrix import BlockMatrix, same_pattern
-from mlh.matrix.kpoints import KPointsSpec
+from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
+from mlh.matrix.symmetry import Symmetry
 from mlh.scf.mixing import PulayMixer
 from mlh.scf.screening import ChargeSpace, Screening
 from mlh.solver import (
@@ -40,6 +41,11 @@ _SMEAR = "smearing_ev=0.1, --smearing 0.1"
 
 SMALL_GAP = 0.02
 """Ha. Below this gap integer occupations may keep changing places."""
+
+
+BROKEN = 0.01
+"""Ha. A start that lacks the symmetry of the crystal by more, beyond what the grid does to the Harris
+Hamiltonian, is taken to be meant: no symmetry is imposed."""
 
 
 class EvaluationLike(Protocol):
@@ -86,7 +92,11 @@ class SCFStep:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SCFResult:
-    """The state reached. H is dE/dD at D; `solution` is the occupied space of the last input Hamiltonian."""
+    """The state reached. H is dE/dD at D; `solution` is the occupied space of the last input Hamiltonian.
+
+    With irreducible k points D, H, forces and stress have the symmetry of the crystal, which the grid breaks
+    a little: the energy is minimal among symmetric D.
+    """
 
     system: SystemLike
     solution: State
@@ -167,15 +177,25 @@ class SCFResult:
 
     def forces(self) -> Forces:
         """Forces -dE/dtau, Hartree/Bohr."""
-        return self.system.forces(self.D, self.W)
+        return _symmetric_forces(self.system.forces(self.D, self.W), self.solution.kpts.symmetry)
 
     def forces_and_stress(self) -> tuple[Forces, Stress]:
         """Forces and the stress (1/V) dE/deps (Hartree/Bohr^3), both of the free energy, in one pass."""
-        return self.system.forces_and_stress(self.D, self.W)
+        forces, stress = self.system.forces_and_stress(self.D, self.W)
+        symmetry = self.solution.kpts.symmetry
+        if symmetry is not None:
+            stress = Stress(**{name: symmetry.tensor(part) for name, part in stress.as_dict().items()})
+        return _symmetric_forces(forces, symmetry), stress
 
     def stress(self) -> Stress:
         """Stress (1/V) dE/deps of the free energy, Hartree/Bohr^3."""
         return self.forces_and_stress()[1]
+
+
+def _symmetric_forces(forces: Forces, symmetry: Symmetry | None) -> Forces:
+    if symmetry is None:
+        return forces
+    return Forces(**{name: symmetry.vectors(part) for name, part in forces.as_dict().items()})
 
 
 def scf(
@@ -214,16 +234,19 @@ def scf(
             raise ValueError(f"{name}: expected a positive number, got {tolerance}")
     check_method(method, system.kpts, smearing)
     watch = Stopwatch()
-    with watch("overlap"):
-        S = system.overlap()
-        overlap = factor if factor is not None else factorise(S, system.kpts, method, threshold)
     with watch("first Hamiltonian"):
         H_in = _start(system, D0, H0)
+    S = system.overlap()
     initial_spin = None
     if initial_moments is not None:
         moments = _checked_moments(system, initial_moments)
         initial_spin = float(moments.sum())
         H_in = _split(H_in, S, moments)
+    with watch("overlap"):
+        overlap = factor or factorise(S, _kpoints_of(system, H_in), method, threshold)
+    symmetry = overlap.kpts.symmetry if isinstance(overlap, OverlapFactor) else None
+    symmetric = _unchanged if symmetry is None else symmetry.matrix
+    H_in = symmetric(H_in)
     mixer = mixer if mixer is not None else PulayMixer()
     # Without smearing there is a gap, and no long-wave divergence to remove.
     screening = _screening(system, overlap, width) if smearing != "none" else None
@@ -236,7 +259,8 @@ def scf(
         with watch("density, energy, H"):
             evaluation = system.evaluate(solution.D)
         energies = evaluation.energies.with_entropy(solution.entropy_energy)
-        R = evaluation.H - H_in
+        H = symmetric(evaluation.H)
+        R = H - H_in
         error = residual_energy(solution, R)
         step = SCFStep(
             step=len(history) + 1,
@@ -253,12 +277,27 @@ def scf(
             callback(step)
         converged = abs(step.energy_change) < energy_tol and step.residual < residual_tol
         if converged or len(history) == max_steps:
-            return SCFResult(
-                system, solution, evaluation.H, R, energies, converged, tuple(history), watch.seconds
-            )
+            return SCFResult(system, solution, H, R, energies, converged, tuple(history), watch.seconds)
         with watch("mixing"):
             precondition = None if screening is None else partial(_screened, screening, solution)
-            H_in = BlockMatrix(system.pattern, mixer.next(H_in.data, R.data, precondition))
+            H_in = symmetric(BlockMatrix(system.pattern, mixer.next(H_in.data, R.data, precondition)))
+
+
+def _unchanged(matrix: BlockMatrix) -> BlockMatrix:
+    return matrix
+
+
+def _kpoints_of(system: SystemLike, H: BlockMatrix) -> KPoints:
+    """The k points of the system; all of the mesh where the start lacks the symmetry of irreducible ones."""
+    kpts = as_kpoints(system.kpts)
+    if kpts.symmetry is None or kpts.whole is None:
+        return kpts
+    grid = kpts.symmetry.error(system.harris_hamiltonian())
+    if kpts.symmetry.error(H) > BROKEN + 2.0 * grid:
+        return kpts.whole
+    if H.nspin == 2 and kpts.symmetry.error(H.spin(0) - H.spin(1)) > 0.1 * BROKEN + 2.0 * grid:
+        return kpts.whole
+    return kpts
 
 
 def _occupied(

@@ -157,4 +157,5 @@ def local_density_of_states(
             c, lower = solution.coefficients[spin][k][:, near], factor.lower[k]
             populations = (c.conj() * (lower @ (lower.conj().T @ c))).real @ slope[near]
             result += weight * np.bincount(orbital_atom, populations, len(result))
-    return np.maximum(result, 0.0)
+    symmetry = solution.kpts.symmetry
+    return np.maximum(result if symmetry is None else symmetry.per_atom(result), 0.0)

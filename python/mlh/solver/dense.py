@@ -9,12 +9,14 @@ Density matrix of the states f_i, c_i at k (f includes the spin degeneracy), wit
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh, lapack, solve_triangular
 
+from mlh.common.blas import blas_threads_for
 from mlh.matrix.block_matrix import BlockMatrix, Pattern, pattern_index
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
 from mlh.solver.occupations import Occupations, Smearing, occupy
@@ -40,10 +42,11 @@ class OverlapFactor:
         """Factorise S at every k point; an indefinite or ill-conditioned S is an error."""
         points = as_kpoints(kpts)
         factors, conditions = [], []
-        for k in points.points:
-            lower, rcond = _cholesky(_at(S, k), k)
-            factors.append(lower)
-            conditions.append(rcond)
+        with blas_threads_for(int(np.sum(S.pattern.n_orbitals))):
+            for k in points.points:
+                lower, rcond = _cholesky(_at(S, k), k)
+                factors.append(lower)
+                conditions.append(rcond)
         return cls(S.pattern, points, tuple(factors), min(conditions))
 
 
@@ -80,7 +83,6 @@ class Solution(State):
     """
 
     D: BlockMatrix
-    energy_weighted: BlockMatrix
     kpts: KPoints
     eigenvalues: FloatArray
     occupations: FloatArray
@@ -88,10 +90,15 @@ class Solution(State):
     entropy_energy: float
     coefficients: tuple[tuple[NDArray[Any], ...], ...]
 
+    @cached_property
+    def _energy_weighted(self) -> BlockMatrix:
+        weighted = self.occupations * self.eigenvalues
+        return _density_matrix(self.D.pattern, self.kpts, self.coefficients, self.occupations, weighted)
+
     @property
     def W(self) -> BlockMatrix:
         """sum_i f e c c^+, Hartree."""
-        return self.energy_weighted
+        return self._energy_weighted
 
     @property
     def integer_occupations(self) -> bool:
@@ -152,10 +159,11 @@ def diagonalise(
         if not np.array_equal(asked.points, points.points):
             raise ValueError("kpts: expected the k points of the OverlapFactor, got others")
     levels, states = [], []
-    for spin in range(H.nspin):
-        pairs = [_eigenstates(_at(H, k, spin), lower) for k, lower in zip(points.points, factor.lower)]
-        levels.append([e for e, _ in pairs])
-        states.append(tuple(c for _, c in pairs))
+    with blas_threads_for(len(factor.lower[0])):
+        for spin in range(H.nspin):
+            pairs = [_eigenstates(_at(H, k, spin), lower) for k, lower in zip(points.points, factor.lower)]
+            levels.append([e for e, _ in pairs])
+            states.append(tuple(c for _, c in pairs))
     eigenvalues = np.array(levels)
     filled: Occupations = occupy(eigenvalues, points.weights, n_electrons, smearing, width, spin_moment)
     coefficients = tuple(states)
@@ -163,7 +171,6 @@ def diagonalise(
     f = filled.values
     return Solution(
         D=_density_matrix(pattern, points, coefficients, f),
-        energy_weighted=_density_matrix(pattern, points, coefficients, f, f * eigenvalues),
         kpts=points,
         eigenvalues=eigenvalues,
         occupations=f,
@@ -204,7 +211,12 @@ def _density_matrix(
             c = per_k[k][:, used]
             dense = (c * (weight * x_all[spin, k, used])) @ c.conj().T
             data[spin] += _blocks(dense, point, index.flat, index.pair, cells)
-    return BlockMatrix(pattern, data)
+    return _symmetrised(BlockMatrix(pattern, data), kpts)
+
+
+def _symmetrised(matrix: BlockMatrix, kpts: KPoints) -> BlockMatrix:
+    """What a sum over irreducible points becomes for the whole mesh."""
+    return matrix if kpts.symmetry is None else kpts.symmetry.matrix(matrix)
 
 
 def _blocks(
@@ -231,7 +243,7 @@ def _projected_w(solution: Solution, H: BlockMatrix) -> BlockMatrix:
             projected = c.conj().T @ _at(H, point, spin) @ c
             c = c * np.sqrt(weight * f[used])
             data[spin] += _blocks(c @ projected @ c.conj().T, point, index.flat, index.pair, cells)
-    return BlockMatrix(pattern, data)
+    return _symmetrised(BlockMatrix(pattern, data), solution.kpts)
 
 
 def _residual_energy(solution: Solution, residual: BlockMatrix) -> float:
