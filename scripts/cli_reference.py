@@ -28,22 +28,43 @@ Exit status: 0 done, 1 something did not converge or failed, 2 wrong input, 130 
 """
 
 
+Option = tuple[str, str, str, str]
+"""Names, default, help, group."""
+
+
 def reference() -> str:
     """The whole page."""
-    return "\n".join([HEAD, *_sections(app, "mlh")])
+    shared: dict[str, list[Option]] = {}
+    sections = list(_sections(app, "mlh", shared))
+    return "\n".join([HEAD, *(line for name in shared for line in _group(name, shared[name])), *sections])
 
 
-def _sections(group: typer.Typer, prefix: str) -> Iterator[str]:
+def _group(name: str, options: list[Option]) -> Iterator[str]:
+    """The options that several commands share, told once."""
+    yield f"## {name}\n"
+    yield from _table(options)
+    yield ""
+
+
+def _table(options: list[Option]) -> Iterator[str]:
+    yield "| option | default | |\n|---|---|---|"
+    yield from (f"| `{names}` | {default} | {help_text} |" for names, default, help_text, _ in options)
+
+
+def _sections(group: typer.Typer, prefix: str, shared: dict[str, list[Option]]) -> Iterator[str]:
     """One section per command in alphabetical order; groups after them."""
     for command in sorted(group.registered_commands, key=lambda c: str(c.name)):
         assert command.callback is not None
-        yield from _section(command.callback, f"{prefix} {command.name}", command.epilog or "")
+        yield from _section(command.callback, f"{prefix} {command.name}", command.epilog or "", shared)
     for child in group.registered_groups:
         assert child.typer_instance is not None
-        yield from _sections(child.typer_instance, f"{prefix} {child.name or child.typer_instance.info.name}")
+        name = f"{prefix} {child.name or child.typer_instance.info.name}"
+        yield from _sections(child.typer_instance, name, shared)
 
 
-def _section(function: Callable[..., Any], name: str, epilog: str) -> Iterator[str]:
+def _section(
+    function: Callable[..., Any], name: str, epilog: str, shared: dict[str, list[Option]]
+) -> Iterator[str]:
     arguments, options = _parameters(function)
     words = [f"{word.upper()}{'...' if many else ''}" for word, many, _ in arguments]
     yield f"## {name}\n\n    {' '.join([name, *words, *(['[OPTIONS]'] if options else [])])}\n"
@@ -52,20 +73,27 @@ def _section(function: Callable[..., Any], name: str, epilog: str) -> Iterator[s
         yield f"* `{word.upper()}`: {help_text}"
     if arguments:
         yield ""
-    if options:
-        yield "| option | default | |\n|---|---|---|"
-        yield from (f"| `{names}` | {default} | {help_text} |" for names, default, help_text in options)
+    panels = list(dict.fromkeys(panel for *_, panel in options if panel))
+    for panel in panels:
+        shared.setdefault(panel, [option for option in options if option[3] == panel])
+    own = [option for option in options if not option[3]]
+    if own:
+        yield from _table(own)
         yield ""
+    if panels:
+        links = ", ".join(f"[{panel}](#{panel.lower().replace(' ', '-')})" for panel in panels)
+        yield f"Further options: {links}.\n"
     if epilog:
         yield f"{epilog}\n"
 
 
 def _parameters(
     function: Callable[..., Any],
-) -> tuple[list[tuple[str, bool, str]], list[tuple[str, str, str]]]:
-    """Arguments (name, several, help) and options (names, default, help)."""
+) -> tuple[list[tuple[str, bool, str]], list[Option]]:
+    """Arguments (name, several, help) and options (names, default, help, group)."""
     hints = typing.get_type_hints(function, include_extras=True)
-    arguments, options = [], []
+    arguments: list[tuple[str, bool, str]] = []
+    options: list[Option] = []
     for name, parameter in inspect.signature(function).parameters.items():
         kind, info = typing.get_args(hints[name])[:2]
         help_text = " ".join((info.help or "").split()).replace("|", "\\|")
@@ -77,7 +105,12 @@ def _parameters(
             names = ", ".join(given or ["--" + name.replace("_", "-")])
             required = parameter.default is inspect.Parameter.empty
             options.append(
-                (f"{names}{_values(kind)}", _default(parameter.default), help_text + " Required." * required)
+                (
+                    f"{names}{_values(kind)}",
+                    _default(parameter.default),
+                    help_text + " Required." * required,
+                    info.rich_help_panel or "",
+                )
             )
     return arguments, options
 

@@ -19,10 +19,10 @@ from mlh.basis.species import Basis
 from mlh.calculators import DFTCalculator, MLHCalculator
 from mlh.common.units import HARTREE_EV
 from mlh.dft.system import System
+from mlh.dft.theory import Theory
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.model.committee import Committee
 from mlh.model.domain import OutOfDomainWarning
-from mlh.solver import Solution
 from toy_system import toy_basis
 
 CUTOFF = 100.0  # Ry: coarse, so that the tests are quick; derivatives are exact at any cutoff
@@ -91,7 +91,7 @@ def test_results_and_units(water, basis):
     assert energy == pytest.approx(state.energies.total * HARTREE_EV)
     assert calc.results["free_energy"] == pytest.approx(energy)
     assert calc.results["eigenvalues"].shape == (1, 1, calc.system.n_orbitals)
-    assert calc.results["residual"] < calc.residual_tol * HARTREE_EV
+    assert calc.results["residual"] < calc.residual_tol_ev
     assert 5.0 < state.solution.gap * HARTREE_EV < 10.0
     homo, lumo = state.solution.homo, state.solution.lumo
     assert homo * HARTREE_EV < calc.results["fermi_level"] < lumo * HARTREE_EV
@@ -235,15 +235,48 @@ def test_too_little_vacuum_is_an_error(basis):
 
 def test_wrong_options():
     with pytest.raises(ValueError, match="total_moment"):
-        DFTCalculator(total_moment=2)
+        DFTCalculator(spin=False, total_moment=2)
     with pytest.raises(ValueError, match="smearing_ev"):
         DFTCalculator(smearing_ev=-0.1)
     with pytest.raises(CalculatorSetupError, match="no calculation"):
         _ = DFTCalculator().system
 
 
-def test_solution_type_is_public():
-    assert mlh.Solution is Solution
+def test_changed_parameters_are_what_is_computed(water, basis):
+    """Case 06: `set` and assignment gave the energy of before."""
+    expected = DFTCalculator(basis, cutoff_ry=80).get_potential_energy(water)
+    calc = DFTCalculator(basis, cutoff_ry=60)
+    before = calc.get_potential_energy(water)
+    assert abs(before - expected) > 1e-4
+    assert calc.set(cutoff_ry=80) == {"cutoff_ry": 80}
+    assert calc.get_potential_energy(water) == pytest.approx(expected, abs=1e-6)
+    assert (calc.cutoff_ry, calc.todict()["cutoff_ry"]) == (80, 80)
+    calc.cutoff_ry = 60
+    assert calc.get_potential_energy(water) == pytest.approx(before, abs=1e-6)
+    assert calc.set(cutoff_ry=60) == {} and calc.results
+    calc.max_scf_steps = 1
+    with pytest.raises(SCFError):
+        calc.get_potential_energy(water)
+    with pytest.raises(ValueError, match=r"set: expected parameters among .*, got cutof"):
+        calc.set(cutof=80)
+    with pytest.raises(ValueError, match="cutoff_ry: expected a grid cutoff"):
+        calc.cutoff_ry = 5
+    assert calc.cutoff_ry == 60
+    with pytest.raises(ValueError, match="xc: belongs to the model"):
+        MLHCalculator(ExactModel(basis)).xc = "PW92"
+
+
+def test_a_level_of_theory_as_one_value(basis):
+    theory = Theory(basis, cutoff_ry=60, smearing_ev=0.1)
+    calc = DFTCalculator(theory=theory, cutoff_ry=80)
+    assert (calc.theory.cutoff_ry, calc.smearing_ev) == (80, 0.1)
+    assert theory == Theory(basis, cutoff_ry=60, smearing_ev=0.1) != calc.theory
+    atoms = molecule("OH")
+    assert Theory(basis).nspin(atoms) == 2 and Theory(basis, spin=False).nspin(atoms) == 1
+    assert Theory(basis).nspin(molecule("H2O")) == 1
+    assert Theory(basis, smearing_ev=0.1).nspin(atoms) == 1
+    with pytest.raises(ValueError, match="xc: expected one of PBE, PW92, got 'B3LYP'"):
+        Theory(xc="B3LYP")
 
 
 def test_a_committee_reports_how_far_its_members_disagree(water, basis):

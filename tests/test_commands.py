@@ -11,6 +11,9 @@ from typer.testing import CliRunner
 from mlh.calculators.engines import DFTEngine, ModelEngine, choose_engine, dft_engine_of
 from mlh.commands.cli import app
 from mlh.commands.demo import _free_folder
+from mlh.dft.theory import Theory
+from mlh.model.card import find_model
+from mlh.relaxation.files import _same_engine
 from mlh.solver import METHODS
 from mlh.structures import crystal, rattle, read_frames, structure_hash, write_structure
 
@@ -62,9 +65,9 @@ def test_dry_run_lists_the_calculations(tmp_path: Path) -> None:
 
 def test_engine_is_chosen_explicitly() -> None:
     assert choose_engine("m", False, refine=1) == ModelEngine("m", 1)
-    assert choose_engine(None, True, cutoff_ry=150.0) == DFTEngine(cutoff_ry=150.0)
+    assert choose_engine(None, True, theory=Theory(cutoff_ry=150.0)) == DFTEngine(Theory(cutoff_ry=150.0))
     for model, dft in ((None, False), ("m", True)):
-        with pytest.raises(ValueError, match="exactly one of --model MODEL and --dft"):
+        with pytest.raises(ValueError, match="exactly one of a model and DFT"):
             choose_engine(model, dft)
     with pytest.raises(ValueError, match="self-consistent already"):
         choose_engine(None, True, refine=2)
@@ -101,3 +104,19 @@ def test_a_model_of_other_elements_is_refused_before_the_reference(tmp_path: Pat
     result = runner.invoke(app, command)
     assert result.exit_code != 0 and "got Ge" in str(result.exception)
     assert "reference" not in result.output and not out.exists()
+
+
+def test_another_model_under_the_same_path_does_not_go_on(tmp_path: Path) -> None:
+    """A trajectory is of a model's content: a copy under another name goes on, another model does not."""
+    shipped = find_model("sio2-vo")
+    mine, copy = tmp_path / "mine.npz", tmp_path / "copy.npz"
+    for path in (mine, copy):
+        path.write_bytes(shipped.read_bytes())
+    stored = ModelEngine(str(mine)).describe()
+    assert _same_engine(stored, ModelEngine(str(copy)).describe())
+    assert not _same_engine(stored, ModelEngine(str(copy), refine=1).describe())
+    mine.write_bytes(shipped.read_bytes() + b"another")
+    assert not _same_engine(stored, ModelEngine(str(mine)).describe())
+    before = {key: value for key, value in stored.items() if key != "digest"}
+    assert _same_engine(before, ModelEngine(str(mine)).describe())
+    assert not _same_engine(before, ModelEngine(str(copy)).describe())

@@ -17,7 +17,9 @@ import mlh
 from mlh.calculators.electronic import electronic_state, state_of_file
 from mlh.calculators.engines import DFTEngine, ModelEngine
 from mlh.commands.cli import app
+from mlh.commands.theory_options import EngineOptions, TheoryOptions, engine_of
 from mlh.common.units import EV
+from mlh.dft.theory import Theory
 from mlh.io import read_volumetric
 from mlh.matrix.block_matrix import BlockMatrix
 
@@ -125,8 +127,8 @@ def test_levels_of_a_defect(dimer):
 def test_matrix_file_and_dft_give_the_same_state():
     run("scf", "h2.xyz", "--cutoff", "60", "--matrices", "h2.h5")
     atoms = read("h2.xyz")
-    direct = electronic_state(atoms, DFTEngine(cutoff_ry=60.0))
-    stored = state_of_file("h2.h5", cutoff_ry=60.0)
+    direct = electronic_state(atoms, DFTEngine(Theory(cutoff_ry=60.0)))
+    stored = state_of_file("h2.h5", lambda atoms: Theory(cutoff_ry=60.0))
     np.testing.assert_allclose(stored.solution.eigenvalues, direct.solution.eigenvalues, atol=2e-5)
     from_file = run("bands", "h2.h5", "--path", "GX", "--points", "3")
     assert from_file["gap_ev"] > 5.0
@@ -149,14 +151,14 @@ class PerfectModel:
 
 def test_a_model_goes_the_same_way_as_dft():
     atoms = read("h2.xyz")
-    dft = electronic_state(atoms, DFTEngine(cutoff_ry=60.0))
+    dft = electronic_state(atoms, DFTEngine(Theory(cutoff_ry=60.0)))
     dh = dft.H - dft.system.harris_hamiltonian()
     engine = ModelEngine(PerfectModel(dh, mlh.load_basis("gth-pbe")))
     model = electronic_state(atoms, engine)
     np.testing.assert_allclose(model.solution.eigenvalues, dft.solution.eigenvalues, atol=1e-9)
     assert model.residual is not None and model.residual < 1e-3 * EV
-    with pytest.raises(ValueError, match="spin-unpolarised"):
-        electronic_state(atoms, engine, spin=True)
+    with pytest.raises(ValueError, match="--spin: expected together with --dft"):
+        engine_of(EngineOptions(model="m"), TheoryOptions(spin=True), atoms)
 
 
 def test_orbitals_by_name_and_at_a_k_point(folder):

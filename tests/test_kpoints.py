@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 import mlh
 from mlh.calculators.engines import choose_engine
 from mlh.commands.cli import app
-from mlh.commands.state_options import mesh_of
+from mlh.commands.theory_options import MeshOptions
 from mlh.common.units import HARTREE_BOHR_EV_ANGSTROM
+from mlh.dft.theory import Theory
 from mlh.labelling.build import build_dataset
 from mlh.labelling.config import DatasetConfig
 from mlh.matrix.kpoints import (
@@ -95,16 +96,16 @@ def test_lists_of_files_of_before_are_monkhorst_pack():
     assert recorded_kpoints({"spacing": 0.2}) == {"spacing": 0.2}
     # What a run of before resumes from: the identity of its engine.
     assert choose_engine(None, True).describe()["kpts"] == [1, 1, 1]
-    assert choose_engine(None, True, kpts=(2, 2, 2)).describe()["kpts"] != [2, 2, 2]
+    assert choose_engine(None, True, theory=Theory(kpts=(2, 2, 2))).describe()["kpts"] != [2, 2, 2]
 
 
 def test_options_of_the_commands():
-    assert mesh_of(None, None, False) is None
-    assert mesh_of((2, 2, 2), None, False) == (2, 2, 2)
-    assert mesh_of((2, 2, 2), None, True) == {"size": (2, 2, 2), "gamma": False}
-    assert mesh_of(None, 0.2, False) == {"spacing": 0.2}
+    assert MeshOptions().mesh() is None
+    assert MeshOptions((2, 2, 2)).mesh() == (2, 2, 2)
+    assert MeshOptions((2, 2, 2), None, True).mesh() == {"size": (2, 2, 2), "gamma": False}
+    assert MeshOptions(None, 0.2).mesh() == {"spacing": 0.2}
     with pytest.raises(ValueError, match="one of them"):
-        mesh_of((2, 2, 2), 0.2, False)
+        MeshOptions((2, 2, 2), 0.2).mesh()
     run = CliRunner().invoke(
         app, ["relax", "alpha-quartz", "--dft", "--kpts", "2", "2", "2", "--kspacing", "1"]
     )

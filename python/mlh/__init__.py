@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlh.dft.energies import Energies, Forces, Stress
     from mlh.dft.grid_function import GridFunction
     from mlh.dft.system import System
+    from mlh.dft.theory import Theory
     from mlh.matrix.block_matrix import BlockMatrix, Pattern
     from mlh.model.model import load_model, predict
     from mlh.openmx import load_openmx_basis, read_scfout
@@ -49,6 +50,7 @@ _LAZY = {
     "Species": "mlh.basis.species",
     "Stress": "mlh.dft.energies",
     "System": "mlh.dft.system",
+    "Theory": "mlh.dft.theory",
     "load_basis": "mlh.basis.families",
     "load_model": "mlh.model.model",
     "load_openmx_basis": "mlh.openmx",
@@ -74,6 +76,7 @@ __all__ = [
     "Species",
     "Stress",
     "System",
+    "Theory",
     "__version__",
     "load_basis",
     "load_model",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlh.calculators import DFTCalculator, MLHCalculator
-from mlh.common.units import ANGSTROM, HARTREE_EV
+from mlh.common.units import ANGSTROM
 from mlh.matrix.block_matrix import BlockMatrix
 
 if TYPE_CHECKING:
@@ -142,13 +142,9 @@ def _evaluate(atoms: ase.Atoms, calculator: MLHCalculator | DFTCalculator) -> tu
 def _fresh(dft: DFTCalculator) -> DFTCalculator:
     """The same settings without memory of an earlier geometry."""
     return DFTCalculator(
-        basis=dft.basis,
-        cutoff_ry=dft.cutoff_ry,
-        kpts=dft.kpts,
-        xc=dft.xc,
-        integration=dft.integration,
-        energy_tol_ev=dft.energy_tol * HARTREE_EV,
-        residual_tol_ev=dft.residual_tol * HARTREE_EV,
+        theory=dft.theory,
+        energy_tol_ev=dft.energy_tol_ev,
+        residual_tol_ev=dft.residual_tol_ev,
         max_scf_steps=dft.max_scf_steps,
         restart=False,
     )

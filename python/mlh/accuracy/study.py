@@ -13,7 +13,6 @@ The same call goes on where it stopped: what has a file is not calculated again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,10 +25,12 @@ import numpy as np
 
 from mlh.accuracy.points import hamiltonian_errors
 from mlh.calculators import DFTCalculator, MLHCalculator
-from mlh.calculators.engines import ModelEngine, dft_engine_of
+from mlh.calculators.engines import KPoints, ModelEngine, dft_engine_of
 from mlh.common.units import ANGSTROM, HARTREE_EV
 from mlh.defects.references import reference_energies
 from mlh.defects.run import DefectRun, DefectSettings, compare, run_vacancies, vacancy_name, verify
+from mlh.matrix.kpoints import kpoints_record
+from mlh.model.card import model_digest
 from mlh.relaxation.files import write_json
 from mlh.relaxation.jobs import Announce
 from mlh.relaxation.loop import RelaxSettings
@@ -54,6 +55,27 @@ class AccuracySettings:
     dft_start: Literal["initial", "relaxed"] = "initial"
     """DFT relaxes the host and its own vacancies from the start, or goes on from what the model relaxed."""
     processes: int = 1
+    kpts: KPoints = None
+    cutoff_ry: float | None = None
+    smearing_ev: float | None = None
+    """k points, grid cutoff and smearing of model and DFT; None: those of the model."""
+
+    def engine(self, model: str | Any, refine: int = 0) -> ModelEngine:
+        """The model with refining steps."""
+        return ModelEngine(
+            model,
+            refine,
+            kpts=self.kpts or (1, 1, 1),
+            cutoff_ry=self.cutoff_ry,
+            smearing_ev=self.smearing_ev,
+        )
+
+    def level(self) -> dict[str, Any]:
+        """What differs from the level of theory of the model, for files; empty when nothing does."""
+        kpts = None if self.kpts is None else kpoints_record(self.kpts)
+        values = {"kpts": kpts, "cutoff_ry": self.cutoff_ry, "smearing_ev": self.smearing_ev}
+        given = {name: value for name, value in values.items() if value is not None}
+        return {"level": given} if given else {}
 
     def __post_init__(self) -> None:
         if not self.refine or min(self.refine) < 0:
@@ -86,8 +108,8 @@ def run_accuracy(
     A DFT calculation that does not converge is listed in `failures`, and the rest goes on.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    record = _Record(folder, _content(folder, model))
-    checker = ModelEngine(model).calculator()
+    record = _Record(folder, _content(folder, model, settings))
+    checker = settings.engine(model).calculator()
     loaded = checker.model
     for name in hosts:
         host = load_structure(name)
@@ -110,9 +132,9 @@ def run_accuracy(
 
 
 def evaluate_point(
-    atoms: ase.Atoms, label: str, model: Any, dft: DFTCalculator, refine: Sequence[int]
+    atoms: ase.Atoms, label: str, models: Mapping[int, MLHCalculator], dft: DFTCalculator
 ) -> dict[str, Any]:
-    """DFT and the model with each number of refining steps at one geometry; eV, eV/Angstrom, seconds.
+    """DFT and the model, by its refining steps, at one geometry; eV, eV/Angstrom, seconds.
 
     H is the Hamiltonian whose eigenstates give the energy: the prediction, or what the last refining step
     made of it. density_mae: mean over the cell of |n - n_DFT|, electrons/Angstrom^3.
@@ -127,8 +149,7 @@ def evaluate_point(
     harris, overlap = system.harris_hamiltonian(), system.overlap()
     density = system.density(reference.D).values
     rows = {}
-    for steps in refine:
-        calculator = MLHCalculator(model, refine=steps, kpts=dft.kpts)
+    for steps, calculator in models.items():
         start = time.perf_counter()
         mine = calculator.get_property("forces", atoms)
         taken = time.perf_counter() - start
@@ -181,8 +202,7 @@ def _parts(
     announce: Announce,
 ) -> Iterator[_Part]:
     """The work on one host in the order in which results come soonest."""
-    engine = ModelEngine(loaded)
-    dft = dft_engine_of(engine)
+    dft = dft_engine_of(settings.engine(loaded))
 
     def at(name: str, kind: str, state: str, atoms: ase.Atoms) -> _Part:
         title = f"{label} {name}, {state}"
@@ -192,7 +212,12 @@ def _parts(
             known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
             if known is None or not {str(n) for n in settings.refine} <= set(known["model"]):
                 announce(f"{title}: model and DFT at the same geometry")
-                known = evaluate_point(atoms, title, loaded, dft.calculator(), settings.refine)
+                known = evaluate_point(
+                    atoms,
+                    title,
+                    {n: settings.engine(loaded, n).calculator() for n in settings.refine},
+                    dft.calculator(),
+                )
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_json(path, known)
             content["points"][title] = {**known, "host": label, "kind": kind, "state": state}
@@ -244,7 +269,7 @@ def _relaxations(
 
             common = (references, folder / label / name, options, titled)
             if name != "dft":
-                engine = ModelEngine(model, int(name.removeprefix("refine")))
+                engine = settings.engine(model, int(name.removeprefix("refine")))
                 runs[name] = run_vacancies(host, sites, engine, *common)
             elif settings.dft_start == "initial":
                 runs[name] = run_vacancies(host, sites, dft, *common)
@@ -298,9 +323,10 @@ def _state(calculator: MLHCalculator) -> SCFResult:
     return calculator.result
 
 
-def _content(folder: Path, model: str | Any) -> dict[str, Any]:
+def _content(folder: Path, model: str | Any, settings: AccuracySettings) -> dict[str, Any]:
     """What is there already, when it is of the same model."""
-    identity = {"model": str(model), "weights": _weights(model)}
+    identity = {"model": str(model), "weights": model_digest(model) if isinstance(model, str) else str(model)}
+    identity |= settings.level()
     fresh: dict[str, Any] = {**identity, "points": {}, "relaxations": {}, "seconds": {}, "failures": {}}
     path = folder / SUMMARY
     if not path.exists():
@@ -311,16 +337,8 @@ def _content(folder: Path, model: str | Any) -> dict[str, Any]:
             f"{folder}: holds the accuracy of another model ({known.get('model')}, weights "
             f"{known.get('weights')}); expected {identity['weights']} of {model}; choose another folder"
         )
+    level: Any = known.get("level", {})
+    now: Any = identity.get("level", {})
+    if level != now:
+        raise ValueError(f"{folder}: holds the accuracy at {level}, expected {now}; choose another folder")
     return known
-
-
-def _weights(model: str | Any) -> str:
-    """sha256 (12 digits) of the model file, or the name of an object."""
-    if not isinstance(model, str):
-        return str(model)
-    from mlh.model.card import find_model
-
-    digest = hashlib.sha256()
-    for name in model.split(","):
-        digest.update(Path(find_model(name.strip())).read_bytes())
-    return digest.hexdigest()[:12]

@@ -21,6 +21,7 @@ from scipy.linalg import eigh
 from mlh.common.blas import blas_threads_for
 from mlh.common.units import BOHR_ANGSTROM
 from mlh.dft.system import System
+from mlh.dft.theory import Theory
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
 from mlh.scf.loop import SCFResult
@@ -34,8 +35,7 @@ class CalculatorLike(Protocol):
 
     result: SCFResult | None
     periodic_atoms: Atoms | None
-    smearing: Smearing
-    width: float
+    theory: Theory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +83,10 @@ class ElectronicState:
         if calculator.result is None:
             raise ValueError("calculator: expected one that has calculated, got one without a result")
         return cls.from_result(
-            calculator.result, calculator.periodic_atoms, calculator.smearing, calculator.width
+            calculator.result,
+            calculator.periodic_atoms,
+            calculator.theory.occupations,
+            calculator.theory.width,
         )
 
     @classmethod

@@ -11,9 +11,11 @@ ASE: (1/V) dE/deps in Voigt order, positive when the cell wants to shrink.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Protocol
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import (
     Calculator,
@@ -23,17 +25,16 @@ from ase.calculators.calculator import (
 
 from mlh.basis.species import Basis
 from mlh.common.units import HARTREE_BOHR3_EV_ANGSTROM3, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
-from mlh.dft.integrations import as_integration
 from mlh.dft.mesh import GridMesh
 from mlh.dft.system import System
-from mlh.dft.terms.contract import Integration
+from mlh.dft.theory import FIELDS, Theory
 from mlh.dft.vacuum import PeriodicBox
 from mlh.matrix.block_matrix import BlockMatrix
-from mlh.matrix.kpoints import KPointsSpec, with_cell
+from mlh.matrix.kpoints import with_cell
 from mlh.scf.loop import SCFResult
-from mlh.solver import Method, Solution
+from mlh.solver import Method, Solution, check_method
 
-GridShape = tuple[int, int, int] | GridMesh
+GridShape = Sequence[int] | GridMesh
 """Points of the uniform grid along the cell vectors, or a mesh with its own axes."""
 
 _log = logging.getLogger("mlh.dft")
@@ -59,34 +60,77 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
 
     implemented_properties = ("energy", "free_energy", "forces", "stress", "magmom")
 
-    def __init__(
-        self,
-        cutoff_ry: float,
-        kpts: KPointsSpec,
-        xc: str,
-        grid_shape: GridShape | None,
-        method: Method,
-        threshold: float,
-        integration: Integration | str | None,
-        label: str,
-        symmetry: bool,
-    ) -> None:
+    _options: ClassVar[tuple[str, ...]] = ("method", "threshold")
+    """What `set` and assignment may change beside the fields of the level of theory."""
+    _fixed: ClassVar[Mapping[str, str]] = {}
+    """Fields of the level of theory that cannot be changed, with the reason."""
+
+    def __init__(self, theory: Theory, method: Method, threshold: float, label: str) -> None:
         super().__init__()
+        self.theory = theory
         self.method = method
         self.threshold = threshold
-        self.cutoff_ry = cutoff_ry
-        self.grid_shape = grid_shape
-        self.integration = None if integration is None else as_integration(integration)
-        self.kpts = kpts
-        self.xc = xc
         self._label = label
         self.result: SCFResult | None = None
         self.periodic_atoms: Atoms | None = None
-        self.symmetry = symmetry
         self._box = PeriodicBox()
 
     def _get_name(self) -> str:
         return self._label
+
+    def __getattr__(self, name: str) -> Any:
+        """The fields of the level of theory: calc.cutoff_ry is calc.theory.cutoff_ry."""
+        if name in FIELDS and "theory" in self.__dict__:
+            return getattr(self.theory, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A parameter that changes drops the results that it made, whether it is set here or by `set`."""
+        if name in FIELDS:
+            self.set(**{name: value})
+            return
+        changed = name in (*self._options, "theory") and name in self.__dict__
+        object.__setattr__(self, name, value)
+        if changed:
+            self._forget()
+
+    def set(self, **changes: Any) -> dict[str, Any]:
+        """Change fields of the level of theory or options of the calculator by name, as ASE's `set`.
+
+        Returns what changed. The next calculation starts anew. ValueError for a name that is not there, and
+        for what belongs to a model.
+        """
+        if not changes:  # as ASE's own constructor calls it
+            return {}
+        known = (*FIELDS, *self._options)
+        unknown = sorted(set(changes) - set(known))
+        if unknown:
+            raise ValueError(f"set: expected parameters among {', '.join(known)}, got {', '.join(unknown)}")
+        for name in changes:
+            if name in self._fixed:
+                raise ValueError(f"{name}: {self._fixed[name]}")
+        new = {name: value for name, value in changes.items() if not _same(getattr(self, name), value)}
+        theory = replace(self.theory, **{name: value for name, value in new.items() if name in FIELDS})
+        self._check(theory, new.get("method", self.method))
+        object.__setattr__(self, "theory", theory)
+        for name in set(new) & set(self._options):
+            object.__setattr__(self, name, new[name])
+        if new:
+            self._forget()
+        return new
+
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
+        """The parameters as plain values, for ASE's trajectories and databases."""
+        return {**self.theory.describe(), **{name: getattr(self, name) for name in self._options}}
+
+    def _check(self, theory: Theory, method: Method) -> None:
+        """Whether the solver can do what the level of theory asks for."""
+        check_method(method, theory.kpts, theory.occupations)
+
+    def _forget(self) -> None:
+        """Drop the results of other parameters."""
+        self.reset()
+        self.result = None
 
     @property
     def system(self) -> System:
@@ -98,31 +142,20 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
             raise CalculatorSetupError("no calculation has been done with this calculator yet")
         return self.result
 
-    def _system(self, atoms: Atoms, basis: Basis, nspin: int) -> System:
-        self.periodic_atoms = self._box.periodic(atoms, basis)
-        cell = self.periodic_atoms
-        kpts = with_cell(self.kpts, cell.cell.array, atoms.pbc)
-        return System(
-            cell,
-            basis,
-            self.cutoff_ry,
-            kpts,
-            self.xc,
-            nspin,
-            self.integration,
-            self.grid_shape,
-            self.symmetry,
-            atoms.get_initial_magnetic_moments() if nspin == 2 else None,
-        )
+    def _system(self, atoms: Atoms) -> System:
+        basis = self._basis_of(atoms)
+        self.periodic_atoms = cell = self._box.periodic(atoms, basis)
+        kpts = with_cell(self.theory.kpts, cell.cell.array, atoms.pbc)
+        return System.of(cell, replace(self.theory, basis=basis, kpts=kpts))
 
     def hold_grid(self, atoms: Atoms) -> GridShape:
         """Fix `grid_shape` to what the cutoff gives for the cell of `atoms`, before the cell changes; the k
         mesh of a spacing too. In a skewed cell it is a `GridMesh` along other vectors of the lattice."""
-        mesh = self._system(atoms, self._basis_of(atoms), 1).mesh
-        cell = self._box.periodic(atoms, self._basis_of(atoms)).cell
-        self.kpts = with_cell(self.kpts, cell.array, atoms.pbc)
-        self.grid_shape = mesh.shape if mesh.along_cell else mesh
-        return self.grid_shape
+        system = self._system(atoms)
+        cell = self._box.periodic(atoms, system.basis).cell
+        held: GridShape = system.mesh.shape if system.mesh.along_cell else system.mesh
+        self.set(kpts=with_cell(self.theory.kpts, cell.array, atoms.pbc), grid_shape=held)
+        return held
 
     def check_elements(self, atoms: Atoms) -> None:
         """Before any work: an error in words when an element is not in the basis."""
@@ -168,7 +201,7 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         result = self._done()
         if not self.system.has_stress:
             if "stress" in properties:
-                raise PropertyNotImplementedError(f"stress: there is none with {self.integration}")
+                raise PropertyNotImplementedError(f"stress: there is none with {self.system.integration}")
             self.results["forces"] = result.forces().total * HARTREE_BOHR_EV_ANGSTROM
             return
         forces, stress = result.forces_and_stress()
@@ -180,3 +213,11 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
             raise PropertyNotImplementedError(
                 f"stress: expected atoms with three cell vectors, got a cell of rank {self.atoms.cell.rank}"
             )
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equality of parameters, some of which are arrays."""
+    if a is b:
+        return True
+    equal = a == b
+    return equal if isinstance(equal, bool) else bool(np.all(equal))

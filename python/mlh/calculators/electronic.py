@@ -5,48 +5,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ase import Atoms
 
 from mlh.analysis.state import ElectronicState
-from mlh.basis.families import load_basis
-from mlh.basis.species import Basis
-from mlh.calculators import MLHCalculator
 from mlh.calculators.engines import DFTEngine, Engine
-from mlh.common.units import EV
 from mlh.dft.system import System
-from mlh.io import read_matrices
+from mlh.dft.theory import Theory
+from mlh.io import read_atoms, read_matrices
 from mlh.matrix.block_matrix import BlockMatrix
-from mlh.matrix.kpoints import KPointsSpec
 from mlh.scf.loop import SCFStep
 
 
 def electronic_state(
-    atoms: Atoms,
-    engine: Engine,
-    *,
-    spin: bool = False,
-    total_moment: float | None = None,
-    smearing_ev: float | None = None,
-    on_scf_step: Callable[[SCFStep], Any] | None = None,
+    atoms: Atoms, engine: Engine, *, on_scf_step: Callable[[SCFStep], Any] | None = None
 ) -> ElectronicState:
     """Self-consistent state by DFT, or the state of a predicted Hamiltonian (with its `refine` steps)."""
-    calculator: Any
-    if isinstance(engine, DFTEngine):
-        calculator = engine.calculator(
-            method="dense",  # which has the eigenstates
-            spin=spin,
-            total_moment=total_moment,
-            smearing_ev=smearing_ev,
-            on_scf_step=on_scf_step,
-        )
-    else:
-        if spin or total_moment is not None:
-            raise ValueError("spin: expected False with a model (the models are spin-unpolarised), got True")
-        calculator = MLHCalculator(
-            engine.model, refine=engine.refine, kpts=engine.kpts, smearing_ev=smearing_ev
-        )
+    dense = replace(engine, method="dense")  # which has the eigenstates
+    calculator = (
+        dense.calculator(on_scf_step=on_scf_step) if isinstance(dense, DFTEngine) else dense.calculator()
+    )
     work = atoms.copy()
     work.calc = calculator
     work.get_potential_energy()
@@ -54,30 +34,26 @@ def electronic_state(
 
 
 def state_of_file(
-    path: str | os.PathLike[str],
-    basis: Basis | str = "gth-pbe",
-    *,
-    cutoff_ry: float = 200.0,
-    kpts: KPointsSpec = (1, 1, 1),
-    xc: str = "PBE",
-    total_moment: float | None = None,
-    smearing_ev: float | None = None,
+    path: str | os.PathLike[str], theory_of: Callable[[Atoms], Theory] | None = None
 ) -> ElectronicState:
     """The eigenstates of the H in a matrix file (`mlh scf --matrices`), without self-consistency.
 
-    The file does not hold k points: give the mesh that it was made with, or a denser one. cutoff_ry: of the
-    grid on which densities and orbitals are evaluated.
+    theory_of: the level of theory for the atoms of the file, default `Theory()`. The file does not hold k
+    points: give the mesh that it was made with, or a denser one. The cutoff is that of the grid on which
+    densities and orbitals are evaluated.
     """
-    content = read_matrices(path, load_basis(basis) if isinstance(basis, str) else basis)
+    atoms = read_atoms(path)
+    theory = theory_of(atoms) if theory_of is not None else Theory()
+    content = read_matrices(path, theory.loaded_basis())
     if "H" not in content.matrices:
         raise ValueError(f"{path}: expected a matrix H, got {', '.join(content.matrices)}")
     H = content.matrices["H"]
-    system = System(content.atoms, content.basis, cutoff_ry, kpts, xc, H.nspin)
+    system = System.of(content.atoms, replace(theory, basis=content.basis, spin=H.nspin == 2))
     return ElectronicState.from_hamiltonian(
         system,
         BlockMatrix(system.pattern, H.data),
         content.atoms,
-        "none" if smearing_ev is None else "fermi-dirac",
-        0.0 if smearing_ev is None else smearing_ev * EV,
-        total_moment,
+        theory.occupations,
+        theory.width,
+        theory.total_moment,
     )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mlh.basis.families import load_basis
 from mlh.basis.species import Basis
 from mlh.calculators import DFTCalculator, HamiltonianModel, MLHCalculator
-from mlh.dft.integrations import DEFAULT_INTEGRATION
+from mlh.dft.theory import Theory
 from mlh.matrix.kpoints import kpoints_record
+from mlh.model.card import model_digest
 from mlh.solver import THRESHOLD, Method, as_method
 
 KPoints = tuple[int, int, int] | Mapping[str, Any] | None
@@ -20,13 +19,9 @@ KPoints = tuple[int, int, int] | Mapping[str, Any] | None
 
 @dataclass(frozen=True)
 class DFTEngine:
-    """Settings of the embedded DFT engine; `basis` is the name of an embedded set or a Basis."""
+    """The embedded DFT engine at a level of theory."""
 
-    basis: str | Basis = "gth-pbe"
-    cutoff_ry: float = 200.0
-    kpts: KPoints = (1, 1, 1)
-    xc: str = "PBE"
-    integration: str = DEFAULT_INTEGRATION
+    theory: Theory = field(default_factory=Theory)
     method: Method = "dense"
     threshold: float = THRESHOLD
 
@@ -36,46 +31,33 @@ class DFTEngine:
         return "DFT"
 
     def calculator(self, **options: Any) -> DFTCalculator:
-        """A fresh calculator; `options` (spin, total_moment, ...) are passed on."""
+        """A fresh calculator; `options` (total_moment, on_scf_step, ...) are passed on."""
         solver = {"method": self.method, "threshold": self.threshold}
-        return DFTCalculator(
-            basis=self.basis,
-            cutoff_ry=self.cutoff_ry,
-            kpts=self.kpts,
-            xc=self.xc,
-            integration=self.integration,
-            **solver | options,
-        )
+        return DFTCalculator(theory=self.theory, **solver | options)
 
     def describe(self) -> dict[str, Any]:
         """Plain values for summaries and for refusing to resume with other settings."""
-        basis = self.basis if isinstance(self.basis, str) else self.basis.fingerprint
-        described = {
-            "kind": "dft",
-            "basis": basis,
-            "cutoff_ry": self.cutoff_ry,
-            "kpts": kpoints_record(self.kpts),
-            "xc": self.xc,
-        }
-        if self.integration != DEFAULT_INTEGRATION:
-            described["integration"] = self.integration
-        return described | _solver(self.method, self.threshold)
+        return {"kind": "dft", **self.theory.describe(), **_solver(self.method, self.threshold)}
 
     def subset(self, elements: Sequence[str]) -> Basis:
         """The basis of some elements only."""
-        basis = load_basis(self.basis) if isinstance(self.basis, str) else self.basis
-        return basis.subset(elements)
+        return self.theory.loaded_basis().subset(elements)
 
 
 @dataclass(frozen=True)
 class ModelEngine:
-    """A model (file, name of a shipped one, or object) and how many self-consistency steps refine it."""
+    """A model (file, name of a shipped one, or object) and how many self-consistency steps refine it.
+
+    kpts, cutoff_ry, smearing_ev: where they differ from those of the model.
+    """
 
     model: str | HamiltonianModel
     refine: int = 0
     kpts: KPoints = (1, 1, 1)
     method: Method = "dense"
     threshold: float = THRESHOLD
+    cutoff_ry: float | None = None
+    smearing_ev: float | None = None
 
     @property
     def kind(self) -> str:
@@ -85,17 +67,27 @@ class ModelEngine:
     def calculator(self) -> MLHCalculator:
         """A fresh calculator with the model loaded."""
         return MLHCalculator(
-            self.model, refine=self.refine, kpts=self.kpts, method=self.method, threshold=self.threshold
+            self.model,
+            refine=self.refine,
+            kpts=self.kpts,
+            cutoff_ry=self.cutoff_ry,
+            smearing_ev=self.smearing_ev,
+            method=self.method,
+            threshold=self.threshold,
         )
 
     def describe(self) -> dict[str, Any]:
-        """Plain values; the model by its resolved path if it is a file."""
+        """Plain values; the model by the digest of its content, the name is for people."""
         name = str(self.model)
+        digest = {"digest": model_digest(name)} if isinstance(self.model, str) else {}
+        own = {"cutoff_ry": self.cutoff_ry, "smearing_ev": self.smearing_ev}
         return {
             "kind": "model",
-            "model": str(Path(name).resolve()) if Path(name).exists() else name,
+            "model": name,
+            **digest,
             "refine": self.refine,
             "kpts": kpoints_record(self.kpts),
+            **{key: value for key, value in own.items() if value is not None},
             **_solver(self.method, self.threshold),
         }
 
@@ -113,37 +105,30 @@ def choose_engine(
     dft: bool,
     *,
     refine: int = 0,
-    basis: str = "gth-pbe",
-    cutoff_ry: float = 200.0,
-    kpts: KPoints = (1, 1, 1),
-    xc: str = "PBE",
+    theory: Theory | None = None,
+    kpts: KPoints = None,
+    cutoff_ry: float | None = None,
+    smearing_ev: float | None = None,
     method: str = "dense",
     threshold: float = THRESHOLD,
 ) -> Engine:
-    """The engine of a command line: exactly one of a model and DFT."""
+    """The engine of a command line: exactly one of a model and DFT.
+
+    theory: of DFT. kpts, cutoff_ry, smearing_ev: of a model, where they differ from its own.
+    """
     if (model is None) == (not dft):
-        raise ValueError("engine: expected exactly one of --model MODEL and --dft")
+        raise ValueError("engine: expected exactly one of a model and DFT")
     solver = as_method(method)
     if model is not None:
-        return ModelEngine(model, refine, kpts, solver, threshold)
+        return ModelEngine(model, refine, kpts or (1, 1, 1), solver, threshold, cutoff_ry, smearing_ev)
     if refine:
-        raise ValueError("refine: expected together with --model; DFT is self-consistent already")
-    return DFTEngine(basis, cutoff_ry, kpts, xc, method=solver, threshold=threshold)
+        raise ValueError("refine: expected together with a model; DFT is self-consistent already")
+    return DFTEngine(theory or Theory(), method=solver, threshold=threshold)
 
 
 def dft_engine_of(engine: Engine) -> DFTEngine:
-    """The DFT engine at the level of theory of a model: its basis, grid cutoff and functional."""
+    """The DFT engine at the level of theory of a model: basis, grid cutoff, functional, integration."""
     if isinstance(engine, DFTEngine):
         return engine
-    calculator = engine.calculator()
-    model = calculator.model
-    integration = getattr(model, "integration", None) or DEFAULT_INTEGRATION
-    return DFTEngine(
-        model.basis,
-        calculator.cutoff_ry,
-        engine.kpts,
-        model.xc,
-        integration,
-        engine.method,
-        engine.threshold,
-    )
+    theory = replace(engine.calculator().theory, spin=None)
+    return DFTEngine(theory, engine.method, engine.threshold)

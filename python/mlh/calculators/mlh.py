@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -13,8 +14,10 @@ from ase.calculators.calculator import (
 
 from mlh.basis.species import Basis
 from mlh.calculators.base import Engine, GridShape, HamiltonianModel
-from mlh.common.units import EV, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
+from mlh.common.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
+from mlh.dft.integrations import DEFAULT_INTEGRATION
 from mlh.dft.system import System
+from mlh.dft.theory import Theory
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import KPointsSpec
 from mlh.model.committee import Committee, load_committee
@@ -34,7 +37,6 @@ class MLHCalculator(Engine):
     geometry, an error of first order in the residual, which `refine` removes step by step. The first step
     mixes 60 percent of H[D]; in soft systems (small gaps) it may overshoot, which the residual then shows.
     method, threshold: the solver, see `mlh.solve`; "purification" has no eigenvalues in its results.
-    symmetry: as of `mlh.DFTCalculator`.
 
     results["residual"], ["residual_rms"]: max and rms of H[D] - H_in (eV), zero for a perfect model;
     results["energy_error"]: second-order estimate of E[D] - E_DFT (eV), an upper bound in practice
@@ -43,6 +45,11 @@ class MLHCalculator(Engine):
     ["committee_energy_std"] (eV) and ["committee_forces_std"] (natoms,), the rms deviation of each force
     (eV/A), from the members' own energies and forces without refinement (one more evaluation per member).
     """
+
+    _options = (*Engine._options, "refine", "spread")
+    _fixed: ClassVar[Mapping[str, str]] = {
+        name: "belongs to the model, got another" for name in ("basis", "xc", "integration")
+    } | {name: "the models are spin-unpolarised" for name in ("spin", "total_moment")}
 
     def __init__(
         self,
@@ -62,15 +69,21 @@ class MLHCalculator(Engine):
         if refine < 0:
             raise ValueError(f"refine: expected 0 or more self-consistency steps, got {refine}")
         self.model = _load(model, device) if isinstance(model, str) else model
-        self.smearing: Smearing = "none" if smearing_ev is None else smearing
-        check_method(method, kpts, self.smearing)
-        cutoff = cutoff_ry or self.model.cutoff_ry
-        integration = getattr(self.model, "integration", None)
-        super().__init__(
-            cutoff, kpts, self.model.xc, grid_shape, method, threshold, integration, "mlh", symmetry
+        level = Theory(
+            basis=self.model.basis,
+            cutoff_ry=cutoff_ry or self.model.cutoff_ry,
+            kpts=kpts,
+            xc=self.model.xc,
+            spin=False,
+            smearing_ev=smearing_ev,
+            smearing=smearing,
+            integration=getattr(self.model, "integration", None) or DEFAULT_INTEGRATION,
+            grid_shape=grid_shape,
+            symmetry=symmetry,
         )
+        check_method(method, level.kpts, level.occupations)
+        super().__init__(level, method, threshold, "mlh")
         self.refine = refine
-        self.width = 0.0 if smearing_ev is None else smearing_ev * EV
         self.predicted_dh: BlockMatrix | None = None
         if spread and not isinstance(self.model, Committee):
             raise ValueError(
@@ -88,15 +101,15 @@ class MLHCalculator(Engine):
         super().calculate(atoms, properties, system_changes)
         if not system_changes and self._derivatives_of_last(properties):
             return
-        system = self._system(self.atoms, self._basis_of(self.atoms), nspin=1)
+        system = self._system(self.atoms)
         dh = self.model.predict(system)
         self.predicted_dh = dh
         result = scf(
             system,
             H0=system.harris_hamiltonian() + dh,
             max_steps=1 + self.refine,
-            smearing=self.smearing,
-            width=self.width,
+            smearing=self.theory.occupations,
+            width=self.theory.width,
             method=self.method,
             threshold=self.threshold,
         )
@@ -125,8 +138,8 @@ class MLHCalculator(Engine):
                 system,
                 H0=system.harris_hamiltonian() + dh,
                 max_steps=1,
-                smearing=self.smearing,
-                width=self.width,
+                smearing=self.theory.occupations,
+                width=self.theory.width,
                 method=self.method,
                 threshold=self.threshold,
             )

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from mlh.commands.expand import expanded
+from mlh.commands.theory_options import MeshOptions
 from mlh.commands.vacancies import parse_sites
 from mlh.relaxation.loop import RelaxSettings
 from mlh.report.steps import StepPrinter
@@ -20,12 +22,13 @@ _EXAMPLE = "Example: mlh accuracy asio2_96_seed5 --model sio2-vo --sites 2 --rel
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("accuracy", epilog=_EXAMPLE)(accuracy_command)
+    app.command("accuracy", epilog=_EXAMPLE)(expanded(accuracy_command))
 
 
 def accuracy_command(
     hosts: Annotated[list[str], typer.Argument(help="Hosts: files, crystals or shipped structures.")],
     model: Annotated[str, typer.Option(help="Model file or shipped name.")],
+    mesh: MeshOptions,
     species: Annotated[str, typer.Option(help="Element of the vacancies.")] = "O",
     sites: Annotated[
         str, typer.Option(help="Per host: all, inequivalent, a number drawn at random, or index:4,17.")
@@ -40,6 +43,10 @@ def accuracy_command(
     fmax: Annotated[float, typer.Option(help="Largest force at the end, eV/Angstrom.")] = 0.02,
     max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 300,
     processes: Annotated[int, typer.Option(min=1, help="Vacancies relaxed at the same time.")] = 1,
+    cutoff: Annotated[float | None, typer.Option(help="Grid cutoff, Ry; default: the model's.")] = None,
+    smearing: Annotated[
+        float | None, typer.Option(help="Width of the occupations, eV; default: integer occupations.")
+    ] = None,
     paper: Annotated[
         bool, typer.Option("--paper", help="Beside the numbers of arXiv 2604.07197 (a-SiO2).")
     ] = False,
@@ -68,6 +75,9 @@ def accuracy_command(
         limits=RelaxSettings(fmax=fmax, max_steps=max_steps),
         dft_start="relaxed" if dft_start == "relaxed" else "initial",
         processes=processes,
+        kpts=mesh.mesh(),
+        cutoff_ry=cutoff,
+        smearing_ev=smearing,
     )
     console, start = Console(stderr=True), time.perf_counter()
 

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mlh.commands import state_options as options
+from mlh.commands.expand import expanded
+from mlh.commands.theory_options import EngineOptions, TheoryOptions
 
 if TYPE_CHECKING:
     from mlh.analysis.bands import Bands
@@ -20,13 +22,13 @@ _EXAMPLE = "Example: mlh bands si.xyz --dft --kpts 4 4 4 --path GXWKGL"
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("bands", epilog=_EXAMPLE)(bands_command)
+    app.command("bands", epilog=_EXAMPLE)(expanded(bands_command))
 
 
 def bands_command(
     structure: options.Structure,
-    model: options.Model = None,
-    dft: options.Dft = False,
+    engine: EngineOptions,
+    theory: TheoryOptions,
     path: Annotated[
         str | None,
         typer.Option(
@@ -38,17 +40,6 @@ def bands_command(
     ] = None,
     points: Annotated[int, typer.Option(help="k points along the whole path, about.")] = 100,
     window: Annotated[tuple[float, float], typer.Option(help="Energies of the picture, eV.")] = (-13.0, 8.0),
-    refine: options.Refine = 0,
-    basis: options.BasisName = "gth-pbe",
-    cutoff: options.Cutoff = 200.0,
-    kpts: options.Kpts = None,
-    kspacing: options.KSpacing = None,
-    monkhorst_pack: options.MonkhorstPack = False,
-    gamma: options.Gamma = False,
-    xc: options.Xc = "PBE",
-    spin: options.Spin = False,
-    total_moment: options.TotalMoment = None,
-    smearing: options.Smearing = None,
     out: options.Out = None,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
@@ -72,10 +63,7 @@ def bands_command(
         from mlh.structures import load_structure
 
         band_path(load_structure(structure), path, points, special)  # a wrong path before the work
-    mesh_asked = options.mesh_of(kpts, kspacing, monkhorst_pack)
-    state = options.state_of(
-        console, structure, model, dft, refine, basis, cutoff, mesh_asked, xc, spin, total_moment, smearing
-    )
+    state = options.state_of(console, structure, engine, theory)
     chosen = band_path(state.atoms, path, points, special)
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("bands", total=len(chosen.kpts))

@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 
 from mlh.commands import state_options as options
+from mlh.commands.expand import expanded
+from mlh.commands.theory_options import EngineOptions, TheoryOptions
 
 if TYPE_CHECKING:
     from mlh.analysis.mulliken import MullikenCharges
@@ -20,24 +22,13 @@ _EXAMPLE = "Example: mlh charges glass.xyz --model sio2-vo --json"
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("charges", epilog=_EXAMPLE)(charges_command)
+    app.command("charges", epilog=_EXAMPLE)(expanded(charges_command))
 
 
 def charges_command(
     structure: options.Structure,
-    model: options.Model = None,
-    dft: options.Dft = False,
-    refine: options.Refine = 0,
-    basis: options.BasisName = "gth-pbe",
-    cutoff: options.Cutoff = 200.0,
-    kpts: options.Kpts = None,
-    kspacing: options.KSpacing = None,
-    monkhorst_pack: options.MonkhorstPack = False,
-    gamma: options.Gamma = False,
-    xc: options.Xc = "PBE",
-    spin: options.Spin = False,
-    total_moment: options.TotalMoment = None,
-    smearing: options.Smearing = None,
+    engine: EngineOptions,
+    theory: TheoryOptions,
     extxyz: Annotated[
         Path | None, typer.Option(help="Write the structure with mulliken_charge and mulliken_moment.")
     ] = None,
@@ -53,10 +44,7 @@ def charges_command(
 
     console = Console(stderr=True)
     options.refuse_existing([extxyz] if extxyz is not None else [], overwrite)
-    mesh_asked = options.mesh_of(kpts, kspacing, monkhorst_pack)
-    state = options.state_of(
-        console, structure, model, dft, refine, basis, cutoff, mesh_asked, xc, spin, total_moment, smearing
-    )
+    state = options.state_of(console, structure, engine, theory)
     result = mulliken_charges(state)
     if extxyz is not None:
         atoms = state.atoms.copy()

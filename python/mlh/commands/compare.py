@@ -14,7 +14,8 @@ from mlh.accuracy.points import compare_at
 from mlh.accuracy.runs import compare_runs
 from mlh.analysis import configuration_coordinate, coordinate_mae, displacements
 from mlh.calculators.engines import KPoints, ModelEngine, dft_engine_of
-from mlh.commands import state_options as options
+from mlh.commands.expand import expanded
+from mlh.commands.theory_options import MeshOptions
 from mlh.report.tables import runs_table, two_column_table
 from mlh.structures import load_structure
 
@@ -26,13 +27,14 @@ _EXAMPLE = (
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("compare", epilog=_EXAMPLE)(compare_command)
+    app.command("compare", epilog=_EXAMPLE)(expanded(compare_command))
 
 
 def compare_command(
     structure: Annotated[
         str, typer.Argument(help="Structure file, crystal, shipped structure, or folder of a run.")
     ],
+    mesh: MeshOptions,
     reference: Annotated[
         str | None, typer.Argument(help="What to compare it with: a structure, or another run.")
     ] = None,
@@ -41,9 +43,6 @@ def compare_command(
     center: Annotated[
         tuple[float, float, float] | None, typer.Option(help="Centre of the coordinate MAE, Angstrom.")
     ] = None,
-    kpts: options.Kpts = None,
-    kspacing: options.KSpacing = None,
-    monkhorst_pack: options.MonkhorstPack = False,
     out: Annotated[Path | None, typer.Option(help="Also write the result to this JSON file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -64,7 +63,7 @@ def compare_command(
     if model is not None:
         title, result = (
             f"{structure}: {model} - DFT",
-            _against_dft(structure, model, options.mesh_of(kpts, kspacing, monkhorst_pack)),
+            _against_dft(structure, model, mesh.mesh()),
         )
     elif Path(structure).is_dir() and Path(str(other)).is_dir():
         title, result = f"{structure} - {other}", compare_runs(Path(structure), Path(str(other)))

@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mlh.calculators.engines import DFTEngine, choose_engine, dft_engine_of
+from mlh.calculators.engines import dft_engine_of
 from mlh.commands import relax_options as options
+from mlh.commands.expand import expanded
+from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
 from mlh.commands.vacancies import parse_sites
 from mlh.defects.references import reference_energies
 from mlh.defects.run import (
@@ -25,7 +27,6 @@ from mlh.relaxation.loop import RelaxSettings
 from mlh.report.defect_pictures import draw_vacancies
 from mlh.report.steps import StepPrinter
 from mlh.report.tables import comparison_table, defect_table
-from mlh.solver import THRESHOLD
 from mlh.structures import load_structure, select_sites
 
 _EXAMPLE = "Example: mlh defect host.xyz --species O --sites 5 --model sio2-vo --verify-dft 1 --out vo"
@@ -33,18 +34,19 @@ _EXAMPLE = "Example: mlh defect host.xyz --species O --sites 5 --model sio2-vo -
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("defect", epilog=_EXAMPLE)(defect_command)
+    app.command("defect", epilog=_EXAMPLE)(expanded(defect_command))
 
 
 def defect_command(
     structure: Annotated[str, typer.Argument(help="Host: a file, or a crystal such as alpha-quartz:2x2x2.")],
+    engine: EngineOptions,
+    theory: TheoryOptions,
+    solver: SolverOptions,
     species: Annotated[str, typer.Option(help="Element of the vacancies.")] = "O",
     sites: Annotated[
         str, typer.Option(help="all, inequivalent, a number drawn at random, or index:4,17.")
     ] = "1",
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
-    model: options.Model = None,
-    dft: options.Dft = False,
     verify_dft: Annotated[int, typer.Option(help="Repeat the first N vacancies by DFT.")] = 0,
     verify_start: Annotated[
         str, typer.Option(help="DFT starts from: initial (as the model did) or relaxed (by the model).")
@@ -55,14 +57,6 @@ def defect_command(
     fmax: options.FMax = 0.02,
     max_steps: options.MaxSteps = 300,
     host_as_is: Annotated[bool, typer.Option("--host-as-is", help="Do not relax the host.")] = False,
-    refine: options.Refine = 0,
-    basis: options.BasisName = "gth-pbe",
-    cutoff: options.Cutoff = 200.0,
-    kpts: options.Kpts = None,
-    kspacing: options.KSpacing = None,
-    monkhorst_pack: options.MonkhorstPack = False,
-    method: options.Method = "dense",
-    threshold: options.Threshold = THRESHOLD,
     out: Annotated[Path, typer.Option(help="Folder for all files.")] = Path("defects"),
     processes: Annotated[
         int, typer.Option(min=1, help="Vacancies relaxed at the same time; they share the threads.")
@@ -79,23 +73,14 @@ def defect_command(
     The reference energy of the gas (triplet O2 for oxygen) is calculated by DFT in the same basis, once.
     """
     console = Console(stderr=True)
-    engine = choose_engine(
-        model,
-        dft,
-        refine=refine,
-        basis=basis,
-        cutoff_ry=cutoff,
-        kpts=options.mesh_of(kpts, kspacing, monkhorst_pack),
-        method=method,
-        threshold=threshold,
-    )
     if verify_start not in ("initial", "relaxed"):
         raise typer.BadParameter(
             f"expected initial or relaxed, got {verify_start!r}", param_hint="--verify-start"
         )
     host = load_structure(structure)
+    worker = engine_of(engine, theory, host, solver)
     chosen = select_sites(host, species, parse_sites(sites), seed)
-    engine.calculator().check_elements(host)  # before minutes are spent on the reference
+    worker.calculator().check_elements(host)  # before minutes are spent on the reference
     settings = DefectSettings(
         relax=RelaxSettings(fmax=fmax, max_steps=max_steps),
         relax_host=not host_as_is,
@@ -110,11 +95,11 @@ def defect_command(
         return StepPrinter(console, title, fmax, label=title if processes > 1 else "")
 
     try:
-        dft_engine = engine if isinstance(engine, DFTEngine) else dft_engine_of(engine)
+        dft_engine = dft_engine_of(worker)
         references = reference_energies([species], dft_engine, on_step=announce(f"{species}2 reference"))
-        run = run_vacancies(host, chosen, engine, references, out, settings, announce)
-        content = describe_run(run, engine)
-        console.print(defect_table(content, f"vacancies of {species} in {structure}, {engine.kind}"))
+        run = run_vacancies(host, chosen, worker, references, out, settings, announce)
+        content = describe_run(run, worker)
+        console.print(defect_table(content, f"vacancies of {species} in {structure}, {worker.kind}"))
         rows, verification, converged = [], None, run.converged
         if verify_dft > 0:
             checked = verify(
@@ -129,7 +114,7 @@ def defect_command(
     from mlh.report.html import write_report  # late: it loads matplotlib
 
     path = write_defects(out, content, references, settings, verification, rows)
-    for name, reason in draw_vacancies(run, engine, out).items() if pictures else ():
+    for name, reason in draw_vacancies(run, worker, out).items() if pictures else ():
         console.print(f"[red]no levels and pictures of {name}: {reason}[/red]")
     report = write_report(out, out / "report.html", overwrite=True)
     console.print(f"written: {path}, {report}")

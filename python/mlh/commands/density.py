@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 
 from mlh.commands import state_options as options
+from mlh.commands.expand import expanded
+from mlh.commands.theory_options import EngineOptions, TheoryOptions
 
 _EXAMPLE = "Example: mlh density glass.xyz --model sio2-vo --kind difference --plane 4,6,24"
 _KINDS = {
@@ -22,13 +24,13 @@ _FORMATS = ("cube", "xsf", "none")
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("density", epilog=_EXAMPLE)(density_command)
+    app.command("density", epilog=_EXAMPLE)(expanded(density_command))
 
 
 def density_command(
     structure: options.Structure,
-    model: options.Model = None,
-    dft: options.Dft = False,
+    engine: EngineOptions,
+    theory: TheoryOptions,
     kind: Annotated[
         str, typer.Option(help="total, spin, or difference (minus the neutral atoms).")
     ] = "total",
@@ -41,17 +43,6 @@ def density_command(
     ] = None,
     margin: Annotated[float, typer.Option(help="Space around the atoms of the plane, Angstrom.")] = 3.0,
     axis: Annotated[str | None, typer.Option(help="Picture of the average along a, b or c.")] = None,
-    refine: options.Refine = 0,
-    basis: options.BasisName = "gth-pbe",
-    cutoff: options.Cutoff = 200.0,
-    kpts: options.Kpts = None,
-    kspacing: options.KSpacing = None,
-    monkhorst_pack: options.MonkhorstPack = False,
-    gamma: options.Gamma = False,
-    xc: options.Xc = "PBE",
-    spin: options.Spin = False,
-    total_moment: options.TotalMoment = None,
-    smearing: options.Smearing = None,
     out: options.Out = None,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
@@ -79,10 +70,7 @@ def density_command(
     files = [file for file in (volume, picture, curve) if file is not None]
     options.refuse_existing(files, overwrite)
     other = read_volumetric(minus)[1] if minus is not None else None
-    mesh_asked = options.mesh_of(kpts, kspacing, monkhorst_pack)
-    state = options.state_of(
-        console, structure, model, dft, refine, basis, cutoff, mesh_asked, xc, spin, total_moment, smearing
-    )
+    state = options.state_of(console, structure, engine, theory)
     field = density_field(state, "total" if kind == "total" else "spin" if kind == "spin" else "difference")
     name = _KINDS[kind]
     if other is not None and minus is not None:

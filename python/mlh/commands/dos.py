@@ -9,19 +9,21 @@ import typer
 from rich.console import Console
 
 from mlh.commands import state_options as options
+from mlh.commands.expand import expanded
+from mlh.commands.theory_options import EngineOptions, TheoryOptions
 
 _EXAMPLE = "Example: mlh dos alpha-quartz --dft --mesh 4 4 4 --width 0.1"
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("dos", epilog=_EXAMPLE)(dos_command)
+    app.command("dos", epilog=_EXAMPLE)(expanded(dos_command))
 
 
 def dos_command(
     structure: options.Structure,
-    model: options.Model = None,
-    dft: options.Dft = False,
+    engine: EngineOptions,
+    theory: TheoryOptions,
     width: Annotated[float, typer.Option(help="Standard deviation of the Gaussians, eV.")] = 0.1,
     mesh: Annotated[
         tuple[int, int, int] | None,
@@ -30,17 +32,6 @@ def dos_command(
     window: Annotated[
         tuple[float, float] | None, typer.Option(help="Energies, eV from the valence top; default: all.")
     ] = None,
-    refine: options.Refine = 0,
-    basis: options.BasisName = "gth-pbe",
-    cutoff: options.Cutoff = 200.0,
-    kpts: options.Kpts = None,
-    kspacing: options.KSpacing = None,
-    monkhorst_pack: options.MonkhorstPack = False,
-    gamma: options.Gamma = False,
-    xc: options.Xc = "PBE",
-    spin: options.Spin = False,
-    total_moment: options.TotalMoment = None,
-    smearing: options.Smearing = None,
     out: options.Out = None,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
@@ -56,10 +47,7 @@ def dos_command(
     prefix = options.prefix_of(structure, out, "dos")
     files = [options.beside(prefix, ending) for ending in (".json", ".png")]
     options.refuse_existing(files, overwrite)
-    mesh_asked = options.mesh_of(kpts, kspacing, monkhorst_pack)
-    state = options.state_of(
-        console, structure, model, dft, refine, basis, cutoff, mesh_asked, xc, spin, total_moment, smearing
-    )
+    state = options.state_of(console, structure, engine, theory)
     if mesh is not None:
         state = state.at({"size": mesh, "gamma": True})
     dos = density_of_states(state, width, window)

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from mlh.commands import state_options as options
+from mlh.commands.theory_options import KSpacing, MeshOptions
 
 _INPUT_EXAMPLE = "Example: mlh openmx-input alpha-quartz --kpts 2 2 2 -o quartz/quartz.dat"
 IMPORT_EXAMPLE = "Example: mlh dataset import-openmx runs/host-1 runs/host-2 -o data.h5"
@@ -34,7 +34,7 @@ def input_command(
     data: Annotated[Path | None, typer.Option(help=_DATA_HELP)] = None,
     cutoff: Annotated[float, typer.Option(help="Grid cutoff, Ry.")] = 200.0,
     kpts: Annotated[tuple[int, int, int] | None, typer.Option(help="k mesh; default: 1 1 1.")] = None,
-    kspacing: options.KSpacing = None,
+    kspacing: KSpacing = None,
     temperature: Annotated[float, typer.Option(help="Of the electrons, Kelvin.")] = 300.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
@@ -46,7 +46,7 @@ def input_command(
 
     atoms = load_structure(structure)
     chosen = chosen_species(atoms, species or [], data)
-    mesh = with_cell(options.mesh_of(kpts, kspacing, False) or (1, 1, 1), atoms.cell.array, atoms.pbc)
+    mesh = with_cell(MeshOptions(kpts, kspacing).mesh() or (1, 1, 1), atoms.cell.array, atoms.pbc)
     assert isinstance(mesh, tuple)  # what OpenMX makes its own mesh of
     text = openmx_input(atoms, chosen, out.stem, data, cutoff, mesh, temperature)
     write_openmx_input(out, text, overwrite)

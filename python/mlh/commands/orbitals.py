@@ -11,6 +11,8 @@ from rich.console import Console
 
 from mlh.commands import state_options as options
 from mlh.commands.density import atom_triple, check_format
+from mlh.commands.expand import expanded
+from mlh.commands.theory_options import EngineOptions, TheoryOptions
 
 if TYPE_CHECKING:
     from mlh.analysis.defect_levels import DefectLevels
@@ -23,13 +25,13 @@ _EXAMPLE = "Example: mlh orbitals vacancy.xyz --model sio2-vo --refine 1 --defec
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("orbitals", epilog=_EXAMPLE)(orbitals_command)
+    app.command("orbitals", epilog=_EXAMPLE)(expanded(orbitals_command))
 
 
 def orbitals_command(
     structure: options.Structure,
-    model: options.Model = None,
-    dft: options.Dft = False,
+    engine: EngineOptions,
+    theory: TheoryOptions,
     states: Annotated[
         str | None,
         typer.Option(
@@ -55,17 +57,6 @@ def orbitals_command(
         str | None, typer.Option(help="Pictures of the plane through three atoms: 4,6,24, or none.")
     ] = None,
     margin: Annotated[float, typer.Option(help="Space around the atoms of the plane, Angstrom.")] = 3.0,
-    refine: options.Refine = 0,
-    basis: options.BasisName = "gth-pbe",
-    cutoff: options.Cutoff = 200.0,
-    kpts: options.Kpts = None,
-    kspacing: options.KSpacing = None,
-    monkhorst_pack: options.MonkhorstPack = False,
-    gamma: options.Gamma = False,
-    xc: options.Xc = "PBE",
-    spin: options.Spin = False,
-    total_moment: options.TotalMoment = None,
-    smearing: options.Smearing = None,
     out: options.Out = None,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
@@ -89,16 +80,14 @@ def orbitals_command(
     prefix = options.prefix_of(structure, out, "orbitals")
     summary_file, levels_file = options.beside(prefix, ".json"), options.beside(prefix, "-levels.png")
     options.refuse_existing([summary_file, *([levels_file] if defect else [])], overwrite)
-    mesh = options.mesh_of(kpts, kspacing, monkhorst_pack)
-    engine = (model, dft, refine, basis, cutoff, mesh, xc, spin, total_moment, smearing)
-    state = options.state_of(console, structure, *engine)
+    state = options.state_of(console, structure, engine, theory)
     spin_index = ("up", "down").index(channel)
     names = states if states is not None or defect else "homo,lumo"
     chosen = [] if names is None else select_states(state, names, spin_index, k)
     content: dict[str, Any] = {"structure": structure}
     prefix.parent.mkdir(parents=True, exist_ok=True)
     if defect:
-        perfect = None if host is None else options.state_of(console, host, *engine)
+        perfect = None if host is None else options.state_of(console, host, engine, theory)
         levels = _defect(state, site, around, perfect, spin_index, k)
         content["defect"] = describe_levels(state, levels)
         chosen += [level.index for level in (levels.occupied, levels.empty) if level.index not in chosen]

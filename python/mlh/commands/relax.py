@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mlh.calculators.engines import choose_engine
 from mlh.commands import relax_options as options
+from mlh.commands.expand import expanded
+from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
 from mlh.dft.mesh import as_mesh
 from mlh.relaxation.files import run_relaxation, summary
 from mlh.relaxation.loop import RelaxSettings
 from mlh.report.steps import StepPrinter, cell_change, outcome
-from mlh.solver import THRESHOLD
 from mlh.structures import load_structure
 
 _EXAMPLE = "Example: mlh relax host.xyz --model sio2-vo --fmax 0.02 --out host-relaxed"
@@ -23,15 +23,16 @@ _EXAMPLE = "Example: mlh relax host.xyz --model sio2-vo --fmax 0.02 --out host-r
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("relax", epilog=_EXAMPLE)(relax_command)
+    app.command("relax", epilog=_EXAMPLE)(expanded(relax_command))
 
 
 def relax_command(
     structure: Annotated[
         str, typer.Argument(help="Structure file, or a crystal such as alpha-quartz:2x2x1.")
     ],
-    model: options.Model = None,
-    dft: options.Dft = False,
+    engine: EngineOptions,
+    theory: TheoryOptions,
+    solver: SolverOptions,
     out: Annotated[Path | None, typer.Option(help="Folder; default: NAME-relax here.")] = None,
     fmax: options.FMax = 0.02,
     max_steps: options.MaxSteps = 300,
@@ -41,14 +42,6 @@ def relax_command(
     ] = "fixed",
     smax: Annotated[float, typer.Option(help="Largest stress at the end, GPa (with --cell).")] = 0.1,
     pressure: Annotated[float, typer.Option(help="Pressure from outside, GPa (with --cell).")] = 0.0,
-    refine: options.Refine = 0,
-    basis: options.BasisName = "gth-pbe",
-    cutoff: options.Cutoff = 200.0,
-    kpts: options.Kpts = None,
-    kspacing: options.KSpacing = None,
-    monkhorst_pack: options.MonkhorstPack = False,
-    method: options.Method = "dense",
-    threshold: options.Threshold = THRESHOLD,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -60,16 +53,6 @@ def relax_command(
     the target. The grid of the first cell is held while the cell changes.
     """
     console = Console(stderr=True)
-    engine = choose_engine(
-        model,
-        dft,
-        refine=refine,
-        basis=basis,
-        cutoff_ry=cutoff,
-        kpts=options.mesh_of(kpts, kspacing, monkhorst_pack),
-        method=method,
-        threshold=threshold,
-    )
     if optimizer not in ("lbfgs", "fire"):
         raise typer.BadParameter(f"expected lbfgs or fire, got {optimizer!r}", param_hint="--optimizer")
     if cell not in ("fixed", "volume", "full"):
@@ -83,12 +66,13 @@ def relax_command(
         pressure=pressure,
     )
     atoms = load_structure(structure)
-    calculator = engine.calculator()
-    description = engine.describe()
+    chosen = engine_of(engine, theory, atoms, solver)
+    calculator = chosen.calculator()
+    description = chosen.describe()
     if settings.cell != "fixed":
         description["grid"] = as_mesh(calculator.hold_grid(atoms)).describe()
     folder = out or Path(f"{Path(structure.replace(':', '-')).stem}-relax")
-    printer = StepPrinter(console, f"{structure}: {atoms.get_chemical_formula()}, {engine.kind}", fmax)
+    printer = StepPrinter(console, f"{structure}: {atoms.get_chemical_formula()}, {chosen.kind}", fmax)
     try:
         result = run_relaxation(
             atoms,

@@ -10,50 +10,20 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from mlh.commands import state_options as options
+from mlh.commands.expand import expanded
+from mlh.commands.theory_options import TheoryOptions
 
 _EXAMPLE = "Example: mlh scf alpha-quartz --cutoff 200 --matrices quartz.h5 --json"
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("scf", epilog=_EXAMPLE)(scf_command)
+    app.command("scf", epilog=_EXAMPLE)(expanded(scf_command))
 
 
 def scf_command(
     structure: Annotated[str, typer.Argument(help="A file, or a crystal such as alpha-quartz:2x2x1.")],
-    basis: Annotated[str, typer.Option(help="Basis set.")] = "gth-pbe",
-    openmx_data: Annotated[
-        Path | None, typer.Option(help="OpenMX database (folder with PAO and VPS): its basis, its integrals.")
-    ] = None,
-    openmx_species: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="ELEMENT=ORBITALS,POTENTIAL with --openmx-data, as Si=Si7.0-s2p2d1,Si_PBE19; repeat."
-        ),
-    ] = None,
-    openmx_quirks: Annotated[
-        bool, typer.Option("--openmx-quirks", help="Its k mesh and forces digit by digit (no stress).")
-    ] = False,
-    integration: Annotated[
-        str | None,
-        typer.Option(help="spheres, openmx or openmx-grid-vna; default: openmx with --openmx-data."),
-    ] = None,
-    cutoff: Annotated[float, typer.Option(help="Grid cutoff, Ry.")] = 200.0,
-    kpts: options.Kpts = None,
-    kspacing: options.KSpacing = None,
-    monkhorst_pack: options.MonkhorstPack = False,
-    gamma: options.Gamma = False,
-    no_symmetry: Annotated[
-        bool, typer.Option("--no-symmetry", help="All k points, not only the irreducible ones.")
-    ] = False,
-    xc: Annotated[str, typer.Option(help="Functional.")] = "PBE",
-    spin: Annotated[bool, typer.Option("--spin", help="Collinear spin.")] = False,
-    total_moment: Annotated[float | None, typer.Option(help="Fixed N_up - N_down (with --spin).")] = None,
-    smearing: Annotated[
-        float | None, typer.Option(help="Width of the occupations, eV; default: integer occupations.")
-    ] = None,
-    smearing_type: Annotated[str, typer.Option(help="fermi-dirac or gaussian.")] = "fermi-dirac",
+    theory: TheoryOptions,
     energy_tol: Annotated[float, typer.Option(help="Largest energy change, eV.")] = 2.7e-6,
     residual_tol: Annotated[float, typer.Option(help="Largest element of H[D] - H, eV.")] = 2.7e-4,
     max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 80,
@@ -67,21 +37,18 @@ def scf_command(
 
     Progress goes to standard error. Exit status: 0 converged, 1 not converged, 2 wrong input.
     """
-    from typing import cast
-
     from ase.calculators.calculator import SCFError
 
     from mlh.calculators import DFTCalculator
     from mlh.common.timing import Stopwatch
     from mlh.common.units import HARTREE_EV
     from mlh.scf.loop import SCFStep
-    from mlh.solver import Smearing
     from mlh.structures import load_structure
 
     _refuse_existing([matrices, density, extxyz], overwrite)
     console = Console(stderr=True)
     atoms = load_structure(structure)
-    chosen, method = _level(atoms, basis, openmx_data, openmx_species, openmx_quirks, integration)
+    level = theory.theory(atoms)
 
     def show(step: SCFStep) -> None:
         console.print(
@@ -92,20 +59,11 @@ def scf_command(
         )
 
     calculator = DFTCalculator(
-        basis=chosen,
-        integration=method,
-        cutoff_ry=cutoff,
-        kpts=options.mesh_of(kpts, kspacing, monkhorst_pack) or (1, 1, 1),
-        xc=xc,
-        spin=spin,
-        total_moment=total_moment,
-        smearing_ev=smearing,
-        smearing=cast(Smearing, smearing_type),
+        theory=level,
         energy_tol_ev=energy_tol,
         residual_tol_ev=residual_tol,
         max_scf_steps=max_steps,
         on_scf_step=show,
-        symmetry=not no_symmetry,
     )
     atoms.calc = calculator
     watch = Stopwatch()
@@ -125,34 +83,6 @@ def scf_command(
         typer.echo(json.dumps(report, indent=2))
     else:
         _print(report)
-
-
-def _level(
-    atoms: Any,
-    basis: str,
-    data: Path | None,
-    species: list[str] | None,
-    quirks: bool,
-    integration: str | None,
-) -> tuple[Any, Any]:
-    """Basis and integration method of the options."""
-    from dataclasses import replace
-
-    from mlh.dft.integrations import as_integration
-    from mlh.openmx import load_openmx_basis
-    from mlh.openmx.family import chosen_species
-    from mlh.openmx.integration import OpenMXIntegration
-
-    if data is None:
-        if species or quirks:
-            raise ValueError("--openmx-species, --openmx-quirks: expected together with --openmx-data")
-        return basis, as_integration(integration)
-    method = as_integration(integration or "openmx")
-    if quirks:
-        if not isinstance(method, OpenMXIntegration):
-            raise ValueError(f"--openmx-quirks: expected an integration of OpenMX, got {integration}")
-        method = replace(method, quirks=True)
-    return load_openmx_basis(data, chosen_species(atoms, species or [], data)), method
 
 
 def _refuse_existing(paths: list[Path | None], overwrite: bool) -> None:

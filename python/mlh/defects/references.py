@@ -20,7 +20,7 @@ from ase.calculators.calculator import Calculator
 from mlh.basis.gth.library import cache_folder
 from mlh.calculators.dft import DFTCalculator
 from mlh.calculators.engines import DFTEngine
-from mlh.dft.integrations import DEFAULT_INTEGRATION
+from mlh.dft.theory import Theory
 from mlh.relaxation.files import write_json
 from mlh.relaxation.loop import RelaxSettings, StepCallback, relax
 
@@ -109,10 +109,11 @@ def reference_energies(
     found: dict[str, Reference] = {}
     for element in elements:
         basis = engine.subset([element])
-        settings = {"basis": basis.fingerprint, "cutoff_ry": engine.cutoff_ry, "xc": engine.xc}
-        if engine.integration != DEFAULT_INTEGRATION:
-            settings["integration"] = engine.integration
-        molecule = DFTEngine(basis, engine.cutoff_ry, (1, 1, 1), engine.xc, engine.integration)
+        theory = Theory(
+            basis, engine.theory.cutoff_ry, xc=engine.theory.xc, integration=engine.theory.integration
+        )
+        settings = {key: value for key, value in theory.describe().items() if key != "kpts"}
+        molecule = DFTEngine(theory)
 
         def make(unpaired: int, molecule: DFTEngine = molecule) -> DFTCalculator:
             return molecule.calculator(spin=True, total_moment=float(unpaired))

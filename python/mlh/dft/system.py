@@ -36,14 +36,12 @@ from mlh.dft.terms.contract import (
     LocalState,
 )
 from mlh.dft.terms.local import atomic_gradient, uniform_density
+from mlh.dft.theory import FUNCTIONALS, Theory
 from mlh.matrix.block_matrix import BlockMatrix, Pattern, same_pattern
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints, reduced, with_cell
 from mlh.matrix.symmetry import OVERLAP_TOLERANCE, Symmetry, find_symmetry
 
 FloatArray = NDArray[np.float64]
-
-FUNCTIONALS = ("PBE", "PW92")
-"""Exchange-correlation functionals of the core."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +84,7 @@ class System:
         xc: str = "PBE",
         nspin: int = 1,
         integration: Integration | str | None = None,
-        grid_shape: tuple[int, int, int] | GridMesh | None = None,
+        grid_shape: Sequence[int] | GridMesh | None = None,
         symmetry: bool = False,
         moments: Sequence[float] | FloatArray | None = None,
     ) -> None:
@@ -123,6 +121,26 @@ class System:
         shells = [[orbital.l for orbital in self.basis[s].orbitals] for s in self.symbols]
         found = find_symmetry(self.pattern, self.cell, self.positions, kinds, shells)
         return None if found is None or found.error(self._overlap) > OVERLAP_TOLERANCE else found
+
+    @classmethod
+    def of(cls, atoms: Atoms, theory: Theory) -> System:
+        """The system of a level of theory; occupations and moment are for the solver.
+
+        The initial magnetic moments of the atoms lower the symmetry of a polarised calculation.
+        """
+        nspin = theory.nspin(atoms)
+        return cls(
+            atoms,
+            theory.basis,
+            theory.cutoff_ry,
+            theory.kpts,
+            theory.xc,
+            nspin,
+            theory.integration,
+            theory.grid_shape,
+            theory.symmetry,
+            atoms.get_initial_magnetic_moments() if nspin == 2 else None,
+        )
 
     @property
     def n_electrons(self) -> float:

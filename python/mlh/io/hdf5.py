@@ -109,6 +109,16 @@ def _write_structure(file: h5py.File, atoms: Atoms, basis: Basis, pattern: Patte
         pairs[name] = np.asarray(getattr(pattern, name))
 
 
+def read_atoms(path: str | os.PathLike[str]) -> Atoms:
+    """The structure of a matrix file, periodic, Angstrom."""
+    source = Path(path)
+    with h5py.File(source, "r") as file:
+        _check_header(file, source)
+        symbols = [s.decode() for s in file["structure/symbols"][()]]
+        cell, positions = file["structure/cell"][()], file["structure/positions"][()]
+    return Atoms(symbols, positions * BOHR_ANGSTROM, cell=cell * BOHR_ANGSTROM, pbc=True)
+
+
 def read_matrices(path: str | os.PathLike[str], basis: Basis) -> MatrixFile:
     """Read every matrix of a file; the basis must be the one that wrote it (fingerprint)."""
     source = Path(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ def store_hdf5(path: Path, config: DatasetConfig, labels: Iterable[tuple[Label, 
     """Write the data set under another name and move it to `path` when complete; returns its samples."""
     settings = config.engine.settings()
     basis = load_engine_basis(settings, elements_of(config))
+    theory = replace(settings.theory, basis=basis)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     writer = DatasetWriter(
@@ -32,9 +34,8 @@ def store_hdf5(path: Path, config: DatasetConfig, labels: Iterable[tuple[Label, 
     count = 0
     try:
         for label, record in labels:
-            system = System(
-                label.atoms, basis, settings.cutoff_ry, recorded_kpoints(record["kpts"]), settings.xc
-            )
+            level = replace(theory, kpts=recorded_kpoints(record["kpts"]))
+            system = System.of(label.atoms, level)
             writer.append(_sample(system, label, record))
             count += 1
         if count:

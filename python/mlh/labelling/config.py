@@ -57,6 +57,9 @@ class EngineConfig(_Model):
     energy_tol: Annotated[float, Field(gt=0.0)] = 1e-7
     residual_tol: Annotated[float, Field(gt=0.0)] = 1e-5
     max_scf_steps: PositiveInt = 80
+    integration: str | None = None
+    smearing_ev: Annotated[float, Field(gt=0.0)] | None = None
+    smearing: Literal["fermi-dirac", "gaussian"] = "fermi-dirac"
     labeller: Annotated[str, Field(pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$")] = ""
 
     def settings(self, kpts: Repeat | KMesh | None = None) -> EngineSettings:

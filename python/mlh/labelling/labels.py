@@ -15,11 +15,15 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
+from mlh.basis.families import default_integration, load_basis
 from mlh.basis.species import Basis
 from mlh.common.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 from mlh.dft.energies import Energies
+from mlh.dft.integrations import DEFAULT_INTEGRATION
+from mlh.dft.theory import Theory
 from mlh.matrix.kpoints import KPointsSpec, kpoints_record
 from mlh.solver.dense import Solution
+from mlh.solver.occupations import Smearing
 
 
 class UnconvergedError(RuntimeError):
@@ -38,13 +42,36 @@ class EngineSettings:
     energy_tol: float = 1e-7  # Hartree
     residual_tol: float = 1e-5  # Hartree
     max_scf_steps: int = 80
+    integration: str | None = None
+    smearing_ev: float | None = None
+    smearing: Smearing = "fermi-dirac"
     labeller: str = ""
     """"module:name" of a labeller of your own; empty: the embedded DFT engine."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; the labeller only where it is not the embedded engine."""
         content = {**asdict(self), "orbitals": dict(self.orbitals), "kpts": kpoints_record(self.kpts)}
-        return content if self.labeller else {k: v for k, v in content.items() if k != "labeller"}
+        method = self.theory.integration
+        content["integration"] = None if method == DEFAULT_INTEGRATION else method
+        if self.smearing_ev is None:
+            del content["smearing"]
+        optional = ("labeller", "integration", "smearing_ev")  # absent in files of before
+        return {k: v for k, v in content.items() if k not in optional or v}
+
+    @property
+    def theory(self) -> Theory:
+        """The same as one value; spin-unpolarised, as the networks are."""
+        basis = load_basis(self.basis, orbitals=dict(self.orbitals) or None)
+        return Theory(
+            basis=basis,
+            cutoff_ry=self.cutoff_ry,
+            kpts=self.kpts,
+            xc=self.xc,
+            spin=False,
+            smearing_ev=self.smearing_ev,
+            smearing=self.smearing,
+            integration=self.integration or default_integration(basis) or DEFAULT_INTEGRATION,
+        )
 
 
 @dataclass(frozen=True)
@@ -119,10 +146,7 @@ class _DFTSession:
         from mlh.calculators import DFTCalculator
 
         self._calculator = DFTCalculator(
-            basis=load_engine_basis(settings),
-            cutoff_ry=settings.cutoff_ry,
-            kpts=settings.kpts,
-            xc=settings.xc,
+            theory=settings.theory,
             energy_tol_ev=settings.energy_tol * HARTREE_EV,
             residual_tol_ev=settings.residual_tol * HARTREE_EV,
             max_scf_steps=settings.max_scf_steps,
@@ -160,8 +184,6 @@ def level_summary(solution: Solution) -> dict[str, float]:
 
 def load_engine_basis(settings: EngineSettings, elements: Sequence[str] | None = None) -> Basis:
     """The Basis that the settings name; `elements` keeps only those."""
-    from mlh.basis.families import load_basis
-
     basis = load_basis(settings.basis, orbitals=dict(settings.orbitals) or None)
     return basis if elements is None else basis.subset(sorted(set(elements)))
 

@@ -6,6 +6,7 @@ metrics, closest (shortest training distance per pair of elements), versions of 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -127,6 +128,14 @@ def find_model(name: str | os.PathLike[str]) -> Path:
         f"model: no file {str(name)!r} and no shipped model of that name "
         f"(shipped: {', '.join(known) if known else 'none'})"
     )
+
+
+def model_digest(name: str | os.PathLike[str]) -> str:
+    """What a model is identified by: sha256 (12 digits) over its file, or the files of a committee."""
+    digest = hashlib.sha256()
+    for part in str(name).split(","):
+        digest.update(find_model(part.strip()).read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def read_model(

@@ -158,10 +158,22 @@ def _require_same(stored: Mapping[str, Any], identity: Mapping[str, Any], target
     different = [
         f"{key}: there {stored.get(key)!r}, now {value!r}"
         for key, value in json.loads(json.dumps(identity)).items()
-        if stored.get(key) != value
+        if not (_same_engine(stored.get(key, {}), value) if key == "engine" else stored.get(key) == value)
     ]
     if different:
         raise ValueError(f"{target}: cannot resume another relaxation ({'; '.join(different)})")
+
+
+def _same_engine(stored: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """A model is its digest, not its path; a folder of before has the path (or name) alone."""
+    a, b = dict(stored), dict(now)
+    if "digest" in b and "digest" in a:
+        a.pop("model"), b.pop("model")
+    elif "digest" in b:
+        b.pop("digest")
+        if a.get("model") == str(Path(b["model"]).resolve()):
+            b["model"] = a["model"]
+    return a == b
 
 
 def _frame(step: RelaxStep, atoms: ase.Atoms) -> ase.Atoms:

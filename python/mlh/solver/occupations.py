@@ -12,6 +12,9 @@ from scipy.special import erfc, expit, xlogy
 FloatArray = NDArray[np.float64]
 Smearing = Literal["none", "fermi-dirac", "gaussian"]
 
+SMEARINGS: tuple[Smearing, ...] = ("fermi-dirac", "gaussian")
+"""Occupation functions of a finite width."""
+
 
 @dataclass(frozen=True, slots=True)
 class Occupations:
@@ -46,7 +49,7 @@ def occupy(
         raise ValueError(
             f"n_electrons: expected more than 0 and at most {2 * nbands} (2 per orbital), got {n_electrons}"
         )
-    if smearing not in ("none", "fermi-dirac", "gaussian"):
+    if smearing not in ("none", *SMEARINGS):
         raise ValueError(f"smearing: expected 'none', 'fermi-dirac' or 'gaussian', got {smearing!r}")
     if smearing != "none" and width <= 0.0:
         raise ValueError(f"width: expected a positive width (Ha) for smearing {smearing!r}, got {width}")

@@ -1,0 +1,215 @@
+"""The options that every command of calculations shares: the level of theory, the engine, the solver.
+
+Nothing here has a default of its own: what is not given is left to `mlh.Theory` and to the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import typer
+from ase import Atoms
+
+from mlh.calculators.engines import Engine, KPoints, choose_engine
+from mlh.dft.theory import Theory
+from mlh.solver import THRESHOLD
+
+KSpacing = Annotated[
+    float | None,
+    typer.Option(help="k mesh of this spacing (1/Angstrom, 2 pi included) instead of --kpts."),
+]
+
+
+@dataclass(frozen=True)
+class MeshOptions:
+    """The k mesh."""
+
+    panel: ClassVar[str] = "k points"
+
+    kpts: Annotated[
+        tuple[int, int, int] | None, typer.Option(help="k mesh with Gamma; default: 1 1 1, or the model's.")
+    ] = None
+    kspacing: KSpacing = None
+    monkhorst_pack: Annotated[
+        bool,
+        typer.Option("--monkhorst-pack", help="Monkhorst-Pack's mesh: without Gamma where a number is even."),
+    ] = False
+    gamma: Annotated[
+        bool, typer.Option("--gamma", hidden=True, help="No effect: every mesh contains Gamma.")
+    ] = False
+
+    def mesh(self) -> KPoints:
+        """What the options ask for; None when they are silent."""
+        if self.kpts is not None and self.kspacing is not None:
+            raise ValueError(f"--kpts, --kspacing: expected one of them, got {self.kpts} and {self.kspacing}")
+        if self.kspacing is not None:
+            spacing = {"spacing": self.kspacing}
+            return {**spacing, "gamma": False} if self.monkhorst_pack else spacing
+        if self.kpts is None:
+            if self.monkhorst_pack:
+                raise ValueError("--monkhorst-pack: expected together with --kpts or --kspacing")
+            return None
+        return {"size": self.kpts, "gamma": False} if self.monkhorst_pack else self.kpts
+
+
+@dataclass(frozen=True)
+class TheoryOptions(MeshOptions):
+    """The level of theory of --dft; of a model k mesh, grid cutoff and smearing can be changed."""
+
+    panel: ClassVar[str] = "Level of theory"
+
+    basis: Annotated[
+        str | None,
+        typer.Option(help="Basis set of --dft: gth-pbe (default), or openmx (files in MLH_OPENMX_DATA)."),
+    ] = None
+    orbitals: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Orbitals of an element in place of the default: Si=7.0-s2p2d1, with an OpenMX basis "
+            "Si=Si7.0-s2p2d1,Si_PBE19; repeat."
+        ),
+    ] = None
+    openmx_data: Annotated[
+        Path | None,
+        typer.Option(help="OpenMX database (folder with PAO and VPS): its basis, its integrals."),
+    ] = None
+    openmx_species: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ELEMENT=ORBITALS,POTENTIAL with --openmx-data, as Si=Si7.0-s2p2d1,Si_PBE19; repeat."
+        ),
+    ] = None
+    openmx_quirks: Annotated[
+        bool, typer.Option("--openmx-quirks", help="Its k mesh and forces digit by digit (no stress).")
+    ] = False
+    integration: Annotated[
+        str | None,
+        typer.Option(help="spheres, openmx or openmx-grid-vna; default: what belongs to the basis."),
+    ] = None
+    cutoff: Annotated[float | None, typer.Option(help="Grid cutoff, Ry; default: 200, or the model's.")] = (
+        None
+    )
+    xc: Annotated[str | None, typer.Option(help="Functional of --dft: PBE (default) or PW92.")] = None
+    spin: Annotated[
+        bool | None,
+        typer.Option(
+            "--spin/--no-spin", help="Collinear spin (--dft); default: with an odd number of electrons."
+        ),
+    ] = None
+    total_moment: Annotated[float | None, typer.Option(help="N_up - N_down held fixed (--dft).")] = None
+    smearing: Annotated[
+        float | None, typer.Option(help="Width of the occupations, eV; default: integer occupations.")
+    ] = None
+    smearing_type: Annotated[str | None, typer.Option(help="fermi-dirac (default) or gaussian.")] = None
+
+    no_symmetry: Annotated[
+        bool, typer.Option("--no-symmetry", help="All k points, not only the irreducible ones.")
+    ] = False
+
+    def theory(self, atoms: Atoms) -> Theory:
+        """The level of theory for these atoms; what was not given has the defaults of `Theory`."""
+        given: dict[str, Any] = {
+            "basis": self._basis(atoms),
+            "cutoff_ry": self.cutoff,
+            "kpts": self.mesh(),
+            "xc": self.xc,
+            "spin": self.spin,
+            "total_moment": self.total_moment,
+            "smearing_ev": self.smearing,
+            "smearing": self.smearing_type,
+            "integration": self._integration(),
+            "symmetry": False if self.no_symmetry else None,
+        }
+        return replace(Theory(), **{name: value for name, value in given.items() if value is not None})
+
+    def of_dft_only(self) -> list[str]:
+        """The given options that mean nothing for a model."""
+        texts = ("basis", "orbitals", "openmx_data", "openmx_species", "integration", "xc")
+        names = (*texts, "spin", "total_moment", "smearing_type")
+        given = [name for name in names if getattr(self, name) not in (None, [])]
+        return ["--" + name.replace("_", "-") for name in (*given, *(["openmx_quirks"] * self.openmx_quirks))]
+
+    def _basis(self, atoms: Atoms) -> Any:
+        from mlh.basis.families import load_basis
+
+        if self.openmx_data is not None:
+            from mlh.openmx import load_openmx_basis
+            from mlh.openmx.family import chosen_species
+
+            if self.basis is not None:
+                raise ValueError(f"--basis: expected none beside --openmx-data, got {self.basis}")
+            named = [*(self.openmx_species or []), *(self.orbitals or [])]
+            return load_openmx_basis(self.openmx_data, chosen_species(atoms, named, self.openmx_data))
+        if self.openmx_species or self.openmx_quirks:
+            raise ValueError("--openmx-species, --openmx-quirks: expected together with --openmx-data")
+        if not self.orbitals:
+            return self.basis
+        named_orbitals = dict(_pair(text) for text in self.orbitals)
+        elements = sorted(set(atoms.get_chemical_symbols()))
+        return load_basis(self.basis or Theory.basis, named_orbitals, elements)  # type: ignore[arg-type]
+
+    def _integration(self) -> Any:
+        if not self.openmx_quirks:
+            return self.integration
+        from mlh.dft.integrations import as_integration
+        from mlh.openmx.integration import OpenMXIntegration
+
+        method = as_integration(self.integration or "openmx")
+        if not isinstance(method, OpenMXIntegration):
+            raise ValueError(f"--openmx-quirks: expected an integration of OpenMX, got {self.integration}")
+        return replace(method, quirks=True)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """Si=7.0-s2p2d1; an OpenMX definition has a comma, which files write as a space."""
+    symbol, equals, orbitals = text.partition("=")
+    if not (symbol and equals and orbitals):
+        raise ValueError(f"--orbitals: expected a form such as Si=7.0-s2p2d1, got {text!r}")
+    return symbol, orbitals.replace(",", " ")
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """A model or DFT."""
+
+    panel: ClassVar[str] = "Engine"
+
+    model: Annotated[str | None, typer.Option(help="Model file or shipped name.")] = None
+    dft: Annotated[bool, typer.Option("--dft", help="Use the embedded DFT engine.")] = False
+    refine: Annotated[int, typer.Option(help="Self-consistency steps after the prediction.")] = 0
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    """How the density matrix is made."""
+
+    panel: ClassVar[str] = "Solver"
+
+    method: Annotated[str, typer.Option(help="dense, or purification for large insulators.")] = "dense"
+    threshold: Annotated[float, typer.Option(help="Truncation of --method purification.")] = THRESHOLD
+
+
+def engine_of(
+    engine: EngineOptions, theory: TheoryOptions, atoms: Atoms, solver: SolverOptions | None = None
+) -> Engine:
+    """The engine that the options name, for these atoms; an option that it does not take is an error."""
+    if (engine.model is None) == (not engine.dft):
+        raise ValueError("--model MODEL, --dft: expected exactly one of them")
+    solver = solver or SolverOptions()
+    common: dict[str, Any] = {"method": solver.method, "threshold": solver.threshold}
+    if engine.model is None:
+        return choose_engine(None, True, refine=engine.refine, theory=theory.theory(atoms), **common)
+    refused = theory.of_dft_only()
+    if refused:
+        raise ValueError(f"{', '.join(refused)}: expected together with --dft; a model has its own")
+    return choose_engine(
+        engine.model,
+        False,
+        refine=engine.refine,
+        kpts=theory.mesh(),
+        cutoff_ry=theory.cutoff,
+        smearing_ev=theory.smearing,
+        **common,
+    )

@@ -1,0 +1,137 @@
+"""The level of theory: one frozen value that systems, calculators, engines, labels and files are told by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ase import Atoms
+
+from mlh.basis.families import DEFAULT_BASIS, load_basis
+from mlh.basis.species import Basis
+from mlh.common.units import EV
+from mlh.dft.integrations import as_integration, integration_name
+from mlh.dft.mesh import GridMesh, as_mesh
+from mlh.dft.terms.contract import Integration
+from mlh.matrix.kpoints import KPointsSpec, kpoints_record
+from mlh.solver.occupations import SMEARINGS, Smearing
+
+FUNCTIONALS = ("PBE", "PW92")
+"""Exchange-correlation functionals of the core."""
+
+
+@dataclass(frozen=True, eq=False)
+class Theory:
+    """What a Kohn-Sham calculation is, apart from its atoms and from how it is solved.
+
+    basis: a Basis or the name of a set (`mlh.load_basis`). cutoff_ry: grid cutoff in Rydberg. kpts: a mesh
+    (n1, n2, n3) with Gamma; {"size": (n1, n2, n3), "gamma": False}, Monkhorst-Pack; {"spacing": 0.2}
+    (1/Angstrom, 2 pi included), a mesh for the cell at hand; or KPoints. xc: "PBE" or "PW92".
+    spin: collinear spin; None: polarised when the number of electrons is odd. total_moment: N_up - N_down
+    held fixed; None: free. smearing_ev: width of `smearing`, "fermi-dirac" or "gaussian"; None: integer
+    occupations.
+    integration: how the integrals are done (`mlh.dft.integrations`); None: as belongs to the basis.
+    grid_shape: points of the grid along the cell vectors, or a `GridMesh`, in place of those of the cutoff.
+    symmetry: a k mesh is reduced to its irreducible points where the crystal (with its initial moments) has
+    symmetry; False: never.
+
+    ValueError in words where a value is out of its range.
+    """
+
+    basis: Basis | str = DEFAULT_BASIS
+    cutoff_ry: float = 200.0
+    kpts: KPointsSpec = (1, 1, 1)
+    xc: str = "PBE"
+    spin: bool | None = None
+    total_moment: float | None = None
+    smearing_ev: float | None = None
+    smearing: Smearing = "fermi-dirac"
+    integration: Integration | str | None = None
+    grid_shape: Sequence[int] | GridMesh | None = None
+    symmetry: bool = True
+
+    def __post_init__(self) -> None:
+        if not 20.0 <= self.cutoff_ry <= 5000.0:
+            raise ValueError(
+                f"cutoff_ry: expected a grid cutoff between 20 and 5000 Ry, got {self.cutoff_ry}"
+            )
+        if self.xc not in FUNCTIONALS:
+            raise ValueError(f"xc: expected one of {', '.join(FUNCTIONALS)}, got {self.xc!r}")
+        if self.total_moment is not None and self.spin is False:
+            raise ValueError(f"total_moment: expected None without spin, got {self.total_moment}")
+        if self.smearing_ev is not None and not self.smearing_ev > 0.0:
+            raise ValueError(f"smearing_ev: expected None or a positive width in eV, got {self.smearing_ev}")
+        if self.smearing not in SMEARINGS:
+            raise ValueError(
+                f"smearing: expected {' or '.join(map(repr, SMEARINGS))}, got {self.smearing!r}; "
+                "integer occupations are smearing_ev=None"
+            )
+        if self.grid_shape is not None:
+            as_mesh(self.grid_shape)
+        if self.integration is not None:
+            as_integration(self.integration)
+
+    @property
+    def occupations(self) -> Smearing:
+        """The occupation function for solvers: `smearing`, or "none" without a width."""
+        return "none" if self.smearing_ev is None else self.smearing
+
+    @property
+    def width(self) -> float:
+        """Width of the occupation function, Hartree; 0 for integer occupations."""
+        return 0.0 if self.smearing_ev is None else self.smearing_ev * EV
+
+    def loaded_basis(self) -> Basis:
+        """The basis."""
+        return load_basis(self.basis) if isinstance(self.basis, str) else self.basis
+
+    def nspin(self, atoms: Atoms) -> int:
+        """Spin components of a calculation of these atoms: as asked for, else 2 for odd electrons."""
+        if self.spin is not None:
+            return 2 if self.spin else 1
+        if self.total_moment is not None:
+            return 2
+        basis = self.loaded_basis()
+        electrons = sum(basis[symbol].valence for symbol in atoms.get_chemical_symbols())
+        return 2 if self.smearing_ev is None and round(electrons) % 2 == 1 else 1
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON values: the identity for summaries, resumed runs, caches and cards.
+
+        A basis stands by its name, or by its fingerprint where no name makes it; what has its default is left
+        out (but for basis, cutoff, k points and functional), so that descriptions of before stay equal.
+        """
+        values = self.basis if isinstance(self.basis, str) else self.basis.fingerprint
+        content: dict[str, Any] = {
+            "basis": values,
+            "cutoff_ry": self.cutoff_ry,
+            "kpts": kpoints_record(self.kpts),
+            "xc": self.xc,
+        }
+        for name in ("spin", "total_moment", "smearing_ev"):
+            if getattr(self, name) is not None:
+                content[name] = getattr(self, name)
+        if self.smearing_ev is not None:
+            content["smearing"] = self.smearing
+        method = integration_name(as_integration(self.integration, self._known_basis()))
+        if method != integration_name(as_integration(None)):
+            content["integration"] = method
+        if not self.symmetry:
+            content["symmetry"] = False
+        if self.grid_shape is not None:
+            content["grid"] = as_mesh(self.grid_shape).describe()
+        return content
+
+    def _known_basis(self) -> Basis | None:
+        return None if isinstance(self.basis, str) and self.basis == DEFAULT_BASIS else self.loaded_basis()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Theory) and self.describe() == other.describe()
+
+    def __hash__(self) -> int:
+        return hash(repr(self.describe()))
+
+
+FIELDS = tuple(field.name for field in fields(Theory))
+"""Names of the fields, which are also keyword arguments of the calculators."""
