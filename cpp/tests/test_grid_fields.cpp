@@ -760,6 +760,23 @@ TEST_CASE("results are bitwise the same for every number of threads", "[threads]
   omp_set_num_threads(before);
 }
 
+TEST_CASE("a pair at the very end of the range is seen from both sides", "[pattern]") {
+  std::mt19937 random(5);
+  std::uniform_real_distribution<double> uniform(-1.0, 1.0);
+  const auto vector = [&] { return Vec3(uniform(random), uniform(random), uniform(random)); };
+  for (int k = 0; k < 300; ++k) {
+    const Fixture f;
+    Structure s = f.structure;
+    for (int d = 0; d < 3; ++d) s.cell.row(d) += 0.3 * vector().transpose();
+    const double range =
+        f.basis->species[0].orbital_cutoff() + f.basis->species[1].orbital_cutoff();
+    s.positions = {9.0 * vector(), Vec3::Zero()};
+    s.positions[1] = s.positions[0] + range * vector().normalized() + s.translation(1, -2, 1);
+    s.species = {0, 1};
+    CHECK_NOTHROW(make_pattern(s, *f.basis));
+  }
+}
+
 TEST_CASE("a grid refuses what it cannot integrate", "[grid]") {
   const Fixture f;
   const auto structure = std::make_shared<const Structure>(f.structure);

@@ -102,12 +102,14 @@ std::vector<std::vector<Neighbour>> find_neighbours(const Structure& s,
   if (s.size() == 0) return result;
   const double width = std::max(1e-3, *std::max_element(range_i.begin(), range_i.end()) +
                                           *std::max_element(range_j.begin(), range_j.end()));
-  const BinGrid bins(s, width);
+  const BinGrid bins(s, width * (1.0 + 1e-9));  // both see a pair at the very end of the range
 #pragma omp parallel for schedule(dynamic, 8)
   for (int i = 0; i < static_cast<int>(s.size()); ++i) {
     auto& row = result[i];
     bins.for_candidates(i, [&](int j, const Cell& R) {
-      const Vec3 v = s.positions[j] + s.translation(R[0], R[1], R[2]) - s.positions[i];
+      // Summed in this order the pair (j, i, -R) has exactly -v, also where |v| is the range to the
+      // last digit.
+      const Vec3 v = (s.positions[j] - s.positions[i]) + s.translation(R[0], R[1], R[2]);
       const double d = v.norm();
       const bool self = i == j && R == Cell{0, 0, 0};
       if (self || d < range_i[i] + range_j[j]) row.push_back({j, R, v, d});
