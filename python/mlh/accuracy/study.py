@@ -26,12 +26,12 @@ import numpy as np
 from mlh.accuracy.points import hamiltonian_errors
 from mlh.calculators import DFTCalculator, MLHCalculator
 from mlh.calculators.engines import KPoints, ModelEngine, dft_engine_of
+from mlh.common.files import write_json
 from mlh.common.units import ANGSTROM, HARTREE_EV
 from mlh.defects.references import reference_energies
 from mlh.defects.run import DefectRun, DefectSettings, compare, run_vacancies, vacancy_name, verify
 from mlh.matrix.kpoints import kpoints_record
 from mlh.model.card import model_digest
-from mlh.relaxation.files import write_json
 from mlh.relaxation.jobs import Announce
 from mlh.relaxation.loop import RelaxSettings
 from mlh.scf.loop import SCFResult

@@ -14,6 +14,7 @@ from rich.console import Console
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import MeshOptions
 from mlh.commands.vacancies import parse_sites
+from mlh.common.files import write_text
 from mlh.relaxation.loop import RelaxSettings
 from mlh.report.steps import StepPrinter
 
@@ -87,7 +88,7 @@ def accuracy_command(
         return StepPrinter(console, f"[{minutes:5.1f} min] {title}", label=label)
 
     def write(content: Mapping[str, Any]) -> None:
-        (out / "accuracy.md").write_text(accuracy_markdown(content, paper), encoding="utf-8")
+        write_text(out / "accuracy.md", accuracy_markdown(content, paper))
         if content["points"]:
             save_figure(accuracy_figure(content), out / "accuracy.png")
 

@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mlh.common.files import refuse_existing
+
 _EXAMPLE = "Example: mlh amorphous SiO2 --atoms 96 --density 2.20 --seed 1 --out host.xyz --report"
 
 
@@ -54,8 +56,7 @@ def amorphous_command(
     from mlh.structures.recipe import load_recipe
 
     checkpoint = out.with_name(f"{out.name}.checkpoint.npz")
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out}: exists; choose another name or --overwrite")
+    refuse_existing([out], overwrite)
     if checkpoint.exists() and not resume and not overwrite:
         raise FileExistsError(f"{checkpoint}: an interrupted run; --resume goes on, --overwrite starts again")
     if shape not in ("cubic", "crystal"):
@@ -164,7 +165,7 @@ def _finish(run: Any, elements: Any, out: Path, report: bool, console: Console) 
     }
     content = {**summary, **quality.to_dict()}
     if report:
-        from mlh.relaxation.files import write_json
+        from mlh.common.files import write_json
         from mlh.report.glass_plots import glass_figure, run_figure
         from mlh.report.plots import save_figure
 

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import EngineOptions, TheoryOptions
+from mlh.common.files import refuse_existing
 
 if TYPE_CHECKING:
     from mlh.analysis.bands import Bands
@@ -50,14 +51,14 @@ def bands_command(
     of the self-consistency (or of the Fermi level of a model).
     """
     from mlh.analysis.bands import band_path, band_structure
-    from mlh.relaxation.files import write_json
+    from mlh.common.files import write_json
     from mlh.report.electronic import band_figure
     from mlh.report.plots import save_figure
 
     console = Console(stderr=True)
     prefix = options.prefix_of(structure, out, "bands")
     files = [options.beside(prefix, ending) for ending in (".json", ".png")]
-    options.refuse_existing(files, overwrite)
+    refuse_existing(files, overwrite)
     special = _points(point or [])
     if not structure.endswith(".h5"):
         from mlh.structures import load_structure

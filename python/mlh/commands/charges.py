@@ -12,6 +12,7 @@ from rich.console import Console
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import EngineOptions, TheoryOptions
+from mlh.common.files import refuse_existing
 
 if TYPE_CHECKING:
     from mlh.analysis.mulliken import MullikenCharges
@@ -43,7 +44,7 @@ def charges_command(
     from mlh.structures import write_structure
 
     console = Console(stderr=True)
-    options.refuse_existing([extxyz] if extxyz is not None else [], overwrite)
+    refuse_existing([extxyz] if extxyz is not None else [], overwrite)
     state = options.state_of(console, structure, engine, theory)
     result = mulliken_charges(state)
     if extxyz is not None:

@@ -16,6 +16,7 @@ from mlh.analysis import configuration_coordinate, coordinate_mae, displacements
 from mlh.calculators.engines import KPoints, ModelEngine, dft_engine_of
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import MeshOptions
+from mlh.common.files import refuse_existing, write_json
 from mlh.report.tables import runs_table, two_column_table
 from mlh.structures import load_structure
 
@@ -58,8 +59,7 @@ def compare_command(
     other = other if other is not None else reference
     if (model is None) == (other is None):
         raise typer.BadParameter("expected exactly one of --model and something to compare with")
-    if out is not None and out.exists():
-        raise FileExistsError(f"{out}: exists; choose another name")
+    refuse_existing([out])
     if model is not None:
         title, result = (
             f"{structure}: {model} - DFT",
@@ -72,7 +72,7 @@ def compare_command(
     else:
         title, result = f"{structure} - {other}", _structures(structure, str(other), center)
     if out is not None:
-        out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(out, result)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
     elif "relaxations" in result:

@@ -21,6 +21,7 @@ import numpy as np
 from mlh.accuracy.points import PointComparison, compare_at, summarize
 from mlh.calculators import HamiltonianModel
 from mlh.calculators.engines import DFTEngine, ModelEngine, dft_engine_of
+from mlh.common.files import write_json
 from mlh.defects.formation import CONVENTION, formation_energy
 from mlh.defects.references import Reference, reference_energies
 from mlh.defects.run import (
@@ -31,7 +32,6 @@ from mlh.defects.run import (
     run_vacancies,
     verify,
 )
-from mlh.relaxation.files import write_json
 from mlh.relaxation.jobs import Announce
 from mlh.relaxation.loop import RelaxSettings
 from mlh.report.defect_pictures import draw_vacancies

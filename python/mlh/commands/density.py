@@ -12,6 +12,7 @@ from rich.console import Console
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import EngineOptions, TheoryOptions
+from mlh.common.files import refuse_existing
 
 _EXAMPLE = "Example: mlh density glass.xyz --model sio2-vo --kind difference --plane 4,6,24"
 _KINDS = {
@@ -68,7 +69,7 @@ def density_command(
     picture = options.beside(prefix, "-plane.png") if indices is not None else None
     curve = options.beside(prefix, f"-{axis}.png") if axis is not None else None
     files = [file for file in (volume, picture, curve) if file is not None]
-    options.refuse_existing(files, overwrite)
+    refuse_existing(files, overwrite)
     other = read_volumetric(minus)[1] if minus is not None else None
     state = options.state_of(console, structure, engine, theory)
     field = density_field(state, "total" if kind == "total" else "spin" if kind == "spin" else "difference")

@@ -11,6 +11,7 @@ from rich.console import Console
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import EngineOptions, TheoryOptions
+from mlh.common.files import refuse_existing
 
 _EXAMPLE = "Example: mlh dos alpha-quartz --dft --mesh 4 4 4 --width 0.1"
 
@@ -39,14 +40,14 @@ def dos_command(
     """Density of states of STRUCTURE with Mulliken's division: PREFIX.json and PREFIX.png."""
     from mlh.analysis.bands import describe_edges
     from mlh.analysis.dos import density_of_states, describe_dos
-    from mlh.relaxation.files import write_json
+    from mlh.common.files import write_json
     from mlh.report.electronic import dos_figure
     from mlh.report.plots import save_figure
 
     console = Console(stderr=True)
     prefix = options.prefix_of(structure, out, "dos")
     files = [options.beside(prefix, ending) for ending in (".json", ".png")]
-    options.refuse_existing(files, overwrite)
+    refuse_existing(files, overwrite)
     state = options.state_of(console, structure, engine, theory)
     if mesh is not None:
         state = state.at({"size": mesh, "gamma": True})

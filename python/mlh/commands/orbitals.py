@@ -13,6 +13,7 @@ from mlh.commands import state_options as options
 from mlh.commands.density import atom_triple, check_format
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import EngineOptions, TheoryOptions
+from mlh.common.files import refuse_existing
 
 if TYPE_CHECKING:
     from mlh.analysis.defect_levels import DefectLevels
@@ -68,7 +69,7 @@ def orbitals_command(
     """
     from mlh.analysis.defect_levels import describe_levels
     from mlh.analysis.orbitals import orbitals, select_states
-    from mlh.relaxation.files import write_json
+    from mlh.common.files import write_json
 
     console = Console(stderr=True)
     check_format(format)
@@ -79,7 +80,7 @@ def orbitals_command(
     indices = None if plane == "none" else atom_triple(plane, "--plane")
     prefix = options.prefix_of(structure, out, "orbitals")
     summary_file, levels_file = options.beside(prefix, ".json"), options.beside(prefix, "-levels.png")
-    options.refuse_existing([summary_file, *([levels_file] if defect else [])], overwrite)
+    refuse_existing([summary_file, *([levels_file] if defect else [])], overwrite)
     state = options.state_of(console, structure, engine, theory)
     spin_index = ("up", "down").index(channel)
     names = states if states is not None or defect else "homo,lumo"
@@ -182,7 +183,7 @@ def _write(
             files.append(file)
         if indices is not None:
             picture = options.beside(prefix, f"{name}{ending}.png")
-            options.refuse_existing([picture], overwrite)
+            refuse_existing([picture], overwrite)
             plane_picture(picture, state.atoms, function, indices, margin, _in_picture(label), title)
             files.append(picture)
     return files

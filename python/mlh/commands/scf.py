@@ -12,6 +12,7 @@ from rich.console import Console
 
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import TheoryOptions
+from mlh.common.files import refuse_existing
 
 _EXAMPLE = "Example: mlh scf alpha-quartz --cutoff 200 --matrices quartz.h5 --json"
 
@@ -45,7 +46,7 @@ def scf_command(
     from mlh.scf.loop import SCFStep
     from mlh.structures import load_structure
 
-    _refuse_existing([matrices, density, extxyz], overwrite)
+    refuse_existing([matrices, density, extxyz], overwrite)
     console = Console(stderr=True)
     atoms = load_structure(structure)
     level = theory.theory(atoms)
@@ -83,13 +84,6 @@ def scf_command(
         typer.echo(json.dumps(report, indent=2))
     else:
         _print(report)
-
-
-def _refuse_existing(paths: list[Path | None], overwrite: bool) -> None:
-    """Before the work, not after it."""
-    for path in paths:
-        if path is not None and path.exists() and not overwrite:
-            raise FileExistsError(f"{path}: exists; choose another name or --overwrite")
 
 
 def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:

@@ -58,10 +58,3 @@ def prefix_of(structure: str, out: Path | None, suffix: str) -> Path:
 def beside(prefix: Path, ending: str) -> Path:
     """PREFIX + ending; a dot in the prefix is kept."""
     return prefix.with_name(prefix.name + ending)
-
-
-def refuse_existing(paths: list[Path], overwrite: bool) -> None:
-    """Before the work, not after it."""
-    for path in paths:
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"{path}: exists; choose another --out or --overwrite")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from mlh.common.files import refuse_existing
 from mlh.structures import (
     load_structure,
     point_defects,
@@ -69,8 +70,7 @@ def vacancies_command(
     Every frame says in its comment line which host, which site and where it was. "inequivalent" takes one
     site of each symmetry orbit (spglib).
     """
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out}: exists; choose another name or --overwrite")
+    refuse_existing([out], overwrite)
     if add is not None and substitute is not None:
         raise typer.BadParameter("expected --substitute or --add, got both")
     host = load_structure(structure)

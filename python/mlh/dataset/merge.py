@@ -9,6 +9,7 @@ from pathlib import Path
 
 import h5py
 
+from mlh.common.files import complete_or_absent, refuse_existing
 from mlh.dataset.store import Dataset, DatasetError, DatasetWriter
 
 
@@ -32,13 +33,10 @@ def merge_datasets(
     if len(sources) < 2:
         raise ValueError(f"sources: expected at least two data sets, got {len(sources)}")
     path = Path(target)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; --overwrite replaces it")
-    partial = path.with_name(path.name + ".part")
-    partial.unlink(missing_ok=True)
+    refuse_existing([path], overwrite)
     seen: set[str] = set()
     n_repeated = 0
-    try:
+    with complete_or_absent(path) as partial:
         for source in sources:
             with Dataset(source) as data:
                 if problems := data.verify():
@@ -46,9 +44,6 @@ def merge_datasets(
                 # The name of a data set is no part of its level of theory.
                 writer = DatasetWriter(partial, data.basis, {**data.settings, "name": path.stem})
             n_repeated += _copy(Path(source), writer.path, seen)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return MergeReport(path, len(seen), n_repeated)
 
 

@@ -20,8 +20,8 @@ from ase.calculators.calculator import Calculator
 from mlh.basis.gth.library import cache_folder
 from mlh.calculators.dft import DFTCalculator
 from mlh.calculators.engines import DFTEngine
+from mlh.common.files import write_json
 from mlh.dft.theory import Theory
-from mlh.relaxation.files import write_json
 from mlh.relaxation.loop import RelaxSettings, StepCallback, relax
 
 _DIATOMICS = {  # element: (start of the bond length in Angstrom, number of unpaired electrons)

@@ -20,9 +20,9 @@ import ase
 import numpy as np
 
 from mlh.analysis import configuration_coordinate, coordinate_mae
+from mlh.common.files import write_json
 from mlh.defects.formation import CONVENTION, formation_energy, removed_atoms
 from mlh.defects.references import Reference
-from mlh.relaxation.files import write_json
 from mlh.relaxation.jobs import Announce, EngineLike, RelaxJob, RelaxJobs, refuse_finished
 from mlh.relaxation.loop import RelaxResult, RelaxSettings
 from mlh.structures import structure_hash, vacancies

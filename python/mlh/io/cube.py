@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.io.cube import write_cube as ase_write_cube
 
+from mlh.common.files import complete_or_absent, refuse_existing
 from mlh.common.units import BOHR_ANGSTROM
 from mlh.dft.grid_function import GridFunction
 
@@ -25,16 +26,9 @@ def write_cube(
     The cell of the file is the periodic cell of the grid, point (0, 0, 0) at the origin.
     """
     target = Path(path)
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{target}: exists; choose another name or overwrite=True")
+    refuse_existing([target], overwrite)
     frame = atoms.copy()
     frame.set_cell(function.cell * BOHR_ANGSTROM)
     frame.pbc = True
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="ascii") as file:
-            ase_write_cube(file, frame, data=np.asarray(function.values), comment=comment)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with complete_or_absent(target) as temporary, open(temporary, "w", encoding="ascii") as file:
+        ase_write_cube(file, frame, data=np.asarray(function.values), comment=comment)

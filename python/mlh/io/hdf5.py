@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 import mlh._core as _core
 from mlh.basis.species import Basis
+from mlh.common.files import complete_or_absent, refuse_existing
 from mlh.common.units import BOHR_ANGSTROM
 from mlh.matrix.block_matrix import BlockMatrix, Pattern
 
@@ -60,8 +61,7 @@ def write_matrices(
 ) -> None:
     """Write matrices that share one Pattern. The file appears complete or not at all."""
     target = Path(path)
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{target}: exists; choose another name or overwrite=True")
+    refuse_existing([target], overwrite)
     if not matrices:
         raise ValueError("matrices: expected at least one, got none")
     pattern = next(iter(matrices.values())).pattern
@@ -69,21 +69,15 @@ def write_matrices(
         if matrix.pattern is not pattern:
             raise ValueError(f"matrices: expected one common Pattern, got another one for {name!r}")
     used = basis.subset(atoms.get_chemical_symbols())
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with h5py.File(temporary, "w") as file:
-            _write_header(file)
-            _write_structure(file, atoms, used, pattern)
-            for name, matrix in matrices.items():
-                data = file.create_dataset(
-                    f"matrices/{name}", data=matrix.data, compression="gzip", shuffle=True, compression_opts=1
-                )
-                data.attrs["unit"] = UNITS.get(name, "Hartree")
-            file.create_group("scalars").attrs.update(dict(scalars or {}))
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with complete_or_absent(target) as temporary, h5py.File(temporary, "w") as file:
+        _write_header(file)
+        _write_structure(file, atoms, used, pattern)
+        for name, matrix in matrices.items():
+            data = file.create_dataset(
+                f"matrices/{name}", data=matrix.data, compression="gzip", shuffle=True, compression_opts=1
+            )
+            data.attrs["unit"] = UNITS.get(name, "Hartree")
+        file.create_group("scalars").attrs.update(dict(scalars or {}))
 
 
 def _write_header(file: h5py.File) -> None:

@@ -16,6 +16,7 @@ from ase import Atoms
 from ase.io.xsf import read_xsf as ase_read_xsf
 from numpy.typing import NDArray
 
+from mlh.common.files import complete_or_absent, refuse_existing
 from mlh.common.units import ANGSTROM, BOHR_ANGSTROM
 from mlh.dft.grid_function import GridFunction
 
@@ -31,16 +32,9 @@ def write_xsf(
 ) -> None:
     """Write a GridFunction with its structure; the cell is that of the grid."""
     target = Path(path)
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{target}: exists; choose another name or overwrite=True")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="ascii") as file:
-            _write(file, atoms, function, comment)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    refuse_existing([target], overwrite)
+    with complete_or_absent(target) as temporary, open(temporary, "w", encoding="ascii") as file:
+        _write(file, atoms, function, comment)
 
 
 def _write(file: TextIO, atoms: Atoms, function: GridFunction, comment: str) -> None:

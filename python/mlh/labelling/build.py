@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from mlh.common.files import refuse_existing, write_text
 from mlh.jobs.pool import Executor, run_jobs
 from mlh.labelling.config import DatasetConfig
 from mlh.labelling.jobs import JobFolder, JobRunner, clear_leftovers
@@ -65,8 +66,7 @@ def build_dataset(
     start = time.perf_counter()
     target = Path(path)
     worker = labeller or labeller_of(config.engine.labeller)
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{target}: exists; choose another name or overwrite it")
+    refuse_existing([target], overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
     jobs = plan(config)
     folder = JobFolder(target.with_name(target.name + ".jobs"))
@@ -150,4 +150,4 @@ def _save_config(folder: JobFolder, config: DatasetConfig) -> None:
         if isinstance(part["kpts"], list):
             part["kpts"] = {"size": part["kpts"], "gamma": True}
     text = yaml.safe_dump(content, sort_keys=False)
-    (folder.path / "config.yaml").write_text(text, encoding="utf-8")
+    write_text(folder.path / "config.yaml", text)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from mlh.common.files import complete_or_absent
 from mlh.dataset.sample import BasisRecord, Sample
 from mlh.dataset.store import DatasetWriter
 from mlh.dft.system import System
@@ -20,28 +21,25 @@ from mlh.network.graph import graph_from_arrays
 
 def store_hdf5(path: Path, config: DatasetConfig, labels: Iterable[tuple[Label, dict[str, Any]]]) -> int:
     """Write the data set under another name and move it to `path` when complete; returns its samples."""
+    remaining = iter(labels)
+    first = next(remaining, None)
+    if first is None:
+        return 0
     settings = config.engine.settings()
     basis = load_engine_basis(settings, elements_of(config))
     theory = replace(settings.theory, basis=basis)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    writer = DatasetWriter(
-        temporary,
-        BasisRecord.of(basis, settings.orbitals),
-        {**settings.as_dict(), "name": config.name},
-        **config.storage.model_dump(),
-    )
     count = 0
-    try:
-        for label, record in labels:
+    with complete_or_absent(path) as temporary:
+        writer = DatasetWriter(
+            temporary,
+            BasisRecord.of(basis, settings.orbitals),
+            {**settings.as_dict(), "name": config.name},
+            **config.storage.model_dump(),
+        )
+        for label, record in chain([first], remaining):
             level = replace(theory, kpts=recorded_kpoints(record["kpts"]))
-            system = System.of(label.atoms, level)
-            writer.append(_sample(system, label, record))
+            writer.append(_sample(System.of(label.atoms, level), label, record))
             count += 1
-        if count:
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return count
 
 

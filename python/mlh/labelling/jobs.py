@@ -21,9 +21,9 @@ from typing import Any
 import ase
 import numpy as np
 
+from mlh.common.files import write_json
 from mlh.labelling.labels import Label, LabelCalculator, Labeller, load_labels, save_labels
 from mlh.labelling.plan import DatasetJob
-from mlh.relaxation.files import write_json
 from mlh.relaxation.loop import RelaxStep, relax
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from mlh.basis.families import default_integration, load_basis
 from mlh.basis.species import Basis
+from mlh.common.npz import write_npz
 from mlh.common.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 from mlh.dft.energies import Energies
 from mlh.dft.integrations import DEFAULT_INTEGRATION
@@ -231,13 +231,7 @@ def save_labels(path: Path, labels: Sequence[Label], extra: Sequence[Mapping[str
         arrays[f"{index}/forces"] = label.forces
         arrays[f"{index}/delta_h"] = label.delta_h
         arrays[f"{index}/json"] = np.array(json.dumps(content))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]  # the stub takes allow_pickle for one of the arrays
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    write_npz(path, arrays)
 
 
 def load_labels(path: Path) -> tuple[list[Label], list[dict[str, Any]]]:

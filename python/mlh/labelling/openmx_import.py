@@ -18,6 +18,7 @@ import numpy as np
 
 from mlh.basis.families import recorded_orbitals
 from mlh.basis.species import Basis
+from mlh.common.files import complete_or_absent, refuse_existing
 from mlh.common.units import BOHR_ANGSTROM, OPENMX_BOHR_ANGSTROM
 from mlh.dataset.sample import BasisRecord, Sample
 from mlh.dataset.store import DatasetWriter
@@ -96,17 +97,13 @@ def import_runs(
     first) are set aside with the reason; RunError when none is left.
     """
     path = Path(target)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path}: exists; choose another name or --overwrite")
+    refuse_existing([path], overwrite)
     set_aside: dict[str, str] = {}
     readable, basis = _common_basis(runs, data_dir, set_aside)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
     level: Level | None = None
     writer: DatasetWriter | None = None
     samples = 0
-    try:
+    with complete_or_absent(path) as temporary:
         for index, run in enumerate(readable):
             on_run(index, run)
             try:
@@ -125,9 +122,6 @@ def import_runs(
         if not samples:
             reasons = "; ".join(f"{file}: {reason}" for file, reason in list(set_aside.items())[:3])
             raise RunError(f"expected at least one usable run of {len(runs)}, got none ({reasons})")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return ImportReport(str(path), samples, basis.name, basis.fingerprint, set_aside)
 
 

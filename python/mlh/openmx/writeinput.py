@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
+from mlh.common.files import refuse_existing, write_text
 from mlh.common.units import ANGSTROM
 from mlh.openmx.basis import data_folder, parse_orbitals
 from mlh.openmx.vps import read_vps
@@ -96,10 +96,5 @@ def _numbers(vector: np.ndarray) -> str:
 
 def write_openmx_input(path: str | os.PathLike[str], text: str, overwrite: bool = False) -> None:
     """Write an input file; FileExistsError unless `overwrite`."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(target, "w" if overwrite else "x", encoding="ascii") as file:
-            file.write(text)
-    except FileExistsError:
-        raise FileExistsError(f"{target}: exists; choose another name or --overwrite") from None
+    refuse_existing([path], overwrite)
+    write_text(path, text, encoding="ascii")

@@ -19,6 +19,7 @@ import ase
 import numpy as np
 from ase.calculators.calculator import Calculator
 
+from mlh.common.files import write_json
 from mlh.relaxation.loop import RelaxResult, RelaxSettings, RelaxStep, StepCallback, relax
 from mlh.structures.files import append_frame, read_frames, structure_hash, with_labels, write_structure
 
@@ -213,10 +214,3 @@ def _step(frame: ase.Atoms) -> RelaxStep:
 
 def _write_summary(target: Path, content: Mapping[str, Any]) -> None:
     write_json(target / SUMMARY, content)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON in one move, so that no reader sees half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)

@@ -16,8 +16,8 @@ from mlh.analysis.slices import plane_of_site
 from mlh.analysis.state import ElectronicState
 from mlh.calculators.electronic import electronic_state
 from mlh.calculators.engines import Engine
+from mlh.common.files import write_json
 from mlh.defects.run import DefectRun, Vacancy, vacancy_name
-from mlh.relaxation.files import write_json
 
 LEVELS = "levels.json"
 _MARGIN = 3.0  # Angstrom around the atoms of a plane

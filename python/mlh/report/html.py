@@ -26,6 +26,7 @@ from ase.neighborlist import neighbor_list
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from mlh.common.files import refuse_existing, write_text
 from mlh.relaxation.files import RELAXED, SUMMARY, TRAJECTORY, read_steps
 from mlh.relaxation.loop import RelaxStep
 from mlh.report.curves import formation_figure, relaxation_figure
@@ -81,12 +82,8 @@ def read_run(folder: Path) -> Run:
 
 def write_report(folder: Path, out: Path, overwrite: bool = False) -> Path:
     """Write the report of the run in `folder` to the HTML file `out`."""
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out}: exists; use --overwrite or another name")
-    text = render(read_run(folder))
-    temporary = out.with_name(f".{out.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(out)
+    refuse_existing([out], overwrite)
+    write_text(out, render(read_run(folder)))
     return out
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from mlh.common.files import complete_or_absent
 
 MODEL_COLOR, DFT_COLOR = "#c1440e", "#1f4e79"
 
@@ -79,7 +80,6 @@ def force_panel(axis: Axes, model: NDArray[np.float64], dft: NDArray[np.float64]
 
 def save_figure(figure: Figure, path: Path, dpi: int = 160) -> None:
     """Write a picture in one move."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
     FigureCanvasAgg(figure)
-    figure.savefig(temporary, dpi=dpi, format=path.suffix.lstrip(".") or "png")
-    os.replace(temporary, path)
+    with complete_or_absent(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, format=path.suffix.lstrip(".") or "png")

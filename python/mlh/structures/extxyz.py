@@ -10,6 +10,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
+from mlh.common.files import refuse_existing
 from mlh.structures.files import with_labels, write_structure
 
 
@@ -21,8 +22,7 @@ def write_extxyz(
     Constraints are not applied to the forces: a force-field trainer needs the gradient of the energy.
     """
     target = Path(path)
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{target}: exists; choose another name or overwrite=True")
+    refuse_existing([target], overwrite)
     listed = [frames] if isinstance(frames, Atoms) else frames
     write_structure(target, [_labelled(atoms) for atoms in listed])
 

@@ -14,6 +14,7 @@ import ase.io
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mlh.common.files import complete_or_absent
 from mlh.structures.crystals import CRYSTALS, crystal
 
 _CRYSTAL_NAME = re.compile(r"^(?P<name>[a-z-]+)(?::(?P<repeat>\d+x\d+x\d+))?$")
@@ -99,11 +100,8 @@ def with_labels(
 
 def write_structure(path: str | os.PathLike[str], frames: ase.Atoms | list[ase.Atoms]) -> None:
     """Write extended xyz in one move: the file is complete or absent, never half written."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    ase.io.write(temporary, frames, format="extxyz")
-    os.replace(temporary, target)
+    with complete_or_absent(path) as temporary:
+        ase.io.write(temporary, frames, format="extxyz")
 
 
 def append_frame(path: str | os.PathLike[str], frame: ase.Atoms) -> None:

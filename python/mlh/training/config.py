@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mlh.common.files import write_text
 from mlh.network.config import NetworkConfig
 
 
@@ -145,7 +146,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
 
 def save_config(config: TrainingConfig, path: Path) -> None:
     """Resolved configuration as YAML."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

@@ -27,6 +27,7 @@ from rich.console import Console
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mlh.accuracy.metrics import Metrics
+from mlh.common.files import write_text
 from mlh.dataset.store import Dataset
 from mlh.model.card import ModelCard, save_model
 from mlh.network.devices import Ranks, open_ranks, pick_device
@@ -359,7 +360,7 @@ class _Run:
             metrics["test"] = test.as_dict() if test is not None else None
             unseen = spread(self.parts["test"] or self.parts["validation"], self.config.physics_samples)
             metrics["physics"] = physics_of(self.validation, unseen)
-            (self.config.output / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+            write_text(self.config.output / "metrics.json", json.dumps(metrics, indent=1))
             self.monitor.plot()
         save_model(path, self.average, self._card(metrics))
         if validation is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
 import threading
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from mlh.basis.families import BasisFamily
 from mlh.basis.gth.orbitals import Recipe, available_elements, make_species, recipe_for
 from mlh.basis.lazy import LazyBasis
 from mlh.basis.species import SHELL_LETTERS, Basis, Projector, RadialFunction, Species
+from mlh.common.npz import write_npz
 
 Array = NDArray[np.float64]
 
@@ -96,7 +96,7 @@ def _generate(recipe: Recipe) -> Species:
     species = make_species(recipe)
     arrays = _to_arrays(species)
     try:
-        _write(cache_file(recipe), arrays | {"checksum": np.array(_checksum(arrays))})
+        write_npz(cache_file(recipe), arrays | {"checksum": np.array(_checksum(arrays))})
     except OSError as error:
         _log.warning("basis cache %s: not written (%s)", cache_folder(), error)
     return species
@@ -115,18 +115,6 @@ def _from_disk(recipe: Recipe) -> Species | None:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         _log.warning("basis cache %s: %s; generated again", path, error)
         return None
-
-
-def _write(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for options
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _to_arrays(species: Species) -> dict[str, Array]:
