@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import numpy as np
 import pytest
+from ase.build import bulk
+from typer.testing import CliRunner
 
 import mlh
 from electronic_helpers import harris_state, silicon, two_center_state
 from mlh.analysis.bands import band_edges, band_path, band_structure, describe_edges
 from mlh.analysis.state import ElectronicState, eigenvalues_at
+from mlh.commands.cli import app
 from mlh.common.units import HARTREE_EV
+from mlh.structures import write_structure
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +93,7 @@ def test_edges_of_two_spins_take_both_into_account():
     levels = np.array([[[0.0, 0.1, 0.2, 0.3, 0.9, 1.0]], [[0.0, 0.1, 0.2, 0.4, 0.7, 1.0]]])
 
     class TwoSpins:
-        occupations = np.repeat((np.arange(6) < 4).astype(float)[None, None], 2, axis=0)
+        filled_bands = np.array([4, 4])
         degeneracy = 1
         fermi_level = 0.5
 
@@ -123,3 +130,32 @@ def test_paths_in_words():
         band_path(silicon(), "GX", 1)
     own = band_path(silicon(), "GQ", 3, {"Q": [0.5, 0.0, 0.0]})
     np.testing.assert_allclose(own.kpts[-1], [0.5, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("smearing", [None, 0.1])
+def test_gap_of_gaas_with_and_without_smearing(smearing):
+    """0.055 eV: the levels do not depend on how they are filled, here with twice the gap as width."""
+    atoms = bulk("GaAs", "zincblende", 5.75)
+    atoms.calc = mlh.DFTCalculator(cutoff_ry=200.0, kpts=(4, 4, 4), smearing_ev=smearing)
+    atoms.get_potential_energy()
+    state = ElectronicState.from_calculator(atoms.calc)
+    edges = band_edges(state.solution.eigenvalues, state.kpts.points, state.solution)
+    assert state.solution.gap * HARTREE_EV == pytest.approx(0.055, abs=0.01)
+    assert edges.gap == pytest.approx(state.solution.gap * HARTREE_EV) and not edges.metallic
+
+
+def test_smeared_aluminium_is_a_metal():
+    atoms = bulk("Al", "fcc", 4.05)
+    atoms.calc = mlh.DFTCalculator(cutoff_ry=80.0, kpts=(8, 8, 8), smearing_ev=0.1)
+    atoms.get_potential_energy()
+    solution = atoms.calc.result.solution
+    assert solution.metallic and solution.gap == 0.0
+
+
+def test_mlh_scf_says_metal(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_structure("al.xyz", bulk("Al", "fcc", 4.05))
+    options = ["scf", "al.xyz", "--cutoff", "80", "--kpts", "4", "4", "4", "--smearing", "0.1"]
+    assert re.search(r"gap +none: a metal", CliRunner().invoke(app, options).stdout)
+    report = json.loads(CliRunner().invoke(app, [*options, "--json"]).stdout)
+    assert report["gap_ev"] == 0.0 and report["metallic"]

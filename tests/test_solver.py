@@ -11,6 +11,7 @@ from mlh.common.units import KELVIN
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import as_kpoints, monkhorst_pack
 from mlh.solver import OverlapFactor, occupy, projected_w, residual_energy, solve
+from mlh.solver.occupations import filled_bands
 
 KPTS = [None, (3, 1, 1), {"size": (2, 2, 2), "gamma": True}]
 
@@ -243,3 +244,39 @@ def test_gap_and_homo_lumo_of_a_solution(problem):
     assert (solution.homo, solution.lumo) == (e[2], e[3])
     assert solution.gap == pytest.approx(e[3] - e[2])
     assert solution.fermi_level == pytest.approx(0.5 * (e[2] + e[3]))
+
+
+@pytest.mark.parametrize("smearing", ["none", "fermi-dirac", "gaussian"])
+def test_levels_at_the_gap_do_not_depend_on_the_occupations(problem, smearing):
+    """A width of many gaps moves electrons, not levels; half-filled levels are no edges."""
+    H, S = problem
+    sharp = max((solve(H, S, n) for n in (2, 4, 6)), key=lambda s: s.gap)
+    n = round(sharp.D.dot(S))
+    assert sharp.gap > 0.0 and not sharp.metallic
+    width = 0.0 if smearing == "none" else 3.0 * sharp.gap
+    smeared = solve(H, S, n, smearing=smearing, width=width)
+    assert (smeared.homo, smeared.lumo) == (sharp.homo, sharp.lumo)
+    polarised = solve(BlockMatrix(H.pattern, np.repeat(H.data, 2, axis=0)), S, n)
+    assert (polarised.homo, polarised.lumo) == (sharp.homo, sharp.lumo)
+
+
+def test_a_metal_has_no_gap():
+    """Bands that overlap, an odd electron, one spin that is a metal."""
+    bands = np.array([[[-1.0, -0.5, 0.2], [-0.9, 0.1, 0.3], [-0.8, 0.25, 0.4]]])
+    assert filled_bands(bands, np.array([4.0]), True) is None  # 0.25 above 0.2
+    assert filled_bands(bands, np.array([3.0]), True) is None
+    assert filled_bands(bands, np.array([2.0]), True).tolist() == [1]
+    assert filled_bands(bands, np.array([6.0]), True).tolist() == [3]
+    both = np.concatenate([bands, bands + 0.1])
+    assert filled_bands(both, np.array([1.3, 0.7]), True).tolist() == [1, 1]
+    assert filled_bands(both, np.array([1.5, 1.5]), True) is None
+    assert filled_bands(both, np.array([2.0, 1.0]), False) is None
+    apart = np.concatenate([bands, bands + 2.0])
+    assert filled_bands(apart, np.array([1.0, 0.0]), True).tolist() == [1, 0]
+
+
+def test_a_smeared_metal_says_so(problem):
+    H, S = problem
+    solution = solve(H, S, 3, kpts=(2, 2, 2), smearing="fermi-dirac", width=0.01)
+    assert solution.metallic and solution.gap == 0.0
+    assert solution.homo == solution.lumo == solution.fermi_level

@@ -18,7 +18,7 @@ from ase.dft.kpoints import BandPath, parse_path_string
 from ase.spectrum.band_structure import BandStructure
 from numpy.typing import NDArray
 
-from mlh.analysis.state import ElectronicState, eigenvalues_at, filled_bands
+from mlh.analysis.state import ElectronicState, eigenvalues_at
 from mlh.common.units import HARTREE_EV
 from mlh.solver import Solution
 
@@ -163,13 +163,13 @@ def primitive_size(atoms: Atoms, symprec: float = 1e-3) -> int:
 
 
 def band_edges(levels: FloatArray, points: FloatArray, solution: Solution) -> BandEdges:
-    """Edges of levels (nspin, nk, nbands), Hartree, with the filling of a solution; results in eV.
+    """Edges of levels (nspin, nk, nbands), Hartree, with the bands that a solution fills; results in eV.
 
-    An insulator has the same number of filled bands at every k point, and on `points` too no filled band
-    reaches above an empty one; anything else is a metal.
+    An insulator has the same number of filled bands at every k point of the solution, none of which reaches
+    above an empty one, nor does it on `points`; anything else is a metal.
     """
     fermi = solution.fermi_level * HARTREE_EV
-    counts = filled_bands(solution)
+    counts = solution.filled_bands
     nbands = levels.shape[2]
     if counts is None or (counts >= nbands).all() or not counts.any():
         return BandEdges(fermi, fermi)

@@ -60,8 +60,12 @@ class Orbital:
 
 
 def homo_index(state: ElectronicState, spin: int = 0, k: int = 0) -> int:
-    """Highest band that is more than half full at one k point."""
-    filled = state.solution.occupations[spin, k] > 0.5 * state.solution.degeneracy
+    """Highest full band; in a metal the highest one that is more than half full at the k point."""
+    solution = state.solution
+    counts = solution.filled_bands
+    filled = solution.occupations[spin, k] > 0.5 * solution.degeneracy
+    if counts is not None:
+        filled = np.arange(len(filled)) < counts[spin]
     if not filled.any():
         raise ValueError(f"spin: expected one with electrons at k point {k}, got spin {spin} without any")
     return int(np.flatnonzero(filled)[-1])

@@ -176,17 +176,6 @@ def eigenvalues_at(
     return levels
 
 
-def filled_bands(solution: Solution) -> NDArray[np.int64] | None:
-    """Bands that are more than half full, per spin, when that number is the same at every k point.
-
-    None: a metal.
-    """
-    counts = np.count_nonzero(solution.occupations > 0.5 * solution.degeneracy, axis=2)
-    if not (counts == counts[:, :1]).all():
-        return None
-    return np.asarray(counts[:, 0], dtype=np.int64)
-
-
 def _concrete(system: object) -> System:
     if not isinstance(system, System):
         raise TypeError(f"result: expected one of a mlh.System, got one of {type(system).__name__}")

@@ -68,7 +68,8 @@ def dos_command(
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
         return
-    typer.echo(f"{len(state.kpts)} k points, width {width:g} eV, gap of the mesh {dos.edges.gap:.4f} eV")
+    gap = "no gap: a metal" if dos.edges.metallic else f"gap of the mesh {dos.edges.gap:.4f} eV"
+    typer.echo(f"{len(state.kpts)} k points, width {width:g} eV, {gap}")
     typer.echo(f"integral {dos.integral():.4f} of {summary['states']:.0f} states")
     typer.echo(f"below the Fermi level {dos.electrons:.4f} of {state.system.n_electrons:g} electrons")
     typer.echo("files: " + ", ".join(map(str, files)))

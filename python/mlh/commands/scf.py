@@ -102,7 +102,8 @@ def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:
         "energy_ev": calculator.results["energy"],
         "free_energy_ev": calculator.results["free_energy"],
         "contributions_ev": {k: v * HARTREE_EV for k, v in result.energies.as_dict().items()},
-        "gap_ev": result.solution.gap * HARTREE_EV,
+        "gap_ev": max(0.0, result.solution.gap) * HARTREE_EV,
+        "metallic": result.solution.metallic,
         "fermi_level_ev": calculator.results["fermi_level"],
         "advice": result.advice,
         "magnetic_moment": result.solution.magnetic_moment,
@@ -128,7 +129,8 @@ def _print(report: dict[str, Any]) -> None:
     for name, value in report["contributions_ev"].items():
         typer.echo(f"{name:>16s} {value:18.6f} eV")
     typer.echo(f"{'energy':>16s} {report['energy_ev']:18.6f} eV")
-    typer.echo(f"{'gap':>16s} {report['gap_ev']:18.6f} eV")
+    gap = "none: a metal" if report["metallic"] else f"{report['gap_ev']:.6f}"
+    typer.echo(f"{'gap':>16s} {gap:>18s}{'' if report['metallic'] else ' eV'}")
     typer.echo(f"{'largest force':>16s} {report['max_force_ev_per_angstrom']:18.6f} eV/A")
     typer.echo(f"{'net force':>16s} {report['net_force_ev_per_angstrom']:18.6f} eV/A")
     typer.echo(f"converged in {report['scf_steps']} steps, residual {report['residual_ev']:.1e} eV")

@@ -165,6 +165,7 @@ class SCFResult:
         s = self.solution
         integer = s.integer_occupations
         gap = f"{s.gap * HARTREE_EV:.3f} eV"
+        without = "there is no gap, as in a metal" if s.metallic else f"the gap is {gap}"
         if integer and s.gap < 0.0:
             return f"occupied and empty levels overlap by {gap[1:]}, as in a metal: smear them ({_SMEAR})"
         if self.converged:
@@ -173,7 +174,7 @@ class SCFResult:
             spin = "" if s.nspin == 2 else "; an open shell also needs its spins apart (spin=True, --spin)"
             return f"the gap is only {gap} and levels change places: smear the occupations ({_SMEAR}){spin}"
         wider = "" if integer else "a wider smearing or "
-        return f"the gap is {gap}; try {wider}more steps (max_scf_steps, --max-steps)"
+        return f"{without}; try {wider}more steps (max_scf_steps, --max-steps)"
 
     def forces(self) -> Forces:
         """Forces -dE/dtau, Hartree/Bohr."""

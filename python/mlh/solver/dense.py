@@ -19,7 +19,7 @@ from scipy.linalg import eigh, lapack, solve_triangular
 from mlh.common.blas import blas_threads_for
 from mlh.matrix.block_matrix import BlockMatrix, Pattern, pattern_index
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
-from mlh.solver.occupations import Occupations, Smearing, occupy
+from mlh.solver.occupations import Occupations, Smearing, filled_bands, occupy
 from mlh.solver.state import State
 
 FloatArray = NDArray[np.float64]
@@ -110,15 +110,39 @@ class Solution(State):
         """Fermi level (the higher one when a fixed moment gives two), Hartree."""
         return float(self.fermi_levels.max())
 
+    @cached_property
+    def filled_bands(self) -> NDArray[np.int64] | None:
+        """Full bands of each spin, (nspin,), by counting (`mlh.solver.occupations.filled_bands`); None: a
+        metal."""
+        electrons = np.einsum("skb,k->s", self.occupations, self.kpts.weights)
+        return filled_bands(self.eigenvalues, electrons, bool(np.ptp(self.fermi_levels) == 0.0))
+
+    @cached_property
+    def _edges(self) -> tuple[float, float]:
+        """Highest full and lowest empty level; in a metal with smearing the Fermi level twice."""
+        counts = self.filled_bands
+        bands = np.arange(self.eigenvalues.shape[2])
+        if counts is not None:
+            full = np.broadcast_to(bands < counts[:, None, None], self.eigenvalues.shape)
+        elif self.integer_occupations:
+            full = self.occupations > 0.5 * self.degeneracy
+        else:
+            return self.fermi_level, self.fermi_level
+        return (
+            float(self.eigenvalues[full].max(initial=-np.inf)),
+            float(self.eigenvalues[~full].min(initial=np.inf)),
+        )
+
     @property
     def homo(self) -> float:
-        """Highest level that is at least half full, Hartree."""
-        return float(self.eigenvalues[self.occupations > 0.5 * self.degeneracy].max(initial=-np.inf))
+        """Highest level of the full bands, Hartree; in a metal the Fermi level."""
+        return self._edges[0]
 
     @property
     def lumo(self) -> float:
-        """Lowest level that is less than half full, Hartree (infinite when every level is full)."""
-        return float(self.eigenvalues[self.occupations <= 0.5 * self.degeneracy].min(initial=np.inf))
+        """Lowest level of the empty bands, Hartree (infinite when every level is full); in a metal the Fermi
+        level."""
+        return self._edges[1]
 
     @property
     def magnetic_moment(self) -> float:

@@ -134,3 +134,32 @@ def _smeared(
         x = (eigenvalues - mu) / width
         entropy = -width * float((w * np.exp(-(x**2))).sum()) / (2.0 * np.sqrt(np.pi))
     return f, mu, entropy
+
+
+def filled_bands(eigenvalues: FloatArray, electrons: FloatArray, shared: bool) -> NDArray[np.int64] | None:
+    """Bands of every spin that are full at all k points, by counting; None when there is no such number, in a
+    metal.
+
+    eigenvalues: (nspin, nk, nbands). electrons: of each spin, (nspin,). shared: both spins have one Fermi
+    level, so that only their sum is given. In an insulator the lowest states of that number are as many at
+    every k point, in each spin, and none of them lies above one of the others. What the occupations are,
+    smeared or not, does not matter.
+    """
+    nspin, nk, nbands = eigenvalues.shape
+    counts = np.zeros(nspin, dtype=np.int64)
+    for spins in [list(range(nspin))] if shared else [[s] for s in range(nspin)]:
+        exact = float(electrons[spins].sum()) / (3 - nspin)
+        n = round(exact)
+        if abs(exact - n) > 1e-6:
+            return None
+        flat = eigenvalues[spins].transpose(1, 0, 2).reshape(nk, -1)
+        order = np.argsort(flat, axis=1, kind="stable")
+        levels = np.take_along_axis(flat, order, axis=1)
+        if 0 < n < levels.shape[1] and levels[:, n - 1].max() >= levels[:, n].min():
+            return None
+        for place, spin in enumerate(spins):
+            per_k = np.count_nonzero(order[:, :n] // nbands == place, axis=1)
+            if (per_k != per_k[0]).any():
+                return None
+            counts[spin] = per_k[0]
+    return counts

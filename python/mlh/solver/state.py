@@ -56,8 +56,14 @@ class State(ABC):
 
     @property
     def gap(self) -> float:
-        """lumo - homo, Hartree; negative when integer occupations were forced on overlapping bands."""
+        """lumo - homo, Hartree; 0 for a metal, negative when integer occupations were forced on overlapping
+        bands."""
         return self.lumo - self.homo
+
+    @property
+    def metallic(self) -> bool:
+        """No gap between full and empty levels."""
+        return self.gap <= 0.0
 
     @property
     @abstractmethod
