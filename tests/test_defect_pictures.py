@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,8 @@ def test_levels_of_a_vacancy_are_in_the_report(tmp_path: Path) -> None:
     bonding, antibonding = by_band[levels["occupied_band"]], by_band[levels["empty_band"]]
     assert bonding["overlap_population"] > 0.0 > antibonding["overlap_population"]
     assert 0.0 < bonding["energy_ev"] < levels["gap_ev"]
+    sparse = replace(engine, method="purification")
+    assert "need eigenstates" in draw_vacancies(run, sparse, tmp_path)[name]  # not a dense matrix in silence
     text = render(read_run(tmp_path))
     for picture in ("levels", "occupied", "empty", "difference"):
         assert f"{name}/{picture}.png" in text

@@ -101,7 +101,6 @@ def test_demonstration_on_a_molecule(tmp_path: Path, basis: Basis, monkeypatch: 
         sites=(1, 2),
         fmax=0.5,
         max_steps=20,
-        minutes=60.0,
     )
     result = run_demo(tmp_path / "demo", settings, lambda title: StepPrinter(console, title))
     assert result.model.converged

@@ -23,9 +23,13 @@ def electronic_state(
     atoms: Atoms, engine: Engine, *, on_scf_step: Callable[[SCFStep], Any] | None = None
 ) -> ElectronicState:
     """Self-consistent state by DFT, or the state of a predicted Hamiltonian (with its `refine` steps)."""
-    dense = replace(engine, method="dense")  # which has the eigenstates
+    if engine.method != "dense":
+        raise ValueError(
+            f"method: levels, bands and states need eigenstates, which {engine.method!r} does not have; "
+            "expected 'dense' (practical to about a thousand atoms)"
+        )
     calculator = (
-        dense.calculator(on_scf_step=on_scf_step) if isinstance(dense, DFTEngine) else dense.calculator()
+        engine.calculator(on_scf_step=on_scf_step) if isinstance(engine, DFTEngine) else engine.calculator()
     )
     work = atoms.copy()
     work.calc = calculator

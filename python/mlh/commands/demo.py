@@ -40,7 +40,6 @@ def demo_command(
         int, typer.Option(help="Self-consistency steps after each prediction.")
     ] = _DEFAULTS.refine,
     fmax: Annotated[float, typer.Option(help="Largest force at the end, eV/Angstrom.")] = _DEFAULTS.fmax,
-    minutes: Annotated[float, typer.Option(help="Time for everything.")] = _DEFAULTS.minutes,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print demo.json.")] = False,
@@ -55,7 +54,7 @@ def demo_command(
 
     def announce(title: str) -> StepPrinter:
         elapsed = (time.perf_counter() - start) / 60.0
-        return StepPrinter(console, f"[{elapsed:4.1f} min] {title}")
+        return StepPrinter(console, f"[{elapsed:4.1f} min] {title}", fmax)
 
     settings = DemoSettings(
         model=model,
@@ -64,7 +63,6 @@ def demo_command(
         seed=seed,
         refine=refine,
         fmax=fmax,
-        minutes=minutes,
         resume=(resume or unfinished) and not overwrite,
         overwrite=overwrite,
     )

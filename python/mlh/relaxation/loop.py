@@ -45,7 +45,6 @@ class RelaxSettings:
     optimizer: OptimizerName = "lbfgs"
     max_displacement: float = 0.2  # Angstrom, of one atom in one step
     stall_steps: int = 30  # LBFGS steps without a new smallest fmax before FIRE takes over
-    max_seconds: float | None = None  # wall time of this run, checked after every step
     cell: CellChange = (
         "fixed"  # "volume": all vectors by one factor; "full": all six components of the strain
     )
@@ -61,8 +60,6 @@ class RelaxSettings:
             raise ValueError(f"optimizer: expected 'lbfgs' or 'fire', got {self.optimizer!r}")
         if not 0.0 < self.max_displacement <= 1.0:
             raise ValueError(f"max_displacement: expected 0 to 1 A, got {self.max_displacement}")
-        if self.max_seconds is not None and not self.max_seconds > 0.0:
-            raise ValueError(f"max_seconds: expected None or a positive time, got {self.max_seconds}")
         if self.cell not in ("fixed", "volume", "full"):
             raise ValueError(f"cell: expected 'fixed', 'volume' or 'full', got {self.cell!r}")
         if not self.smax > 0.0:
@@ -148,8 +145,7 @@ def relax(
     work.calc = engine
     steps: list[RelaxStep] = []
     name: OptimizerName = settings.optimizer
-    converged = late = moved_back = False
-    start = time.perf_counter()
+    converged = moved_back = False
     while True:
         optimizer = _make_optimizer(name, work, settings)
         trouble = False
@@ -167,10 +163,9 @@ def relax(
             converged = _reached(steps[-1], settings)
             running = name == "lbfgs" and not converged
             trouble = running and (_stalled(steps, settings.stall_steps) or _ran_away(steps))
-            late = settings.max_seconds is not None and time.perf_counter() - start > settings.max_seconds
-            if converged or trouble or late:
+            if converged or trouble:
                 break
-        if not trouble or late or len(steps) > settings.max_steps:
+        if not trouble or len(steps) > settings.max_steps:
             break
         if _ran_away(steps):
             best = min(steps, key=lambda step: step.energy)

@@ -27,12 +27,13 @@ def draw_vacancies(run: DefectRun, engine: Engine, folder: Path) -> dict[str, st
     """Levels and pictures of every vacancy of a run in the folders of its relaxations.
 
     Returns why there are none, by name of the vacancy: a defect without a gap, a cell so small that no atom
-    is far from the defect, no self-consistency from a fresh start.
+    is far from the defect, no self-consistency from a fresh start, a solver without eigenstates: a large
+    cell is not diagonalised behind the back of who chose purification.
     """
     names = {vacancy.site: vacancy_name(run.host_start, vacancy.site) for vacancy in run.vacancies}
     try:
         host = electronic_state(run.host.atoms, engine)
-    except RuntimeError as error:  # ASE's SCFError is one
+    except (ValueError, RuntimeError) as error:  # ASE's SCFError is one
         return {name: f"host: {error}" for name in names.values()}
     reasons = {}
     for vacancy in run.vacancies:
