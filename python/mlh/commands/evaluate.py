@@ -65,6 +65,7 @@ def evaluate_command(
     cases: list[Case] = []
     states: list[PhysicsCase] = []
     with Dataset(dataset) as data:
+        data.require_unpolarised()
         for name in _SPLIT if part == "each" else (part,):
             indices = _spread(_indices(data, name, model, config), limit)
             if indices:

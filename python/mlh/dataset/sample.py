@@ -73,10 +73,16 @@ class BasisRecord:
         return {s.number: s.orbitals for s in self.species.values()}
 
 
+MATRICES = ("dh", "h0", "spin_dh")
+"""Matrices of a sample, all in the order of the Pattern."""
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One labelled structure, atomic units: dh (nnz,) = H - H_Harris on the Pattern of `graph`,
-    spin-unpolarised.
+    """One labelled structure, atomic units: dh (nnz,) = H - H_Harris on the Pattern of `graph`.
+
+    Of a spin-polarised label dh is the mean of both spins and spin_dh (nnz,) half of up minus down, None
+    otherwise.
 
     energies: contributions by name; forces (n, 3); origin: where it comes from (host, site, trajectory,
     step); group: samples of one group never end up in both training and test; info: further JSON values.
@@ -90,9 +96,10 @@ class Sample:
     group: str = ""
     info: Mapping[str, Any] = field(default_factory=dict)
     h0: Array | None = None
+    spin_dh: Array | None = None
 
     def __post_init__(self) -> None:
-        for name in ("dh", "h0"):
+        for name in MATRICES:
             value = getattr(self, name)
             if value is None:
                 continue
@@ -129,17 +136,26 @@ class Sample:
         info: Mapping[str, Any] | None = None,
         h0: Array | None = None,
     ) -> Sample:
-        """Sample of a `mlh.System`; dh: data of H - system.harris_hamiltonian()."""
+        """Sample of a `mlh.System`; dh: data of H - system.harris_hamiltonian(), (nnz,) or (nspin, nnz)."""
+        mean, difference = spin_parts(np.asarray(dh, dtype=np.float64))
         return cls(
             graph_from_system(system),
-            dh,
+            mean,
             dict(energies),
             np.asarray(forces),
             origin,
             group,
             dict(info or {}),
             h0,
+            difference,
         )
+
+
+def spin_parts(dh: Array) -> tuple[Array, Array | None]:
+    """Mean of both spins and half of up minus down of (2, nnz); the same and None of (nnz,) or (1, nnz)."""
+    if dh.ndim == 1 or len(dh) == 1:
+        return dh.reshape(-1), None
+    return 0.5 * (dh[0] + dh[1]), 0.5 * (dh[0] - dh[1])
 
 
 def unique_elements(graph: GraphInput) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -23,7 +23,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mlh.dataset.sample import BasisRecord, Sample, unique_elements
+from mlh.dataset.sample import MATRICES, BasisRecord, Sample, unique_elements
 from mlh.network.graph import GraphInput
 
 FORMAT, VERSION = "mlh-dataset", 1
@@ -117,8 +117,10 @@ class DatasetWriter:
         own, _ = unique_elements(sample.graph)
         arrays = _sample_arrays(sample)
         arrays["dh"] = sample.dh[own].astype("<f4" if self.dtype == "float32" else "<f8")
-        if sample.h0 is not None:
-            arrays["h0"] = sample.h0[own].astype(arrays["dh"].dtype)
+        for name in MATRICES[1:]:
+            matrix = getattr(sample, name)
+            if matrix is not None:
+                arrays[name] = matrix[own].astype(arrays["dh"].dtype)
         record = json.dumps(
             {
                 "energies": dict(sample.energies),
@@ -238,7 +240,7 @@ class Dataset(Sequence[Sample]):
         graph = GraphInput(**{key: arrays[key] for key in _GRAPH_ARRAYS}, offset=offset)
         own, transposed = unique_elements(graph)
         full: dict[str, Array] = {}
-        for key in ("dh", "h0"):
+        for key in MATRICES:
             if key in arrays:
                 full[key] = np.empty(graph.nnz)
                 full[key][own] = full[key][transposed] = arrays[key]
@@ -252,7 +254,17 @@ class Dataset(Sequence[Sample]):
             content["group"],
             content["info"],
             full.get("h0"),
+            full.get("spin_dh"),
         )
+
+    def require_unpolarised(self) -> None:
+        """DatasetError where samples are spin-polarised, for what knows one spin only."""
+        polarised = sum("spin_dh" in self._file["samples"][name] for name in self._names)
+        if polarised:
+            raise DatasetError(
+                f"{self.path}: {polarised} of {len(self)} samples are spin-polarised; networks are "
+                "spin-unpolarised, expected none"
+            )
 
     def verify(self) -> list[str]:
         """Problems of all samples in words; empty when the file is sound."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlh.common.files import complete_or_absent
-from mlh.dataset.sample import BasisRecord, Sample
+from mlh.dataset.sample import BasisRecord, Sample, spin_parts
 from mlh.dataset.store import DatasetWriter
 from mlh.dft.system import System
 from mlh.labelling.config import DatasetConfig
@@ -46,15 +46,17 @@ def store_hdf5(path: Path, config: DatasetConfig, labels: Iterable[tuple[Label, 
 def _sample(system: System, label: Label, record: Mapping[str, Any]) -> Sample:
     """Group: the host, so that a split by group never has one host on both sides."""
     step = f"/step-{record['relax_step']}" if "relax_step" in record else ""
+    mean, difference = spin_parts(label.delta_h)
     info = {**record, "scf_steps": label.scf_steps, "residual": label.residual, "seconds": label.seconds}
     if label.levels:
         info["levels"] = dict(label.levels)
     return Sample(
         graph_from_arrays(label.atoms.numbers, system.positions, system.cell, system.pattern),
-        label.delta_h,
+        mean,
         label.energies.as_dict(),
         label.forces,
         origin=f"{record['job']}{step}",
         group=str(record["source"]),
         info=info,
+        spin_dh=difference,
     )

@@ -60,6 +60,8 @@ class EngineConfig(_Model):
     integration: str | None = None
     smearing_ev: Annotated[float, Field(gt=0.0)] | None = None
     smearing: Literal["fermi-dirac", "gaussian"] = "fermi-dirac"
+    spin: bool = False
+    total_moment: float | None = None
     labeller: Annotated[str, Field(pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$")] = ""
 
     def settings(self, kpts: Repeat | KMesh | None = None) -> EngineSettings:

@@ -45,6 +45,8 @@ class EngineSettings:
     integration: str | None = None
     smearing_ev: float | None = None
     smearing: Smearing = "fermi-dirac"
+    spin: bool = False
+    total_moment: float | None = None
     labeller: str = ""
     """"module:name" of a labeller of your own; empty: the embedded DFT engine."""
 
@@ -55,19 +57,22 @@ class EngineSettings:
         content["integration"] = None if method == DEFAULT_INTEGRATION else method
         if self.smearing_ev is None:
             del content["smearing"]
-        optional = ("labeller", "integration", "smearing_ev")  # absent in files of before
-        return {k: v for k, v in content.items() if k not in optional or v}
+        # Absent in files of before, and in those of the same level of theory now.
+        optional = ("labeller", "integration", "smearing_ev", "spin", "total_moment")
+        absent = {k for k in optional if content[k] is None or content[k] is False or content[k] == ""}
+        return {k: v for k, v in content.items() if k not in absent}
 
     @property
     def theory(self) -> Theory:
-        """The same as one value; spin-unpolarised, as the networks are."""
+        """The same as one value; spin-unpolarised unless asked for, as the networks are."""
         basis = load_basis(self.basis, orbitals=dict(self.orbitals) or None)
         return Theory(
             basis=basis,
             cutoff_ry=self.cutoff_ry,
             kpts=self.kpts,
             xc=self.xc,
-            spin=False,
+            spin=self.spin,
+            total_moment=self.total_moment,
             smearing_ev=self.smearing_ev,
             smearing=self.smearing,
             integration=self.integration or default_integration(basis) or DEFAULT_INTEGRATION,

@@ -18,7 +18,7 @@ import numpy as np
 from ase.neighborlist import neighbor_list
 
 from mlh.labelling.config import DatasetConfig, RelaxationPlan, SourceConfig, Variation
-from mlh.labelling.labels import EngineSettings
+from mlh.labelling.labels import EngineSettings, load_engine_basis
 from mlh.matrix.kpoints import kpoints_record, with_cell
 from mlh.relaxation.loop import RelaxSettings
 from mlh.structures import (
@@ -190,10 +190,25 @@ def _job(
     content = {
         "structure": structure_hash(atoms),
         "engine": engine.as_dict(),
-        "relaxation": None if relaxation is None else asdict(relaxation),
+        # max_seconds: a setting of before that nobody had set; without it finished jobs would get new names.
+        "relaxation": None if relaxation is None else {**asdict(relaxation), "max_seconds": None},
         "samples": samples,
     }
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
     # Plain atoms: positions and elements only, so that nothing else travels to the worker.
     plain = ase.Atoms(atoms.get_chemical_symbols(), atoms.positions, cell=atoms.cell[:], pbc=True)
+    _refuse_odd_electrons(name, plain, engine)
     return DatasetJob(f"{name}-{key}", plain, engine, relaxation, samples, record)
+
+
+def _refuse_odd_electrons(name: str, atoms: ase.Atoms, engine: EngineSettings) -> None:
+    """Before any work: an odd number of electrons has no unpolarised state with integer occupations."""
+    if engine.spin or engine.smearing_ev is not None or engine.labeller:
+        return
+    basis = load_engine_basis(engine)
+    electrons = sum(basis[symbol].valence for symbol in atoms.get_chemical_symbols())
+    if round(electrons) % 2:
+        raise ValueError(
+            f"{name}: {electrons:g} electrons; an odd number needs 'spin: true' in the engine of the "
+            "configuration (labels of two spins, on which no network is trained yet) or 'smearing_ev'"
+        )

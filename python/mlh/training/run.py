@@ -112,6 +112,7 @@ class _Run:
 
     def __init__(self, config: TrainingConfig, dataset: Dataset, console: Console, ranks: Ranks) -> None:
         self.config, self.dataset, self.console, self.ranks = config, dataset, console, ranks
+        dataset.require_unpolarised()
         if dataset.incomplete:
             console.print(
                 f"[yellow]{len(dataset.incomplete)} samples were not completely written and are left out"
