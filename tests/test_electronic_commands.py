@@ -6,9 +6,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from ase.io import read
 from matplotlib.image import imread
 from typer.testing import CliRunner
@@ -20,7 +22,7 @@ from mlh.commands.cli import app
 from mlh.commands.theory_options import EngineOptions, TheoryOptions, engine_of
 from mlh.common.units import EV
 from mlh.dft.theory import Theory
-from mlh.io import read_volumetric
+from mlh.io import read_matrices, read_volumetric
 from mlh.matrix.block_matrix import BlockMatrix
 
 ENGINE = ["--dft", "--cutoff", "60"]
@@ -128,12 +130,44 @@ def test_matrix_file_and_dft_give_the_same_state():
     run("scf", "h2.xyz", "--cutoff", "60", "--matrices", "h2.h5")
     atoms = read("h2.xyz")
     direct = electronic_state(atoms, DFTEngine(Theory(cutoff_ry=60.0)))
-    stored = state_of_file("h2.h5", lambda atoms: Theory(cutoff_ry=60.0))
+    stored = state_of_file("h2.h5")
     np.testing.assert_allclose(stored.solution.eigenvalues, direct.solution.eigenvalues, atol=2e-5)
     from_file = run("bands", "h2.h5", "--path", "GX", "--points", "3")
     assert from_file["gap_ev"] > 5.0
     refused = CliRunner().invoke(app, ["dos", "h2.h5", "--dft"])
     assert "expected no --model and no --dft with a matrix file" in str(refused.exception)
+
+
+def test_a_matrix_file_knows_its_k_points_and_its_theory():
+    """Ga +0.239 in the mesh of the file, +1.28 at Gamma alone."""
+    bulk("GaAs", "zincblende", 5.65).write("gaas.xyz")
+    made = ["--cutoff", "150", "--kpts", "4", "4", "4", "--smearing", "0.05"]
+    report = run("scf", "gaas.xyz", *made, "--matrices", "gaas.h5")
+    assert run("charges", "gaas.h5")["charges"][0] == pytest.approx(0.239, abs=2e-3)
+    assert run("dos", "gaas.h5")["fermi_level_ev"] == pytest.approx(report["fermi_level_ev"], abs=1e-3)
+    stored = state_of_file("gaas.h5")
+    assert stored.smearing == "fermi-dirac" and stored.width == pytest.approx(0.05 * EV)
+    assert stored.system.cutoff_ry == 150.0 and len(stored.kpts) == 36
+    content = read_matrices("gaas.h5", mlh.load_basis("gth-pbe"))
+    assert content.theory["kpts"] == {"size": [4, 4, 4], "gamma": True} and content.theory["xc"] == "PBE"
+    assert len(content.kpts) == content.occupations.shape[1] == 8
+    electrons = np.einsum("skb,k->", content.occupations, content.kpts.weights)
+    assert electrons == pytest.approx(stored.system.n_electrons)
+    assert np.abs(stored.solution.D.data - content.matrices["D"].data).max() < 1e-4
+    gamma = run("charges", "gaas.h5", "--kpts", "1", "1", "1")
+    assert gamma["charges"][0] == pytest.approx(1.27, abs=0.02)
+    with pytest.raises(ValueError, match="xc"):
+        state_of_file("gaas.h5", lambda atoms: {"xc": "PW92"})
+
+
+def test_a_matrix_file_of_before_asks_for_its_k_points():
+    run("scf", "h2.xyz", "--cutoff", "60", "--matrices", "old.h5")
+    with h5py.File("old.h5", "r+") as file:
+        for name in ("theory", "kpoints", "states"):
+            del file[name]
+    refused = CliRunner().invoke(app, ["charges", "old.h5", "--cutoff", "60"])
+    assert refused.exit_code != 0 and "--kpts" in str(refused.exception)
+    assert len(run("charges", "old.h5", "--cutoff", "60", "--kpts", "1", "1", "1")["charges"]) == 2
 
 
 @dataclass

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,8 @@ from mlh.analysis.state import ElectronicState
 from mlh.calculators.engines import DFTEngine, Engine
 from mlh.dft.system import System
 from mlh.dft.theory import Theory
-from mlh.io import read_atoms, read_matrices
+from mlh.dft.theory_record import theory_of_record
+from mlh.io import read_atoms, read_matrices, read_theory
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.scf.loop import SCFStep
 
@@ -38,21 +39,36 @@ def electronic_state(
 
 
 def state_of_file(
-    path: str | os.PathLike[str], theory_of: Callable[[Atoms], Theory] | None = None
+    path: str | os.PathLike[str], changes: Callable[[Atoms], Mapping[str, Any]] | None = None
 ) -> ElectronicState:
     """The eigenstates of the H in a matrix file (`mlh scf --matrices`), without self-consistency.
 
-    theory_of: the level of theory for the atoms of the file, default `Theory()`. The file does not hold k
-    points: give the mesh that it was made with, or a denser one. The cutoff is that of the grid on which
-    densities and orbitals are evaluated.
+    The level of theory, with the k points, is that of the file. changes: fields of `Theory` that are to be
+    others, for the atoms of the file: a denser mesh, a width, the cutoff of the grid on which densities and
+    orbitals are evaluated. A file of before does not hold its k points: it is an error not to give them.
     """
-    atoms = read_atoms(path)
-    theory = theory_of(atoms) if theory_of is not None else Theory()
+    given = dict(changes(read_atoms(path))) if changes is not None else {}
+    record = read_theory(path)
+    if record is None:
+        if given.get("kpts") is None:
+            raise ValueError(
+                f"{path}: was written before matrix files held their k points; give the mesh that it was "
+                "made with (kpts, --kpts; 1 1 1 for Gamma alone; an even mesh made without --gamma is "
+                "--monkhorst-pack)"
+            )
+        theory = Theory(**given)
+    else:
+        own = [name for name in ("xc", "spin") if given.get(name, record[name]) != record[name]]
+        if own:
+            raise ValueError(f"{path}: {', '.join(own)}: expected what the file has, got another")
+        theory = theory_of_record(record, given)
     content = read_matrices(path, theory.loaded_basis())
     if "H" not in content.matrices:
         raise ValueError(f"{path}: expected a matrix H, got {', '.join(content.matrices)}")
     H = content.matrices["H"]
-    system = System.of(content.atoms, replace(theory, basis=content.basis, spin=H.nspin == 2))
+    # The initial moments, which lower the symmetry, are not in the file: the whole mesh.
+    level = replace(theory, basis=content.basis, spin=H.nspin == 2, symmetry=False)
+    system = System.of(content.atoms, level)
     return ElectronicState.from_hamiltonian(
         system,
         BlockMatrix(system.pattern, H.data),

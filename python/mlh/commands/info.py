@@ -139,6 +139,8 @@ def matrix_file(path: Path) -> dict[str, Any]:
                 "fingerprint": str(file["basis"].attrs["fingerprint"]),
                 "species": ", ".join(label.decode() for label in file["basis/labels"][()]),
             },
+            "theory": json.loads(file["theory"].attrs["json"]) if "theory" in file else "not in the file",
+            "k points": len(file["kpoints/weights"]) if "kpoints" in file else "not in the file",
             "matrices": {
                 name: f"nspin {data.shape[0]}, {data.shape[1]} elements, unit {data.attrs['unit']}"
                 for name, data in file["matrices"].items()

@@ -150,6 +150,7 @@ def _write_files(
     extxyz: Path | None,
     overwrite: bool,
 ) -> None:
+    from mlh.dft.theory_record import theory_record
     from mlh.io import write_cube, write_matrices
     from mlh.structures.extxyz import write_extxyz
 
@@ -158,7 +159,17 @@ def _write_files(
         stored = {"S": system.overlap(), "H0": system.harris_hamiltonian(), "H": result.H, "D": result.D}
         levels = {"total": result.energies.total, "fermi_level": result.fermi_level}
         scalars = {**result.energies.as_dict(), **levels}
-        write_matrices(matrices, periodic, system.basis, stored, scalars, overwrite)
+        level = theory_record(calculator.theory, system)
+        write_matrices(
+            matrices,
+            periodic,
+            system.basis,
+            stored,
+            scalars,
+            overwrite,
+            theory=level,
+            state=result.solution,
+        )
     if density is not None:
         write_cube(density, periodic, system.density(result.D), "electron density, e/Bohr^3", overwrite)
     if extxyz is not None:

@@ -34,7 +34,7 @@ def state_of(
     if structure.endswith(".h5"):
         if engine.model is not None or engine.dft:
             raise ValueError("structure: expected no --model and no --dft with a matrix file, which holds H")
-        return state_of_file(structure, theory.theory)
+        return state_of_file(structure, theory.given)
 
     def show(step: SCFStep) -> None:
         console.print(

@@ -29,7 +29,8 @@ class MeshOptions:
     panel: ClassVar[str] = "k points"
 
     kpts: Annotated[
-        tuple[int, int, int] | None, typer.Option(help="k mesh with Gamma; default: 1 1 1, or the model's.")
+        tuple[int, int, int] | None,
+        typer.Option(help="k mesh with Gamma; default: 1 1 1, or of the model or file."),
     ] = None
     kspacing: KSpacing = None
     monkhorst_pack: Annotated[
@@ -110,7 +111,11 @@ class TheoryOptions(MeshOptions):
 
     def theory(self, atoms: Atoms) -> Theory:
         """The level of theory for these atoms; what was not given has the defaults of `Theory`."""
-        given: dict[str, Any] = {
+        return replace(Theory(), **self.given(atoms))
+
+    def given(self, atoms: Atoms) -> dict[str, Any]:
+        """The fields of `Theory` that were given."""
+        fields: dict[str, Any] = {
             "basis": self._basis(atoms),
             "cutoff_ry": self.cutoff,
             "kpts": self.mesh(),
@@ -122,7 +127,7 @@ class TheoryOptions(MeshOptions):
             "integration": self._integration(),
             "symmetry": False if self.no_symmetry else None,
         }
-        return replace(Theory(), **{name: value for name, value in given.items() if value is not None})
+        return {name: value for name, value in fields.items() if value is not None}
 
     def of_dft_only(self) -> list[str]:
         """The given options that mean nothing for a model."""

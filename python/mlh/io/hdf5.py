@@ -6,15 +6,20 @@
 /pattern            atom_i, atom_j (n_pairs,), cell (n_pairs, 3), offset (n_pairs + 1,), n_orbitals (n,)
 /matrices/NAME      (nspin, nnz) float64; attribute unit
 /scalars            attributes: numbers such as energies (Hartree)
+/theory             attribute json: the level of theory (`mlh.dft.theory_record`); files before this had none
+/kpoints            points (nk, 3) fractional, weights (nk,): those that were solved, irreducible in a crystal
+/states             eigenvalues, occupations (nspin, nk, norb), fermi_levels (nspin,); Hartree
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -26,6 +31,8 @@ from mlh.basis.species import Basis
 from mlh.common.files import complete_or_absent, refuse_existing
 from mlh.common.units import BOHR_ANGSTROM
 from mlh.matrix.block_matrix import BlockMatrix, Pattern
+from mlh.matrix.kpoints import KPoints
+from mlh.solver import Solution, State
 
 FORMAT, VERSION = "mlh-matrices", 1
 
@@ -49,6 +56,11 @@ class MatrixFile:
     basis: Basis
     matrices: Mapping[str, BlockMatrix]
     scalars: Mapping[str, float]
+    theory: Mapping[str, Any] | None = None
+    """The level of theory in plain values (`mlh.dft.theory_record`); None in files of before."""
+    kpts: KPoints | None = None
+    occupations: NDArray[np.float64] | None = None
+    """(nspin, nk, norb), to 2 without spin; None where the solver had no eigenstates."""
 
 
 def write_matrices(
@@ -58,8 +70,15 @@ def write_matrices(
     matrices: Mapping[str, BlockMatrix],
     scalars: Mapping[str, float] | None = None,
     overwrite: bool = False,
+    *,
+    theory: Mapping[str, Any] | None = None,
+    state: State | None = None,
 ) -> None:
-    """Write matrices that share one Pattern. The file appears complete or not at all."""
+    """Write matrices that share one Pattern. The file appears complete or not at all.
+
+    theory, state: the level of theory in plain values (`mlh.dft.theory_record`) and the occupied space of D;
+    without them the file does not say which k points its D has.
+    """
     target = Path(path)
     refuse_existing([target], overwrite)
     if not matrices:
@@ -78,6 +97,17 @@ def write_matrices(
             )
             data.attrs["unit"] = UNITS.get(name, "Hartree")
         file.create_group("scalars").attrs.update(dict(scalars or {}))
+        if theory is not None:
+            file.create_group("theory").attrs["json"] = json.dumps(dict(theory))
+        if state is not None:
+            _write_state(file, state)
+
+
+def _write_state(file: h5py.File, state: State) -> None:
+    file["kpoints/points"], file["kpoints/weights"] = state.kpts.points, state.kpts.weights
+    if isinstance(state, Solution):
+        for name in ("eigenvalues", "occupations", "fermi_levels"):
+            file[f"states/{name}"] = getattr(state, name)
 
 
 def _write_header(file: h5py.File) -> None:
@@ -134,8 +164,26 @@ def read_matrices(path: str | os.PathLike[str], basis: Basis) -> MatrixFile:
                 raise ValueError(f"{source}: the stored pairs differ from those of the structure ({name})")
         matrices = {name: BlockMatrix(pattern, data[()]) for name, data in file["matrices"].items()}
         scalars = {name: float(value) for name, value in file["scalars"].attrs.items()}
+        theory, k = _theory(file), file.get("kpoints")
+        kpts = None if k is None else KPoints(k["points"][()], k["weights"][()])
+        occupations = file["states/occupations"][()] if "states" in file else None
     atoms = Atoms(symbols, positions * BOHR_ANGSTROM, cell=cell * BOHR_ANGSTROM, pbc=True)
-    return MatrixFile(atoms, used, matrices, scalars)
+    return MatrixFile(atoms, used, matrices, scalars, theory, kpts, occupations)
+
+
+def read_theory(path: str | os.PathLike[str]) -> Mapping[str, Any] | None:
+    """The level of theory of a matrix file in plain values; None in files of before."""
+    source = Path(path)
+    with h5py.File(source, "r") as file:
+        _check_header(file, source)
+        return _theory(file)
+
+
+def _theory(file: h5py.File) -> Mapping[str, Any] | None:
+    if "theory" not in file:
+        return None
+    content: dict[str, Any] = json.loads(file["theory"].attrs["json"])
+    return content
 
 
 def _check_header(file: h5py.File, source: Path) -> None:
