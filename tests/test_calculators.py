@@ -148,7 +148,7 @@ def test_oxygen_molecule_is_a_triplet(basis):
     atoms.positions += 2.9
     fixed = DFTCalculator(basis, cutoff_ry=CUTOFF, spin=True, total_moment=2)
     free = DFTCalculator(basis, cutoff_ry=CUTOFF, spin=True)
-    closed = DFTCalculator(basis, cutoff_ry=CUTOFF, smearing_ev=0.01)
+    closed = DFTCalculator(basis, cutoff_ry=CUTOFF, spin=False, smearing_ev=0.01)
     triplet = fixed.get_potential_energy(atoms)
     assert fixed.results["magmom"] == pytest.approx(2.0)
     atoms.set_initial_magnetic_moments([1.0, 1.0])
@@ -271,10 +271,13 @@ def test_a_level_of_theory_as_one_value(basis):
     calc = DFTCalculator(theory=theory, cutoff_ry=80)
     assert (calc.theory.cutoff_ry, calc.smearing_ev) == (80, 0.1)
     assert theory == Theory(basis, cutoff_ry=60, smearing_ev=0.1) != calc.theory
-    atoms = molecule("OH")
+    atoms = molecule("OH", vacuum=4.0)
+    metal = Theory(basis, smearing_ev=0.1, kpts=(2, 2, 2))
+    assert metal.nspin(atoms) == 2, "it has initial moments"
+    atoms.set_initial_magnetic_moments(None)
     assert Theory(basis).nspin(atoms) == 2 and Theory(basis, spin=False).nspin(atoms) == 1
     assert Theory(basis).nspin(molecule("H2O")) == 1
-    assert Theory(basis, smearing_ev=0.1).nspin(atoms) == 1
+    assert Theory(basis, smearing_ev=0.1).nspin(atoms) == 2 and metal.nspin(atoms) == 1
     with pytest.raises(ValueError, match="xc: expected one of PBE, PW92, got 'B3LYP'"):
         Theory(xc="B3LYP")
 

@@ -42,6 +42,11 @@ class MeanField:
     grid_shape = (4, 4, 4)
 
     @property
+    def symbols(self) -> tuple[str, ...]:
+        """No element: no default moments."""
+        return ("X",) * int(self.pattern.n_atoms)
+
+    @property
     def positions(self) -> np.ndarray:
         return np.zeros((self.pattern.n_atoms, 3))
 

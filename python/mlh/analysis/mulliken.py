@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mlh.analysis.state import ElectronicState
 from mlh.basis.species import SHELL_LETTERS
 from mlh.dft.system import System
-from mlh.matrix.block_matrix import BlockMatrix, pattern_index
+from mlh.matrix.populations import orbital_populations
 
 FloatArray = NDArray[np.float64]
 
@@ -61,14 +61,6 @@ def orbital_labels(system: System) -> OrbitalLabels:
         np.repeat(np.arange(len(shells), dtype=np.int64), [len(s) for s in shells]),
         np.array([l for shell in shells for l in shell], dtype=np.int64),
     )
-
-
-def orbital_populations(D: BlockMatrix, S: BlockMatrix) -> FloatArray:
-    """q_a per spin, (nspin, norb)."""
-    index = pattern_index(D.pattern)
-    row = index.flat // index.n_orbitals
-    products = D.data * S.data[0]
-    return np.stack([np.bincount(row, weights=p, minlength=index.n_orbitals) for p in products])
 
 
 def mulliken_charges(state: ElectronicState) -> MullikenCharges:

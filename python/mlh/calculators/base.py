@@ -22,15 +22,17 @@ from ase.calculators.calculator import (
     CalculatorSetupError,
     PropertyNotImplementedError,
 )
+from numpy.typing import NDArray
 
 from mlh.basis.species import Basis
-from mlh.common.units import HARTREE_BOHR3_EV_ANGSTROM3, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
+from mlh.common.units import BOHR_ANGSTROM, HARTREE_BOHR3_EV_ANGSTROM3, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 from mlh.dft.mesh import GridMesh
 from mlh.dft.system import System
 from mlh.dft.theory import FIELDS, Theory
 from mlh.dft.vacuum import PeriodicBox
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import with_cell
+from mlh.matrix.populations import atom_populations
 from mlh.scf.loop import SCFResult
 from mlh.solver import Method, Solution, check_method
 
@@ -58,7 +60,16 @@ class HamiltonianModel(Protocol):
 class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
     """What both calculators share: a System of the atoms, the results of a state, ASE's bookkeeping."""
 
-    implemented_properties = ("energy", "free_energy", "forces", "stress", "magmom")
+    implemented_properties = (
+        "energy",
+        "free_energy",
+        "forces",
+        "stress",
+        "magmom",
+        "magmoms",
+        "charges",
+        "dipole",
+    )
 
     _options: ClassVar[tuple[str, ...]] = ("method", "threshold")
     """What `set` and assignment may change beside the fields of the level of theory."""
@@ -179,15 +190,27 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
             "energy": 0.5 * (energies.internal + energies.total) * HARTREE_EV,
             "free_energy": energies.total * HARTREE_EV,
             "magmom": solution.magnetic_moment,
+            "magmoms": result.moments,
+            "charges": self._charges(result),
             "fermi_level": solution.fermi_level * HARTREE_EV,
             "residual": result.residual * HARTREE_EV,
             "residual_rms": result.residual_rms * HARTREE_EV,
             "energy_error": result.energy_error * HARTREE_EV,
         }
+        if not self.atoms.pbc.any():
+            self.results["dipole"] = self.system.dipole(result.D) * BOHR_ANGSTROM
+        elif "dipole" in properties:
+            raise PropertyNotImplementedError("dipole: expected atoms that are periodic nowhere (pbc=False)")
         if isinstance(solution, Solution):
             self.results["eigenvalues"] = solution.eigenvalues * HARTREE_EV
         if not {"forces", "stress"}.isdisjoint(properties):
             self._store_derivatives(properties)
+
+    def _charges(self, result: SCFResult) -> NDArray[np.float64]:
+        """Mulliken charges of the atoms, valence - population (natoms,), e."""
+        system = self.system
+        valence = np.array([system.basis[symbol].valence for symbol in system.symbols])
+        return np.asarray(valence - atom_populations(result.D, system.overlap()).sum(axis=0))
 
     def _derivatives_of_last(self, properties: Sequence[str]) -> bool:
         """Add forces and stress to results that have everything else."""

@@ -35,9 +35,10 @@ class DFTCalculator(Engine):
 
     basis, cutoff_ry, kpts, xc, spin, total_moment, smearing_ev, smearing, integration, grid_shape, symmetry:
     the level of theory, field by field as in `mlh.Theory`, or one as `theory`. Spins start from the initial
-    magnetic moments of the atoms. The stress is the derivative of the energy at a fixed grid_shape; where the
-    cell varies much, hold it fixed. A cell that is missing in a non-periodic direction is added.
-    Convergence: energy change below energy_tol_ev and max |H[D] - H_in| below residual_tol_ev.
+    magnetic moments of the atoms, or from parallel ones where there are none; see `mlh.scf` for states that
+    lose them. Other initial moments start anew. The stress is the derivative of the energy at a fixed
+    grid_shape; where the cell varies much, hold it fixed. A cell that is missing in a non-periodic direction
+    is added. Convergence: energy change below energy_tol_ev and max |H[D] - H_in| below residual_tol_ev.
     method, threshold: the solver, see `mlh.solve`; "purification" has no eigenvalues in its results.
 
     Every step of a trajectory starts from dH = H - H0 extrapolated from the steps before; restart=False: from
@@ -95,6 +96,8 @@ class DFTCalculator(Engine):
         self.restart = restart
         self.on_scf_step = on_scf_step
         self._numbers: NDArray[np.int64] | None = None
+        self._moments: NDArray[np.float64] | None = None
+        self._said: str = ""
         self._past = HamiltonianExtrapolation()
 
     def _forget(self) -> None:
@@ -112,8 +115,10 @@ class DFTCalculator(Engine):
         if not system_changes and self._derivatives_of_last(properties):
             return
         system = self._system(self.atoms)
-        start = self._start(system)
-        moments = self.atoms.get_initial_magnetic_moments()
+        self._say_spin(system)
+        given = self.atoms.get_initial_magnetic_moments()
+        moments = given if system.nspin == 2 and given.any() else None
+        start = self._start(system, moments)
         result = scf(
             system,
             H0=start,
@@ -123,7 +128,7 @@ class DFTCalculator(Engine):
             smearing=self.theory.occupations,
             width=self.theory.width,
             total_spin=self.theory.total_moment,
-            initial_moments=moments if system.nspin == 2 and moments.any() and start is None else None,
+            initial_moments=moments if start is None else None,
             callback=self.on_scf_step,
             method=self.method,
             threshold=self.threshold,
@@ -136,16 +141,34 @@ class DFTCalculator(Engine):
             )
         if result.advice:
             _log.warning("%s", result.advice)
-        self._numbers = self.atoms.numbers.copy()
+        self._numbers, self._moments = self.atoms.numbers.copy(), moments
         self._past.add(system.positions, result.H - system.harris_hamiltonian())
         self._store(result, properties)
 
     def _basis_of(self, atoms: Atoms) -> Basis:
         return self.theory.loaded_basis()
 
-    def _start(self, system: System) -> BlockMatrix | None:
+    def _say_spin(self, system: System) -> None:
+        """What was chosen for an odd number of electrons, once."""
+        if self.theory.spin is not None or round(system.n_electrons) % 2 == 0:
+            return
+        if system.nspin == 2:
+            chosen = "the calculation is spin-polarised"
+        else:
+            chosen = (
+                "smeared, with k points: taken for a metal without moments; spin=True (--spin) polarises it"
+            )
+        text = f"{system.n_electrons:g} electrons, an odd number: {chosen}"
+        if text != self._said:
+            _log.warning("%s", text)
+        self._said = text
+
+    def _start(self, system: System, moments: NDArray[np.float64] | None) -> BlockMatrix | None:
         """H0 of this geometry plus the dH of the last ones, or None (Harris) when there is none to use."""
         same = self._numbers is not None and np.array_equal(self._numbers, self.atoms.numbers)
+        same = same and (moments is None) == (self._moments is None)
+        if moments is not None and self._moments is not None:
+            same = same and np.array_equal(moments, self._moments)
         if not self.restart or not same:
             self._past.clear()
             return None

@@ -90,8 +90,11 @@ def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:
     from mlh.common.units import HARTREE_EV
 
     result, forces = calculator.result, calculator.results["forces"]
+    spin = {"magmoms": calculator.results["magmoms"].tolist()} if result.solution.nspin == 2 else {}
+    dipole = {k: calculator.results[k].tolist() for k in ("dipole",) if k in calculator.results}
     return {
         "structure": structure,
+        "symbols": atoms.get_chemical_symbols(),
         "formula": atoms.get_chemical_formula(),
         "n_orbitals": calculator.system.n_orbitals,
         "grid": calculator.system.mesh.describe(),
@@ -106,7 +109,11 @@ def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:
         "metallic": result.solution.metallic,
         "fermi_level_ev": calculator.results["fermi_level"],
         "advice": result.advice,
+        "note": result.note,
         "magnetic_moment": result.solution.magnetic_moment,
+        **spin,
+        "charges": calculator.results["charges"].tolist(),
+        **dipole,
         "residual_ev": calculator.results["residual"],
         "max_force_ev_per_angstrom": float(np.linalg.norm(forces, axis=1).max()),
         "net_force_ev_per_angstrom": np.linalg.norm(forces.sum(axis=0)).item(),
@@ -133,6 +140,13 @@ def _print(report: dict[str, Any]) -> None:
     typer.echo(f"{'gap':>16s} {gap:>18s}{'' if report['metallic'] else ' eV'}")
     typer.echo(f"{'largest force':>16s} {report['max_force_ev_per_angstrom']:18.6f} eV/A")
     typer.echo(f"{'net force':>16s} {report['net_force_ev_per_angstrom']:18.6f} eV/A")
+    if "magmoms" in report:
+        typer.echo(f"{'magnetic moment':>16s} {report['magnetic_moment']:18.6f} (total, N_up - N_down)")
+        for number, (charge, moment) in enumerate(zip(report["charges"], report["magmoms"])):
+            atom = f"{report['symbols'][number]} {number}"
+            typer.echo(f"{atom:>16s} {moment:18.6f} charge {charge:9.4f} e (Mulliken)")
+    if report["note"]:
+        typer.echo(report["note"])
     typer.echo(f"converged in {report['scf_steps']} steps, residual {report['residual_ev']:.1e} eV")
     if report["advice"]:
         typer.secho(f"but {report['advice']}", fg="red")

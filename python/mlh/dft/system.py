@@ -270,6 +270,21 @@ class System:
         density = fields.density if same else [self.grid.density(component) for component in D.data]
         return GridFunction(uniform_density(self.grid, density), self.cell)
 
+    def dipole(self, D: BlockMatrix) -> FloatArray:
+        """Dipole moment sum_I Z_I tau_I - int n r of a neutral molecule in its box, (3,), e Bohr.
+
+        = -int (n - n_a) r, because neutral spherical atoms have none; r is taken from the image of each
+        point nearest to the middle of the atoms along the cell vectors.
+        """
+        change = self.density(D) - self.neutral_density()
+        middle = np.linalg.solve(change.cell.T, self.positions.mean(axis=0))
+        moment = np.zeros(3)
+        for axis, count in enumerate(change.values.shape):
+            x = np.arange(count) / count - middle[axis]
+            profile = change.values.sum(axis=tuple(other for other in range(3) if other != axis))
+            moment -= change.cell[axis] * float(profile @ (x - np.round(x)))
+        return moment * change.volume_element
+
     def neutral_density(self) -> GridFunction:
         """Density of the superposed neutral atoms on the uniform grid, electrons/Bohr^3."""
         return GridFunction(np.array(self.grid.neutral_density), self.cell)

@@ -14,7 +14,7 @@ from mlh.common.units import EV
 from mlh.dft.integrations import as_integration, integration_name
 from mlh.dft.mesh import GridMesh, as_mesh
 from mlh.dft.terms.contract import Integration
-from mlh.matrix.kpoints import KPointsSpec, kpoints_record
+from mlh.matrix.kpoints import KPointsSpec, as_kpoints, kpoints_record, with_cell
 from mlh.solver.occupations import SMEARINGS, Smearing
 
 FUNCTIONALS = ("PBE", "PW92")
@@ -28,9 +28,9 @@ class Theory:
     basis: a Basis or the name of a set (`mlh.load_basis`). cutoff_ry: grid cutoff in Rydberg. kpts: a mesh
     (n1, n2, n3) with Gamma; {"size": (n1, n2, n3), "gamma": False}, Monkhorst-Pack; {"spacing": 0.2}
     (1/Angstrom, 2 pi included), a mesh for the cell at hand; or KPoints. xc: "PBE" or "PW92".
-    spin: collinear spin; None: polarised when the number of electrons is odd. total_moment: N_up - N_down
-    held fixed; None: free. smearing_ev: width of `smearing`, "fermi-dirac" or "gaussian"; None: integer
-    occupations.
+    spin: collinear spin; None: polarised with an odd number of electrons (but for smeared k meshes, which are
+    metals), with initial moments and with a total moment. total_moment: N_up - N_down held fixed; None: free.
+    smearing_ev: width of `smearing`, "fermi-dirac" or "gaussian"; None: integer occupations.
     integration: how the integrals are done (`mlh.dft.integrations`); None: as belongs to the basis.
     grid_shape: points of the grid along the cell vectors, or a `GridMesh`, in place of those of the cutoff.
     symmetry: a k mesh is reduced to its irreducible points where the crystal (with its initial moments) has
@@ -87,14 +87,16 @@ class Theory:
         return load_basis(self.basis) if isinstance(self.basis, str) else self.basis
 
     def nspin(self, atoms: Atoms) -> int:
-        """Spin components of a calculation of these atoms: as asked for, else 2 for odd electrons."""
+        """Spin components for these atoms: as asked for, else 2 with odd electrons or moments."""
         if self.spin is not None:
             return 2 if self.spin else 1
-        if self.total_moment is not None:
+        if self.total_moment is not None or atoms.get_initial_magnetic_moments().any():
             return 2
         basis = self.loaded_basis()
         electrons = sum(basis[symbol].valence for symbol in atoms.get_chemical_symbols())
-        return 2 if self.smearing_ev is None and round(electrons) % 2 == 1 else 1
+        kpts = as_kpoints(with_cell(self.kpts, atoms.cell.array, atoms.pbc))
+        metal = self.smearing_ev is not None and not kpts.gamma_only
+        return 2 if round(electrons) % 2 == 1 and not metal else 1
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON values: the identity for summaries, resumed runs, caches and cards.

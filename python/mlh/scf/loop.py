@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlh.common.timing import Stopwatch
 from mlh.common.units import HARTREE_EV
-from mlh.dft.energies import Energies, Forces, Stress
 from mlh.matrix.block_matrix import BlockMatrix, same_pattern
-from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
-from mlh.matrix.symmetry import Symmetry
+from mlh.matrix.kpoints import KPoints, as_kpoints
+from mlh.matrix.populations import atom_moments
 from mlh.scf.mixing import PulayMixer
-from mlh.scf.screening import ChargeSpace, Screening
+from mlh.scf.moments import SPLITTING, checked_moments, default_moments, split
+from mlh.scf.result import SCFResult, SCFStep, SystemLike
+from mlh.scf.screening import Screening
 from mlh.solver import (
     Factor,
     Method,
@@ -28,175 +30,24 @@ from mlh.solver import (
     State,
     check_method,
     factorise,
-    projected_w,
     residual_energy,
 )
 from mlh.solver.dense import diagonalise
 from mlh.solver.purification import THRESHOLD, purify
 
-SPLITTING = 0.05
-"""Ha per unit of moment: half the exchange splitting that an initial moment puts on its atom."""
+__all__ = ["SCFResult", "SCFStep", "SystemLike", "scf"]
 
-_SMEAR = "smearing_ev=0.1, --smearing 0.1"
-
-SMALL_GAP = 0.02
-"""Ha. Below this gap integer occupations may keep changing places."""
-
+_log = logging.getLogger("mlh.scf")
 
 BROKEN = 0.01
 """Ha. A start that lacks the symmetry of the crystal by more, beyond what the grid does to the Harris
 Hamiltonian, is taken to be meant: no symmetry is imposed."""
 
+NO_MOMENT = 0.05
+"""Electrons. Below this on every atom a state has no moments."""
 
-class EvaluationLike(Protocol):
-    """Energy contributions at a density matrix and their derivative H = dE/dD."""
-
-    @property
-    def H(self) -> BlockMatrix: ...
-    @property
-    def energies(self) -> Energies: ...
-
-
-class SystemLike(ChargeSpace, Protocol):
-    """What self-consistency needs to know of a system; `mlh.System` is one."""
-
-    @property
-    def n_electrons(self) -> float: ...
-    @property
-    def nspin(self) -> int: ...
-    @property
-    def kpts(self) -> KPointsSpec: ...
-    def overlap(self) -> BlockMatrix: ...
-    def harris_hamiltonian(self) -> BlockMatrix: ...
-    def evaluate(self, D: BlockMatrix) -> EvaluationLike: ...
-    def forces(self, D: BlockMatrix, W: BlockMatrix) -> Forces: ...
-    def forces_and_stress(self, D: BlockMatrix, W: BlockMatrix) -> tuple[Forces, Stress]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class SCFStep:
-    """One self-consistency step. Energies and residuals in Hartree, time in seconds."""
-
-    step: int
-    energy: float
-    energy_change: float
-    """E - E of the step before; on the first step the second-order estimate of the error."""
-    residual: float
-    """max |H[D] - H_in|."""
-    residual_rms: float
-    energy_error: float
-    """Second-order estimate of E - E_ground (`mlh.solver.residual_energy`)."""
-    magnetic_moment: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SCFResult:
-    """The state reached. H is dE/dD at D; `solution` is the occupied space of the last input Hamiltonian.
-
-    With irreducible k points D, H, forces and stress have the symmetry of the crystal, which the grid breaks
-    a little: the energy is minimal among symmetric D.
-    """
-
-    system: SystemLike
-    solution: State
-    H: BlockMatrix
-    residual_matrix: BlockMatrix
-    """H[D] - H_in, Hartree."""
-    energies: Energies
-    converged: bool
-    history: tuple[SCFStep, ...]
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall time by phase."""
-
-    @property
-    def D(self) -> BlockMatrix:
-        """Density matrix."""
-        return self.solution.D
-
-    @property
-    def W(self) -> BlockMatrix:
-        """Energy-weighted density matrix D H[D] D (see `mlh.solver.projected_w`)."""
-        return projected_w(self.solution, self.H)
-
-    @property
-    def eigenvalues(self) -> NDArray[np.float64]:
-        """(nspin, nk, norb), Hartree."""
-        return self.eigenstates.eigenvalues
-
-    @property
-    def eigenstates(self) -> Solution:
-        """The solution with its eigenstates; an error when the method has none."""
-        if isinstance(self.solution, Solution):
-            return self.solution
-        raise ValueError(
-            "method: eigenstates (levels, bands, orbitals) need method='dense', "
-            f"got a {type(self.solution).__name__} without eigenstates"
-        )
-
-    @property
-    def fermi_level(self) -> float:
-        """Hartree."""
-        return self.solution.fermi_level
-
-    @property
-    def n_steps(self) -> int:
-        """Self-consistency steps taken."""
-        return len(self.history)
-
-    @property
-    def residual(self) -> float:
-        """max |H[D] - H_in|, Hartree."""
-        return self.history[-1].residual
-
-    @property
-    def residual_rms(self) -> float:
-        """rms of H[D] - H_in over the stored elements, Hartree."""
-        return self.history[-1].residual_rms
-
-    @property
-    def energy_error(self) -> float:
-        """Second-order estimate of E[D] - E_ground, Hartree."""
-        return self.history[-1].energy_error
-
-    @property
-    def advice(self) -> str:
-        """What to do about a state that is not the ground state, in words; empty when all is well."""
-        s = self.solution
-        integer = s.integer_occupations
-        gap = f"{s.gap * HARTREE_EV:.3f} eV"
-        without = "there is no gap, as in a metal" if s.metallic else f"the gap is {gap}"
-        if integer and s.gap < 0.0:
-            return f"occupied and empty levels overlap by {gap[1:]}, as in a metal: smear them ({_SMEAR})"
-        if self.converged:
-            return ""
-        if integer and s.gap < SMALL_GAP:
-            spin = "" if s.nspin == 2 else "; an open shell also needs its spins apart (spin=True, --spin)"
-            return f"the gap is only {gap} and levels change places: smear the occupations ({_SMEAR}){spin}"
-        wider = "" if integer else "a wider smearing or "
-        return f"{without}; try {wider}more steps (max_scf_steps, --max-steps)"
-
-    def forces(self) -> Forces:
-        """Forces -dE/dtau, Hartree/Bohr."""
-        return _symmetric_forces(self.system.forces(self.D, self.W), self.solution.kpts.symmetry)
-
-    def forces_and_stress(self) -> tuple[Forces, Stress]:
-        """Forces and the stress (1/V) dE/deps (Hartree/Bohr^3), both of the free energy, in one pass."""
-        forces, stress = self.system.forces_and_stress(self.D, self.W)
-        symmetry = self.solution.kpts.symmetry
-        if symmetry is not None:
-            stress = Stress(**{name: symmetry.tensor(part) for name, part in stress.as_dict().items()})
-        return _symmetric_forces(forces, symmetry), stress
-
-    def stress(self) -> Stress:
-        """Stress (1/V) dE/deps of the free energy, Hartree/Bohr^3."""
-        return self.forces_and_stress()[1]
-
-
-def _symmetric_forces(forces: Forces, symmetry: Symmetry | None) -> Forces:
-    if symmetry is None:
-        return forces
-    return Forces(**{name: symmetry.vectors(part) for name, part in forces.as_dict().items()})
+HELD_STEPS = 4
+"""Steps for which the second start of a state that lost its moments holds its moment."""
 
 
 def scf(
@@ -223,8 +74,11 @@ def scf(
     Converged when |energy change| < energy_tol (Ha) and max |H[D] - H_in| < residual_tol (Ha); otherwise the
     last state is returned with converged=False. max_steps=1 evaluates the given start without iterating.
     total_spin: N_up - N_down held fixed. initial_moments: N_up - N_down of every atom, which splits the
-    spins of the start and is imposed in sum on the first step only. width: Ha. method, threshold: the solver
-    of every step, see `mlh.solve`; factor: what `mlh.solver.factorise` made of the overlap for that method.
+    spins of the start and is imposed in sum on the first step only; None splits a start without spin by
+    `default_moments` (not with total_spin=0), zeros leave it unpolarised. A free moment that ends at zero
+    on every atom is compared with a second start where one is in reach of an exchange splitting; the lower
+    state is returned, and `note` says so. width: Ha. method, threshold: the solver of every step, see
+    `mlh.solve`; factor: what `mlh.solver.factorise` made of the overlap for that method.
     """
     if D0 is not None and H0 is not None:
         raise ValueError("D0, H0: expected at most one of them, got both")
@@ -236,52 +90,116 @@ def scf(
     check_method(method, system.kpts, smearing)
     watch = Stopwatch()
     with watch("first Hamiltonian"):
-        H_in = _start(system, D0, H0)
+        H_in, spinless = _start(system, D0, H0)
     S = system.overlap()
-    initial_spin = None
-    if initial_moments is not None:
-        moments = _checked_moments(system, initial_moments)
-        initial_spin = float(moments.sum())
-        H_in = _split(H_in, S, moments)
+    moments, imposed = _first_moments(system, initial_moments, total_spin, spinless), None
+    if moments is not None:
+        H_in = split(H_in, S, moments)
+        imposed = None if initial_moments is None else float(moments.sum())
     with watch("overlap"):
         overlap = factor or factorise(S, _kpoints_of(system, H_in), method, threshold)
-    symmetry = overlap.kpts.symmetry if isinstance(overlap, OverlapFactor) else None
-    symmetric = _unchanged if symmetry is None else symmetry.matrix
-    H_in = symmetric(H_in)
-    mixer = mixer if mixer is not None else PulayMixer()
-    # Without smearing there is a gap, and no long-wave divergence to remove.
-    screening = _screening(system, overlap, width) if smearing != "none" else None
-    history: list[SCFStep] = []
-    while True:
-        began = time.perf_counter()
-        moment = total_spin if total_spin is not None or history else initial_spin
-        with watch("eigenstates"):
-            solution = _occupied(H_in, overlap, system.n_electrons, smearing, width, moment)
-        with watch("density, energy, H"):
-            evaluation = system.evaluate(solution.D)
-        energies = evaluation.energies.with_entropy(solution.entropy_energy)
-        H = symmetric(evaluation.H)
-        R = H - H_in
-        error = residual_energy(solution, R)
-        step = SCFStep(
-            step=len(history) + 1,
-            energy=energies.total,
-            energy_change=energies.total - history[-1].energy if history else error,
-            residual=R.max_abs(),
-            residual_rms=R.rms(),
-            energy_error=error,
-            magnetic_moment=solution.magnetic_moment,
-            seconds=time.perf_counter() - began,
+    loop = _Loop(
+        system,
+        overlap,
+        energy_tol,
+        residual_tol,
+        max_steps,
+        smearing,
+        width,
+        total_spin,
+        callback,
+        # Without smearing there is a gap, and no long-wave divergence to remove.
+        _screening(system, overlap, width) if smearing != "none" else None,
+        watch,
+    )
+    result = loop.run(H_in, mixer if mixer is not None else PulayMixer(), imposed, 1)
+    return result if moments is None or total_spin is not None else loop.or_polarised(result)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """Self-consistency of one system with everything but its start."""
+
+    system: SystemLike
+    overlap: Factor
+    energy_tol: float
+    residual_tol: float
+    max_steps: int
+    smearing: Smearing
+    width: float
+    total_spin: float | None
+    callback: Callable[[SCFStep], Any] | None
+    screening: Screening | None
+    watch: Stopwatch
+
+    def run(self, H_in: BlockMatrix, mixer: PulayMixer, imposed: float | None, steps: int) -> SCFResult:
+        """From H_in; the moment `imposed` holds for the first `steps` steps where none is fixed."""
+        system, watch = self.system, self.watch
+        symmetry = self.overlap.kpts.symmetry if isinstance(self.overlap, OverlapFactor) else None
+        symmetric = _unchanged if symmetry is None else symmetry.matrix
+        H_in = symmetric(H_in)
+        history: list[SCFStep] = []
+        while True:
+            began = time.perf_counter()
+            holds = self.total_spin is None and imposed is not None and len(history) < steps
+            with watch("eigenstates"):
+                solution = self.occupied(H_in, imposed if holds else self.total_spin)
+            with watch("density, energy, H"):
+                evaluation = system.evaluate(solution.D)
+            energies = evaluation.energies.with_entropy(solution.entropy_energy)
+            H = symmetric(evaluation.H)
+            R = H - H_in
+            error = residual_energy(solution, R)
+            step = SCFStep(
+                step=len(history) + 1,
+                energy=energies.total,
+                energy_change=energies.total - history[-1].energy if history else error,
+                residual=R.max_abs(),
+                residual_rms=R.rms(),
+                energy_error=error,
+                magnetic_moment=solution.magnetic_moment,
+                seconds=time.perf_counter() - began,
+            )
+            history.append(step)
+            if self.callback is not None:
+                self.callback(step)
+            small = abs(step.energy_change) < self.energy_tol and step.residual < self.residual_tol
+            # A first step under an imposed moment is no fixed point; max_steps=1 asks for that step alone.
+            converged = small and not (holds and self.max_steps > 1)
+            if converged or len(history) == self.max_steps:
+                return SCFResult(system, solution, H, R, energies, converged, tuple(history), watch.seconds)
+            if holds and steps > 1 and len(history) == steps:
+                mixer = PulayMixer()  # the map from H_in to H[D] is another one from here on
+            with watch("mixing"):
+                screened = None if self.screening is None else partial(_screened, self.screening, solution)
+                H_in = symmetric(BlockMatrix(system.pattern, mixer.next(H_in.data, R.data, screened)))
+
+    def occupied(self, H: BlockMatrix, moment: float | None) -> State:
+        """The occupied space by the method that made the factor."""
+        return _occupied(H, self.overlap, self.system.n_electrons, self.smearing, self.width, moment)
+
+    def or_polarised(self, result: SCFResult) -> SCFResult:
+        """The result, or the state of a second start with a moment where the first one lost it and the
+        second one lies lower. Nothing is done when no level is within the reach of an exchange splitting."""
+        S, solution = self.system.overlap(), result.solution
+        lost = result.converged and np.abs(atom_moments(result.D, S)).max() < NO_MOMENT
+        if not lost or solution.gap > 2.0 * SPLITTING:
+            return result
+        H = split(result.H, S, np.ones(len(self.system.positions)))
+        moment = self.occupied(H, None).magnetic_moment
+        if abs(moment) < 0.5:
+            return result
+        other = self.run(H, PulayMixer(), moment, HELD_STEPS)
+        lower = other.converged and other.energies.total < result.energies.total - self.energy_tol
+        kept = other if lower else result
+        note = (
+            f"spin: the start with moments ended without any (E {_ev(result)}); a second start from a moment "
+            f"of {moment:.2f} {'ended' if other.converged else 'did not converge'} at moment "
+            f"{other.solution.magnetic_moment:.2f} (E {_ev(other)}): "
+            f"the {'second' if lower else 'first'} is kept"
         )
-        history.append(step)
-        if callback is not None:
-            callback(step)
-        converged = abs(step.energy_change) < energy_tol and step.residual < residual_tol
-        if converged or len(history) == max_steps:
-            return SCFResult(system, solution, H, R, energies, converged, tuple(history), watch.seconds)
-        with watch("mixing"):
-            precondition = None if screening is None else partial(_screened, screening, solution)
-            H_in = symmetric(BlockMatrix(system.pattern, mixer.next(H_in.data, R.data, precondition)))
+        _log.info("%s", note)
+        return replace(kept, note=note)
 
 
 def _unchanged(matrix: BlockMatrix) -> BlockMatrix:
@@ -301,6 +219,26 @@ def _kpoints_of(system: SystemLike, H: BlockMatrix) -> KPoints:
     return kpts
 
 
+def _ev(result: SCFResult) -> str:
+    return f"{result.energies.total * HARTREE_EV:.4f} eV"
+
+
+def _first_moments(
+    system: SystemLike,
+    given: Sequence[float] | NDArray[np.float64] | None,
+    total_spin: float | None,
+    spinless: bool,
+) -> NDArray[np.float64] | None:
+    """The moments that split the start: those given, or the default ones where the start has no spin."""
+    if given is not None:
+        moments = checked_moments(given, len(system.positions), system.nspin)
+    elif system.nspin == 2 and spinless and total_spin != 0.0:
+        moments = default_moments(system.symbols) * (-1.0 if (total_spin or 0.0) < 0.0 else 1.0)
+    else:
+        return None
+    return moments if moments.any() else None
+
+
 def _occupied(
     H: BlockMatrix, factor: Factor, n_electrons: float, smearing: Smearing, width: float, moment: float | None
 ) -> State:
@@ -316,36 +254,14 @@ def _screening(system: SystemLike, factor: Factor, width: float) -> Screening:
     return Screening(system, factor, width)
 
 
-def _checked_moments(
-    system: SystemLike, moments: Sequence[float] | NDArray[np.float64]
-) -> NDArray[np.float64]:
-    values = np.asarray(moments, dtype=np.float64)
-    if system.nspin != 2:
-        raise ValueError("initial_moments: expected None for an unpolarised system, got moments")
-    if values.shape != (len(system.positions),) or not np.isfinite(values).all():
-        raise ValueError(
-            f"initial_moments: expected {len(system.positions)} finite numbers, one per atom, got {moments}"
-        )
-    return values
-
-
-def _split(H: BlockMatrix, S: BlockMatrix, moments: NDArray[np.float64]) -> BlockMatrix:
-    """Spin up lowered and spin down raised by S_ij (b_i + b_j) / 2, b = SPLITTING * moment."""
-    pattern = H.pattern
-    b = 0.5 * SPLITTING * moments
-    pair = b[np.asarray(pattern.atom_i)] + b[np.asarray(pattern.atom_j)]
-    shift = S.data[0] * np.repeat(pair, np.diff(pattern.offset))
-    return BlockMatrix(pattern, H.data + np.stack([-shift, shift]))
-
-
 def _screened(screening: Screening, solution: State, data: NDArray[np.float64]) -> NDArray[np.float64]:
     """The preconditioner on plain arrays, for the mixer."""
     assert isinstance(solution, Solution)
     return screening(BlockMatrix(solution.D.pattern, data), solution).data
 
 
-def _start(system: SystemLike, D0: BlockMatrix | None, H0: BlockMatrix | None) -> BlockMatrix:
-    """The first input Hamiltonian, with the system's number of spin components."""
+def _start(system: SystemLike, D0: BlockMatrix | None, H0: BlockMatrix | None) -> tuple[BlockMatrix, bool]:
+    """The first input Hamiltonian, with the system's number of spin components; whether it had no spin."""
     if H0 is not None:
         if not same_pattern(H0.pattern, system.pattern):
             raise ValueError(
@@ -360,7 +276,7 @@ def _start(system: SystemLike, D0: BlockMatrix | None, H0: BlockMatrix | None) -
     else:
         H = system.harris_hamiltonian()
     if H.nspin == system.nspin:
-        return H
+        return H, H.nspin == 1
     if H.nspin == 1:
-        return BlockMatrix(system.pattern, np.repeat(H.data, 2, axis=0))
+        return BlockMatrix(system.pattern, np.repeat(H.data, 2, axis=0)), True
     raise ValueError("H0: expected nspin 1 for an unpolarised system, got 2")
