@@ -14,7 +14,7 @@ from mlh.commands.demo import _free_folder
 from mlh.dft.theory import Theory
 from mlh.model.card import find_model
 from mlh.relaxation.files import _same_engine
-from mlh.solver import METHODS
+from mlh.solver import Dense, Purification
 from mlh.structures import crystal, rattle, read_frames, structure_hash, write_structure
 
 runner = CliRunner()
@@ -71,19 +71,19 @@ def test_engine_is_chosen_explicitly() -> None:
             choose_engine(model, dft)
     with pytest.raises(ValueError, match="self-consistent already"):
         choose_engine(None, True, refine=2)
-    with pytest.raises(ValueError, match="method: expected one of 'dense', 'purification', got 'sparse'"):
-        choose_engine("m", False, method="sparse")
+    with pytest.raises(ValueError, match="solver: expected one of 'dense', 'purification', got 'sparse'"):
+        choose_engine("m", False, solver="sparse")
 
 
 def test_solver_of_an_engine_reaches_the_calculator_and_the_summary() -> None:
-    dense, sparse = (choose_engine("sio2-vo", False, method=m, threshold=1e-4) for m in METHODS)
+    dense, sparse = (choose_engine("sio2-vo", False, solver=s) for s in ("dense", Purification(1e-4)))
     assert "method" not in dense.describe()
     assert sparse.describe()["method"] == "purification" and sparse.describe()["threshold"] == 1e-4
     calculator = sparse.calculator()
-    assert (calculator.method, calculator.threshold) == ("purification", 1e-4)
+    assert calculator.solver == Purification(1e-4)
     dft = dft_engine_of(sparse)
-    assert dft.calculator().method == "purification"
-    assert dft.calculator(method="dense").method == "dense"
+    assert dft.calculator().solver == Purification(1e-4)
+    assert dft.calculator(solver="dense").solver == Dense()
 
 
 def test_demo_folder_goes_on_or_moves_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

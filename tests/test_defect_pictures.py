@@ -14,6 +14,7 @@ from mlh.defects.run import DefectSettings, describe_run, run_vacancies, write_d
 from mlh.relaxation.loop import RelaxSettings
 from mlh.report.defect_pictures import draw_vacancies
 from mlh.report.html import read_run, render
+from mlh.solver import Purification
 from mlh.structures import load_structure, select_sites
 
 
@@ -34,7 +35,7 @@ def test_levels_of_a_vacancy_are_in_the_report(tmp_path: Path) -> None:
     bonding, antibonding = by_band[levels["occupied_band"]], by_band[levels["empty_band"]]
     assert bonding["overlap_population"] > 0.0 > antibonding["overlap_population"]
     assert 0.0 < bonding["energy_ev"] < levels["gap_ev"]
-    sparse = replace(engine, method="purification")
+    sparse = replace(engine, solver=Purification())
     assert "need eigenstates" in draw_vacancies(run, sparse, tmp_path)[name]  # not a dense matrix in silence
     text = render(read_run(tmp_path))
     for picture in ("levels", "occupied", "empty", "difference"):

@@ -12,7 +12,14 @@ from mlh.common.units import ANGSTROM, HARTREE_EV
 from mlh.dft.system import System
 from mlh.matrix.block_matrix import BlockMatrix, Pattern
 from mlh.scf.loop import scf
-from mlh.solver import InverseFactor, OverlapFactor, PurificationError, residual_energy, solve
+from mlh.solver import (
+    Filling,
+    InverseFactor,
+    Purification,
+    PurificationError,
+    residual_energy,
+    solve,
+)
 from mlh.solver.spectrum import gap_bounds, spectral_bounds
 from mlh.structures import load_structure
 from toy_system import toy_atoms, toy_basis
@@ -42,7 +49,7 @@ def blocks(pattern: Pattern, seed: int, size: float, identity: float = 0.0) -> B
 def test_density_matrices_against_dense(threshold, tolerance):
     H, S, occupied = insulator()
     dense = solve(H, S, 2 * occupied)
-    state = solve(H, S, 2 * occupied, method="purification", threshold=threshold)
+    state = solve(H, S, 2 * occupied, solver=Purification(threshold))
     np.testing.assert_allclose(state.D.data, dense.D.data, atol=tolerance)
     np.testing.assert_allclose(state.W.data, dense.W.data, atol=tolerance)
     assert state.band_energy == pytest.approx(dense.band_energy, abs=tolerance)
@@ -58,8 +65,7 @@ def test_error_falls_with_the_threshold():
     H, S, occupied = insulator()
     reference = solve(H, S, 2 * occupied).D
     errors = [
-        (solve(H, S, 2 * occupied, method="purification", threshold=t).D - reference).rms()
-        for t in (1e-4, 1e-5, 1e-6)
+        (solve(H, S, 2 * occupied, solver=Purification(t)).D - reference).rms() for t in (1e-4, 1e-5, 1e-6)
     ]
     assert errors[0] > 3 * errors[1] > 9 * errors[2] > 0.0
 
@@ -80,22 +86,22 @@ def test_two_spins_with_a_fixed_moment():
     H, S, occupied = insulator(nspin=2)
     n = 2 * occupied
     dense = solve(H, S, n, spin_moment=0.0)
-    state = solve(H, S, n, spin_moment=0.0, method="purification", threshold=1e-8)
+    state = solve(H, S, n, spin_moment=0.0, solver=Purification(1e-8))
     assert state.magnetic_moment == 0.0 and state.nspin == 2
     np.testing.assert_allclose(state.D.data, dense.D.data, atol=1e-5)
     np.testing.assert_allclose(state.W.data, dense.W.data, atol=1e-5)
     with pytest.raises(ValueError, match="needs the moment fixed"):
-        solve(H, S, n, method="purification")
+        solve(H, S, n, solver="purification")
 
 
 def test_a_factor_is_reused_and_threads_change_nothing(threads):
     H, S, occupied = insulator()
-    factor = InverseFactor.of(S, 1e-5)
+    prepared = Purification(1e-5).prepare(S)
     results = []
     for count in (1, 2, 3):
         threads(count)
-        state = solve(H, factor, 2 * occupied, method="purification")
-        fresh = solve(H, S, 2 * occupied, method="purification", threshold=1e-5)
+        state = prepared.occupied(H, Filling(2 * occupied))
+        fresh = solve(H, S, 2 * occupied, solver=Purification(1e-5))
         np.testing.assert_array_equal(state.D.data, fresh.D.data)
         results.append((state.D.data, state.W.data, residual_energy(state, blocks(H.pattern, 7, 1e-3))))
     for D, W, error in results[1:]:
@@ -107,7 +113,7 @@ def test_a_factor_is_reused_and_threads_change_nothing(threads):
 def test_residual_energy_bounds_the_sum_over_states():
     H, S, occupied = insulator()
     dense = solve(H, S, 2 * occupied)
-    state = solve(H, S, 2 * occupied, method="purification", threshold=1e-6)
+    state = solve(H, S, 2 * occupied, solver=Purification(1e-6))
     for seed, size in ((5, 1e-3), (6, 1e-7)):
         R = blocks(H.pattern, seed, size)
         exact = residual_energy(dense, R)
@@ -118,25 +124,23 @@ def test_residual_energy_bounds_the_sum_over_states():
 def test_what_the_method_cannot_do_is_said():
     H, S, occupied = insulator()
     n = 2 * occupied
-    state = solve(H, S, n, method="purification", threshold=1e-4)
+    state = solve(H, S, n, solver=Purification(1e-4))
     with pytest.raises(AttributeError, match="without eigenstates"):
         _ = state.eigenvalues
     with pytest.raises(ValueError, match="Gamma only"):
-        solve(H, S, n, kpts=(2, 1, 1), method="purification")
+        solve(H, S, n, kpts=(2, 1, 1), solver="purification")
     with pytest.raises(ValueError, match="integer occupations"):
-        solve(H, S, n, smearing="gaussian", width=0.01, method="purification")
+        solve(H, S, n, smearing="gaussian", width=0.01, solver="purification")
     with pytest.raises(ValueError, match="even number of electrons"):
-        solve(H, S, n + 1, method="purification")
+        solve(H, S, n + 1, solver="purification")
     with pytest.raises(ValueError, match="threshold: expected"):
-        solve(H, S, n, method="purification", threshold=0.1)
-    with pytest.raises(ValueError, match="expected a BlockMatrix or InverseFactor"):
-        solve(H, OverlapFactor.of(S), n, method="purification")
+        solve(H, S, n, solver=Purification(0.1))
     with pytest.raises(ValueError, match="not positive definite"):
-        solve(H, -1.0 * S, n, method="purification")
-    with pytest.raises(ValueError, match="method: expected one of"):
-        solve(H, S, n, method="magic")
+        solve(H, -1.0 * S, n, solver="purification")
+    with pytest.raises(ValueError, match="solver: expected one of"):
+        solve(H, S, n, solver="magic")
     with pytest.raises(ValueError, match="needs 1 to"):
-        solve(H, S, 0, method="purification")
+        solve(H, S, 0, solver="purification")
 
 
 @pytest.mark.parametrize("threshold", [1e-4, 1e-6])
@@ -147,7 +151,7 @@ def test_a_metal_is_refused(threshold):
     closest = int(np.argmin(np.diff(levels[occupied + 1 :]))) + occupied + 2
     assert solve(H, S, 2 * closest).gap < 0.003
     with pytest.raises(PurificationError, match="for insulators"):
-        solve(H, S, 2 * closest, method="purification", threshold=threshold)
+        solve(H, S, 2 * closest, solver=Purification(threshold))
 
 
 def test_bounds_of_a_spectrum():
@@ -182,7 +186,7 @@ def toy_dimer(shift: float = 0.0) -> Atoms:
 def test_scf_and_forces():
     """The same state as the dense solver, and forces that are the derivative of its energy."""
     options = {"energy_tol": 1e-10, "residual_tol": 1e-7}
-    pure_options = {**options, "method": "purification", "threshold": 1e-9}
+    pure_options = {**options, "solver": Purification(1e-9)}
     system = System(toy_dimer(), toy_basis(), 60.0)
     dense, pure = scf(system, **options), scf(system, **pure_options)
     assert pure.converged
@@ -201,7 +205,7 @@ def test_scf_with_spin():
     system = System(toy_dimer(), toy_basis(), 60.0, nspin=2)
     options = {"energy_tol": 1e-9, "residual_tol": 1e-6, "total_spin": 0.0, "initial_moments": [1.0, -1.0]}
     dense = scf(system, **options)
-    pure = scf(system, method="purification", threshold=1e-9, **options)
+    pure = scf(system, solver=Purification(1e-9), **options)
     assert pure.solution.magnetic_moment == 0.0
     assert pure.converged == dense.converged
     assert pure.energies.total == pytest.approx(dense.energies.total, abs=1e-7)
@@ -210,22 +214,22 @@ def test_scf_with_spin():
 def test_calculator():
     """Forces and energy without eigenvalues in the results; settings that do not go together are errors."""
     results = []
-    for method in ("dense", "purification"):
+    for solver in ("dense", Purification(1e-9)):
         atoms = toy_dimer()
-        atoms.calc = DFTCalculator(toy_basis(), cutoff_ry=60.0, method=method, threshold=1e-9)
+        atoms.calc = DFTCalculator(toy_basis(), cutoff_ry=60.0, solver=solver)
         results.append((atoms.get_potential_energy(), atoms.get_forces(), atoms.calc.results))
     assert results[0][0] == pytest.approx(results[1][0], abs=1e-6)
     np.testing.assert_allclose(results[0][1], results[1][1], atol=1e-4)
     assert "eigenvalues" in results[0][2] and "eigenvalues" not in results[1][2]
     with pytest.raises(ValueError, match="Gamma only"):
-        DFTCalculator(toy_basis(), kpts=(2, 2, 2), method="purification")
+        DFTCalculator(toy_basis(), kpts=(2, 2, 2), solver="purification")
 
 
 def test_glass_of_48_atoms():
     """Harris states of a-SiO2 in the production basis: energy, electrons and D within the stated errors."""
     system = System(load_structure("asio2_48_a"), "gth-pbe", cutoff_ry=60.0)
     H, S, n = system.harris_hamiltonian(), system.overlap(), system.n_electrons
-    dense, state = solve(H, S, n), solve(H, S, n, method="purification", threshold=1e-5)
+    dense, state = solve(H, S, n), solve(H, S, n, solver=Purification(1e-5))
     assert abs(state.band_energy - dense.band_energy) * HARTREE_EV < 1e-5 * 48
     assert abs(state.D.dot(S) - n) < 1e-5 * 48
     assert (state.D - dense.D).max_abs() < 1e-3

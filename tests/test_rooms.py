@@ -15,11 +15,15 @@ import mlh
 from mlh.basis import families
 from mlh.basis.families import BasisFamily, register_family
 from mlh.basis.species import Basis
+from mlh.calculators.engines import DFTEngine
+from mlh.common.units import HARTREE_EV
 from mlh.dft import integrations
 from mlh.dft.integrations import register_integration
 from mlh.dft.terms.contract import Derivative, Discretisation, Geometry, MatrixTerm
 from mlh.dft.terms.spheres import SphereDiscretisation, SphereIntegration
 from mlh.matrix.block_matrix import BlockMatrix
+from mlh.matrix.kpoints import KPoints
+from mlh.solver import Dense, Filling, Prepared, State, methods, register_solver
 from toy_system import toy_atoms, toy_basis
 
 PACKAGE = Path(mlh.__file__).parent
@@ -118,3 +122,49 @@ def test_a_toy_term_in_one_file_shows_in_the_total(monkeypatch: pytest.MonkeyPat
     np.testing.assert_allclose(change, SHIFT * shifted.overlap().data, atol=1e-12)
     forces = shifted.forces(moved, BlockMatrix(shifted.pattern, W.data))
     assert "constant_potential" in forces.as_dict()
+
+
+class Shifted:
+    """A toy solver: the dense one, of H + SHIFT S."""
+
+    name = "shifted"
+
+    def describe(self) -> dict[str, str]:
+        return {"method": self.name}
+
+    def check(self, kpts: object, smearing: str) -> None:
+        if smearing != "none":
+            raise ValueError("smearing: expected none")
+
+    def prepare(self, S: BlockMatrix, kpts: object = None) -> "ShiftedFactor":
+        return ShiftedFactor(S, Dense().prepare(S))
+
+
+@dataclass(frozen=True)
+class ShiftedFactor:
+    S: BlockMatrix
+    dense: Prepared
+
+    @property
+    def kpts(self) -> KPoints:
+        return self.dense.kpts
+
+    def occupied(self, H: BlockMatrix, filling: Filling) -> State:
+        return self.dense.occupied(H + SHIFT * self.S, filling)
+
+
+def test_a_toy_solver_in_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "_SOLVERS", dict(methods._SOLVERS))
+    register_solver("shifted", Shifted)
+    results = {}
+    for solver in ("dense", "shifted"):
+        calculator = mlh.DFTCalculator(toy_basis(), cutoff_ry=60.0, solver=solver)
+        forces = calculator.get_property("forces", toy_atoms())
+        results[solver] = calculator.results["free_energy"], forces, calculator.results["fermi_level"]
+    # The state is the same, its levels are moved.
+    assert results["shifted"][0] == pytest.approx(results["dense"][0], abs=1e-5)
+    np.testing.assert_allclose(results["shifted"][1], results["dense"][1], atol=1e-3)
+    assert (results["shifted"][2] - results["dense"][2]) / HARTREE_EV == pytest.approx(SHIFT, abs=1e-4)
+    assert DFTEngine(solver=Shifted()).describe()["method"] == "shifted"
+    with pytest.raises(ValueError, match="smearing: expected none"):
+        mlh.DFTCalculator(toy_basis(), smearing_ev=0.1, solver="shifted")

@@ -123,7 +123,7 @@ def test_another_start_reaches_the_same_state(model, random_matrix):
     for other in (b, c):
         assert other.energies.total == pytest.approx(a.energies.total, abs=1e-11)
         np.testing.assert_allclose(other.D.data, a.D.data, atol=1e-7)
-    again = scf(model, H0=a.H, factor=OverlapFactor.of(model.S), energy_tol=1e-12, residual_tol=1e-8)
+    again = scf(model, H0=a.H, prepared=OverlapFactor.of(model.S), energy_tol=1e-12, residual_tol=1e-8)
     assert again.n_steps == 1 and again.converged
 
 

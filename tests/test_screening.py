@@ -12,7 +12,7 @@ from mlh.dft.system import System
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import as_kpoints
 from mlh.scf.screening import CHARGE_WIDTH, AtomicCharges, Screening, local_density_of_states
-from mlh.solver import OverlapFactor, Smearing, solve
+from mlh.solver import Filling, OverlapFactor, Smearing
 
 WIDTH = 0.3 * EV
 
@@ -54,7 +54,7 @@ def test_interaction_is_the_energy_of_a_charge_in_the_potential_of_another() -> 
 def test_local_densities_of_states_add_up_to_the_slope_of_the_electron_number() -> None:
     system = aluminium(2)
     factor = OverlapFactor.of(system.overlap(), as_kpoints((2, 2, 1)))
-    solution = solve(system.harris_hamiltonian(), factor, 12.0, smearing="fermi-dirac", width=WIDTH)
+    solution = factor.occupied(system.harris_hamiltonian(), Filling(12.0, "fermi-dirac", WIDTH))
     atom = np.repeat(np.arange(4), system.pattern.n_orbitals)
     states = local_density_of_states(solution, factor, atom, WIDTH)
     f = solution.occupations / 2.0
@@ -73,7 +73,7 @@ def test_a_long_wave_comes_back_as_itself() -> None:
     ripple = system.potential_matrix(np.ascontiguousarray(np.broadcast_to(v, system.grid_shape)))
     residuals = []
     for H in (start, start + 1e-3 * ripple):
-        solution = solve(H, factor, system.n_electrons, smearing="fermi-dirac", width=WIDTH)
+        solution = factor.occupied(H, Filling(system.n_electrons, "fermi-dirac", WIDTH))
         residuals.append(system.evaluate(solution.D).H - H)
     response = (residuals[1] - residuals[0]) * 1e3
     screened = Screening(system, factor, WIDTH)(response, solution)
@@ -97,7 +97,7 @@ def test_an_insulator_is_left_alone() -> None:
     atoms = Atoms("H2", [[1.0, 1.0, 1.0], [1.0, 1.2, 1.72]], cell=[4.0, 4.1, 4.2], pbc=True)
     system = System(atoms, cutoff_ry=40.0)
     factor = OverlapFactor.of(system.overlap(), None)
-    solution = solve(system.harris_hamiltonian(), factor, 2.0, smearing="fermi-dirac", width=WIDTH)
+    solution = factor.occupied(system.harris_hamiltonian(), Filling(2.0, "fermi-dirac", WIDTH))
     residual = BlockMatrix(system.pattern, np.ones(system.pattern.nnz))
     assert Screening(system, factor, WIDTH)(residual, solution) is residual
 

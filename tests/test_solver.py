@@ -10,7 +10,7 @@ from conftest import toy_pattern
 from mlh.common.units import KELVIN
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import as_kpoints, monkhorst_pack
-from mlh.solver import OverlapFactor, occupy, projected_w, residual_energy, solve
+from mlh.solver import Dense, Filling, OverlapFactor, occupy, projected_w, residual_energy, solve
 from mlh.solver.occupations import filled_bands
 
 KPTS = [None, (3, 1, 1), {"size": (2, 2, 2), "gamma": True}]
@@ -120,13 +120,11 @@ def test_residual_energy_is_second_order_perturbation_theory(problem, random_mat
     assert residual_energy(solution, R) == pytest.approx(-0.5 * curvature, rel=1e-3)
 
 
-def test_factor_is_reused_and_checked(problem):
+def test_a_prepared_overlap_is_reused(problem):
     H, S = problem
-    factor = OverlapFactor.of(S, (3, 1, 1))
-    a, b = solve(H, factor, 6), solve(H, S, 6, kpts=(3, 1, 1))
+    prepared = Dense().prepare(S, (3, 1, 1))
+    a, b = prepared.occupied(H, Filling(6)), solve(H, S, 6, kpts=(3, 1, 1))
     np.testing.assert_array_equal(a.D.data, b.D.data)
-    with pytest.raises(ValueError, match="kpts"):
-        solve(H, factor, 6, kpts=(2, 1, 1))
 
 
 def test_folding_by_time_reversal_changes_nothing(problem):

@@ -26,7 +26,7 @@ import numpy as np
 from mlh.common.timing import peak_memory_mb
 from mlh.dft.system import System
 from mlh.matrix.block_matrix import BlockMatrix
-from mlh.solver import THRESHOLD, PurifiedState, State, solve
+from mlh.solver import THRESHOLD, Dense, Purification, PurifiedState, State, solve
 from mlh.structures.files import load_structure
 
 COPIES = {1: (1, 1, 1), 2: (2, 1, 1), 4: (2, 2, 1), 8: (2, 2, 2), 16: (4, 2, 2), 32: (4, 4, 2), 64: (4, 4, 4)}
@@ -81,10 +81,8 @@ def measure(copies: int, cutoff_ry: float, solver: str, threshold: float) -> dic
     line |= {"cutoff_ry": cutoff_ry, "assembly_peak_mb": round(peak_memory_mb())}
     if solver != "none":
         del system, D
-        state: State = phases.run(
-            solver,
-            lambda: solve(H, S, n_electrons, method=solver, threshold=threshold),  # type: ignore[call-overload]
-        )
+        chosen = Purification(threshold) if solver == "purification" else Dense()
+        state: State = phases.run(solver, lambda: solve(H, S, n_electrons, solver=chosen))
         phases.run("W", lambda: state.W)
         line |= {"solver": solver, "peak_mb": round(peak_memory_mb()), "band_energy": state.band_energy}
         if isinstance(state, PurifiedState):

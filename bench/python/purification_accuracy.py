@@ -20,7 +20,7 @@ import numpy as np
 from mlh.common.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 from mlh.dft.system import System
 from mlh.model.model import load_model, predict
-from mlh.solver import solve
+from mlh.solver import Purification, solve
 from mlh.structures.files import load_structure
 
 
@@ -50,7 +50,7 @@ def main() -> None:
     forces = system.forces(dense.D, W).total
     print(json.dumps({"atoms": len(atoms), "solver": "dense", "seconds": [seconds, seconds_w]}), flush=True)
     for threshold in options.thresholds:
-        state, seconds = timed(lambda t=threshold: solve(H, S, n, method="purification", threshold=t))
+        state, seconds = timed(lambda t=threshold: solve(H, S, n, solver=Purification(t)))
         found = system.evaluate(state.D)
         W, seconds_w = timed(lambda s=state, h=found.H: s.projected_w(h))
         off = (system.forces(state.D, W).total - forces) * HARTREE_BOHR_EV_ANGSTROM * 1e3

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlh.openmx import load_openmx_basis, read_scfout
     from mlh.openmx.integration import OpenMXIntegration
     from mlh.scf.loop import SCFResult, scf
-    from mlh.solver import Solution, solve
+    from mlh.solver import Dense, Purification, Solution, solve
 
 __version__ = VERSION
 
@@ -44,7 +44,9 @@ _LAZY = {
     "GridFunction": "mlh.dft.grid_function",
     "MLHCalculator": "mlh.calculators",
     "OpenMXIntegration": "mlh.openmx.integration",
+    "Dense": "mlh.solver",
     "Pattern": "mlh.matrix.block_matrix",
+    "Purification": "mlh.solver",
     "SCFResult": "mlh.scf.loop",
     "Solution": "mlh.solver",
     "Species": "mlh.basis.species",
@@ -65,12 +67,14 @@ __all__ = [
     "Basis",
     "BlockMatrix",
     "DFTCalculator",
+    "Dense",
     "Energies",
     "Forces",
     "GridFunction",
     "MLHCalculator",
     "OpenMXIntegration",
     "Pattern",
+    "Purification",
     "SCFResult",
     "Solution",
     "Species",

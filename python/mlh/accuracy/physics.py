@@ -76,17 +76,17 @@ def evaluate_sample(
     """Errors of the state that a predicted dH (nnz,), Hartree, gives, against the label of the sample."""
     from mlh.matrix.block_matrix import BlockMatrix
     from mlh.scf.loop import scf
-    from mlh.solver import OverlapFactor, solve
+    from mlh.solver import Dense, Filling
 
     system = system_of_sample(sample, record, settings)
-    factor = OverlapFactor.of(system.overlap(), system.kpts)
+    prepared = Dense().prepare(system.overlap(), system.kpts)
     harris = system.harris_hamiltonian()
-    state = scf(
-        system, H0=harris + BlockMatrix(system.pattern, predicted[None]), factor=factor, max_steps=1 + refine
-    )
+    start = harris + BlockMatrix(system.pattern, predicted[None])
+    state = scf(system, H0=start, prepared=prepared, max_steps=1 + refine)
     density = system.density(state.D).values
     forces = state.forces().total
-    label = solve(harris + BlockMatrix(system.pattern, sample.dh[None]), factor, system.n_electrons)
+    reference = harris + BlockMatrix(system.pattern, sample.dh[None])
+    label = prepared.occupied(reference, Filling(system.n_electrons))
     difference = np.abs(density - system.density(label.D).values).mean()
     occupied = label.occupations > 0.5 * label.degeneracy
     error = (state.eigenvalues - label.eigenvalues)[occupied] * HARTREE_EV

@@ -25,7 +25,7 @@ from mlh.dft.theory import Theory
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
 from mlh.scf.loop import SCFResult
-from mlh.solver import OverlapFactor, Smearing, Solution, solve
+from mlh.solver import Smearing, Solution, solve
 
 FloatArray = NDArray[np.float64]
 
@@ -121,11 +121,11 @@ class ElectronicState:
 
     def at(self, kpts: KPointsSpec) -> ElectronicState:
         """The same Hamiltonian solved at other k points, with its own occupations."""
-        factor = OverlapFactor.of(self.system.overlap(), as_kpoints(kpts))
         solution = solve(
             self.H,
-            factor,
+            self.system.overlap(),
             self.system.n_electrons,
+            kpts=as_kpoints(kpts),
             smearing=self.smearing,
             width=self.width,
             spin_moment=self.spin_moment,

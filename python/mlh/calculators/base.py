@@ -34,7 +34,7 @@ from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import with_cell
 from mlh.matrix.populations import atom_populations
 from mlh.scf.loop import SCFResult
-from mlh.solver import Method, Solution, check_method
+from mlh.solver import Solution, Solver, as_solver
 
 GridShape = Sequence[int] | GridMesh
 """Points of the uniform grid along the cell vectors, or a mesh with its own axes."""
@@ -71,16 +71,16 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         "dipole",
     )
 
-    _options: ClassVar[tuple[str, ...]] = ("method", "threshold")
+    _options: ClassVar[tuple[str, ...]] = ("solver",)
     """What `set` and assignment may change beside the fields of the level of theory."""
     _fixed: ClassVar[Mapping[str, str]] = {}
     """Fields of the level of theory that cannot be changed, with the reason."""
 
-    def __init__(self, theory: Theory, method: Method, threshold: float, label: str) -> None:
+    def __init__(self, theory: Theory, solver: Solver | str, label: str) -> None:
         super().__init__()
         self.theory = theory
-        self.method = method
-        self.threshold = threshold
+        self.solver = as_solver(solver)
+        self.solver.check(theory.kpts, theory.occupations)
         self._label = label
         self.result: SCFResult | None = None
         self.periodic_atoms: Atoms | None = None
@@ -122,7 +122,9 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
                 raise ValueError(f"{name}: {self._fixed[name]}")
         new = {name: value for name, value in changes.items() if not _same(getattr(self, name), value)}
         theory = replace(self.theory, **{name: value for name, value in new.items() if name in FIELDS})
-        self._check(theory, new.get("method", self.method))
+        if "solver" in new:
+            new["solver"] = as_solver(new["solver"])
+        new.get("solver", self.solver).check(theory.kpts, theory.occupations)
         object.__setattr__(self, "theory", theory)
         for name in set(new) & set(self._options):
             object.__setattr__(self, name, new[name])
@@ -132,11 +134,8 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
         """The parameters as plain values, for ASE's trajectories and databases."""
-        return {**self.theory.describe(), **{name: getattr(self, name) for name in self._options}}
-
-    def _check(self, theory: Theory, method: Method) -> None:
-        """Whether the solver can do what the level of theory asks for."""
-        check_method(method, theory.kpts, theory.occupations)
+        own = {name: getattr(self, name) for name in self._options if name != "solver"}
+        return {**self.theory.describe(), **self.solver.describe(), **own}
 
     def _forget(self) -> None:
         """Drop the results of other parameters."""

@@ -25,7 +25,7 @@ from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import KPointsSpec
 from mlh.scf.extrapolation import HamiltonianExtrapolation
 from mlh.scf.loop import SCFStep, scf
-from mlh.solver import THRESHOLD, Method, Smearing, check_method
+from mlh.solver import Smearing, Solver
 
 _log = logging.getLogger("mlh.dft")
 
@@ -39,7 +39,7 @@ class DFTCalculator(Engine):
     lose them. Other initial moments start anew. The stress is the derivative of the energy at a fixed
     grid_shape; where the cell varies much, hold it fixed. A cell that is missing in a non-periodic direction
     is added. Convergence: energy change below energy_tol_ev and max |H[D] - H_in| below residual_tol_ev.
-    method, threshold: the solver, see `mlh.solve`; "purification" has no eigenvalues in its results.
+    solver: see `mlh.solve`; "purification" has no eigenvalues in its results.
 
     Every step of a trajectory starts from dH = H - H0 extrapolated from the steps before; restart=False: from
     the Harris Hamiltonian. `set(cutoff_ry=300)` and `calc.cutoff_ry = 300` change what is computed next.
@@ -67,8 +67,7 @@ class DFTCalculator(Engine):
         grid_shape: GridShape | None = None,
         integration: Integration | str | None = None,
         on_scf_step: Callable[[SCFStep], Any] | None = None,
-        method: Method = "dense",
-        threshold: float = THRESHOLD,
+        solver: Solver | str = "dense",
         symmetry: bool | None = None,
         theory: Theory | None = None,
     ) -> None:
@@ -88,8 +87,7 @@ class DFTCalculator(Engine):
         given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
         level = replace(theory or Theory(), **given)
         level.loaded_basis()  # a name that is not there is an error now, not at the first calculation
-        check_method(method, level.kpts, level.occupations)
-        super().__init__(level, method, threshold, "mlh-dft")
+        super().__init__(level, solver, "mlh-dft")
         self.energy_tol_ev = energy_tol_ev
         self.residual_tol_ev = residual_tol_ev
         self.max_scf_steps = max_scf_steps
@@ -130,8 +128,7 @@ class DFTCalculator(Engine):
             total_spin=self.theory.total_moment,
             initial_moments=moments if start is None else None,
             callback=self.on_scf_step,
-            method=self.method,
-            threshold=self.threshold,
+            solver=self.solver,
         )
         if not result.converged:
             self._past.clear()

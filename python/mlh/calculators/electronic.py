@@ -18,15 +18,16 @@ from mlh.dft.theory_record import theory_of_record
 from mlh.io import read_atoms, read_matrices, read_theory
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.scf.loop import SCFStep
+from mlh.solver import Dense
 
 
 def electronic_state(
     atoms: Atoms, engine: Engine, *, on_scf_step: Callable[[SCFStep], Any] | None = None
 ) -> ElectronicState:
     """Self-consistent state by DFT, or the state of a predicted Hamiltonian (with its `refine` steps)."""
-    if engine.method != "dense":
+    if not isinstance(engine.solver, Dense):
         raise ValueError(
-            f"method: levels, bands and states need eigenstates, which {engine.method!r} does not have; "
+            f"solver: levels, bands and states need eigenstates, which {engine.solver.name!r} does not have; "
             "expected 'dense' (practical to about a thousand atoms)"
         )
     calculator = (

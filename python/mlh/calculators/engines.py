@@ -11,7 +11,7 @@ from mlh.calculators import DFTCalculator, HamiltonianModel, MLHCalculator
 from mlh.dft.theory import Theory
 from mlh.matrix.kpoints import kpoints_record
 from mlh.model.card import model_digest
-from mlh.solver import THRESHOLD, Method, as_method
+from mlh.solver import Dense, Solver, as_solver
 
 KPoints = tuple[int, int, int] | Mapping[str, Any] | None
 """(n1, n2, n3), {"size": (n1, n2, n3), "gamma": False}, {"spacing": 0.2}, or None: Gamma."""
@@ -22,8 +22,7 @@ class DFTEngine:
     """The embedded DFT engine at a level of theory."""
 
     theory: Theory = field(default_factory=Theory)
-    method: Method = "dense"
-    threshold: float = THRESHOLD
+    solver: Solver = field(default_factory=Dense)
 
     @property
     def kind(self) -> str:
@@ -32,12 +31,11 @@ class DFTEngine:
 
     def calculator(self, **options: Any) -> DFTCalculator:
         """A fresh calculator; `options` (total_moment, on_scf_step, ...) are passed on."""
-        solver = {"method": self.method, "threshold": self.threshold}
-        return DFTCalculator(theory=self.theory, **solver | options)
+        return DFTCalculator(theory=self.theory, **{"solver": self.solver} | options)
 
     def describe(self) -> dict[str, Any]:
         """Plain values for summaries and for refusing to resume with other settings."""
-        return {"kind": "dft", **self.theory.describe(), **_solver(self.method, self.threshold)}
+        return {"kind": "dft", **self.theory.describe(), **self.solver.describe()}
 
     def subset(self, elements: Sequence[str]) -> Basis:
         """The basis of some elements only."""
@@ -54,8 +52,7 @@ class ModelEngine:
     model: str | HamiltonianModel
     refine: int = 0
     kpts: KPoints = (1, 1, 1)
-    method: Method = "dense"
-    threshold: float = THRESHOLD
+    solver: Solver = field(default_factory=Dense)
     cutoff_ry: float | None = None
     smearing_ev: float | None = None
 
@@ -72,8 +69,7 @@ class ModelEngine:
             kpts=self.kpts,
             cutoff_ry=self.cutoff_ry,
             smearing_ev=self.smearing_ev,
-            method=self.method,
-            threshold=self.threshold,
+            solver=self.solver,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -88,13 +84,8 @@ class ModelEngine:
             "refine": self.refine,
             "kpts": kpoints_record(self.kpts),
             **{key: value for key, value in own.items() if value is not None},
-            **_solver(self.method, self.threshold),
+            **self.solver.describe(),
         }
-
-
-def _solver(method: Method, threshold: float) -> dict[str, Any]:
-    """Nothing for the dense solver, which has no settings."""
-    return {} if method == "dense" else {"method": method, "threshold": threshold}
 
 
 Engine = DFTEngine | ModelEngine
@@ -109,8 +100,7 @@ def choose_engine(
     kpts: KPoints = None,
     cutoff_ry: float | None = None,
     smearing_ev: float | None = None,
-    method: str = "dense",
-    threshold: float = THRESHOLD,
+    solver: Solver | str = "dense",
 ) -> Engine:
     """The engine of a command line: exactly one of a model and DFT.
 
@@ -118,12 +108,12 @@ def choose_engine(
     """
     if (model is None) == (not dft):
         raise ValueError("engine: expected exactly one of a model and DFT")
-    solver = as_method(method)
+    chosen = as_solver(solver)
     if model is not None:
-        return ModelEngine(model, refine, kpts or (1, 1, 1), solver, threshold, cutoff_ry, smearing_ev)
+        return ModelEngine(model, refine, kpts or (1, 1, 1), chosen, cutoff_ry, smearing_ev)
     if refine:
         raise ValueError("refine: expected together with a model; DFT is self-consistent already")
-    return DFTEngine(theory or Theory(), method=solver, threshold=threshold)
+    return DFTEngine(theory or Theory(), chosen)
 
 
 def dft_engine_of(engine: Engine) -> DFTEngine:
@@ -131,4 +121,4 @@ def dft_engine_of(engine: Engine) -> DFTEngine:
     if isinstance(engine, DFTEngine):
         return engine
     theory = replace(engine.calculator().theory, spin=None)
-    return DFTEngine(theory, engine.method, engine.threshold)
+    return DFTEngine(theory, engine.solver)

@@ -23,7 +23,7 @@ from mlh.matrix.kpoints import KPointsSpec
 from mlh.model.committee import Committee, load_committee
 from mlh.model.domain import warn_of_residual
 from mlh.scf.loop import scf
-from mlh.solver import THRESHOLD, Method, Smearing, check_method
+from mlh.solver import Smearing, Solver
 
 
 class MLHCalculator(Engine):
@@ -36,7 +36,7 @@ class MLHCalculator(Engine):
     Forces and stress are exact once D is self-consistent; before, they lack the response of D to the
     geometry, an error of first order in the residual, which `refine` removes step by step. The first step
     mixes 60 percent of H[D]; in soft systems (small gaps) it may overshoot, which the residual then shows.
-    method, threshold: the solver, see `mlh.solve`; "purification" has no eigenvalues in its results.
+    solver: see `mlh.solve`; "purification" has no eigenvalues in its results.
 
     results["residual"], ["residual_rms"]: max and rms of H[D] - H_in (eV), zero for a perfect model;
     results["energy_error"]: second-order estimate of E[D] - E_DFT (eV), an upper bound in practice
@@ -59,11 +59,10 @@ class MLHCalculator(Engine):
         kpts: KPointsSpec = (1, 1, 1),
         smearing_ev: float | None = None,
         smearing: Smearing = "fermi-dirac",
-        method: Method = "dense",
         device: str = "cpu",
         spread: bool = False,
         grid_shape: GridShape | None = None,
-        threshold: float = THRESHOLD,
+        solver: Solver | str = "dense",
         symmetry: bool = True,
     ) -> None:
         if refine < 0:
@@ -81,8 +80,7 @@ class MLHCalculator(Engine):
             grid_shape=grid_shape,
             symmetry=symmetry,
         )
-        check_method(method, level.kpts, level.occupations)
-        super().__init__(level, method, threshold, "mlh")
+        super().__init__(level, solver, "mlh")
         self.refine = refine
         self.predicted_dh: BlockMatrix | None = None
         if spread and not isinstance(self.model, Committee):
@@ -110,8 +108,7 @@ class MLHCalculator(Engine):
             max_steps=1 + self.refine,
             smearing=self.theory.occupations,
             width=self.theory.width,
-            method=self.method,
-            threshold=self.threshold,
+            solver=self.solver,
         )
         self._store(result, properties)
         warn_of_residual(self.model, result.history[0].residual_rms * HARTREE_EV)
@@ -140,8 +137,7 @@ class MLHCalculator(Engine):
                 max_steps=1,
                 smearing=self.theory.occupations,
                 width=self.theory.width,
-                method=self.method,
-                threshold=self.threshold,
+                solver=self.solver,
             )
             for dh in committee.last
         ]

@@ -14,7 +14,7 @@ from ase import Atoms
 
 from mlh.calculators.engines import Engine, KPoints, choose_engine
 from mlh.dft.theory import Theory
-from mlh.solver import THRESHOLD
+from mlh.solver import THRESHOLD, Purification, Solver, as_solver
 
 KSpacing = Annotated[
     float | None,
@@ -193,7 +193,18 @@ class SolverOptions:
     panel: ClassVar[str] = "Solver"
 
     method: Annotated[str, typer.Option(help="dense, or purification for large insulators.")] = "dense"
-    threshold: Annotated[float, typer.Option(help="Truncation of --method purification.")] = THRESHOLD
+    threshold: Annotated[
+        float | None, typer.Option(help=f"Truncation of --method purification; default: {THRESHOLD:g}.")
+    ] = None
+
+    def solver(self) -> Solver:
+        """The solver; a threshold is for purification only."""
+        chosen = as_solver(self.method)
+        if self.threshold is None:
+            return chosen
+        if not isinstance(chosen, Purification):
+            raise ValueError(f"--threshold: expected together with --method purification, got {self.method}")
+        return Purification(self.threshold)
 
 
 def engine_of(
@@ -202,10 +213,9 @@ def engine_of(
     """The engine that the options name, for these atoms; an option that it does not take is an error."""
     if (engine.model is None) == (not engine.dft):
         raise ValueError("--model MODEL, --dft: expected exactly one of them")
-    solver = solver or SolverOptions()
-    common: dict[str, Any] = {"method": solver.method, "threshold": solver.threshold}
+    chosen = (solver or SolverOptions()).solver()
     if engine.model is None:
-        return choose_engine(None, True, refine=engine.refine, theory=theory.theory(atoms), **common)
+        return choose_engine(None, True, refine=engine.refine, theory=theory.theory(atoms), solver=chosen)
     refused = theory.of_dft_only()
     if refused:
         raise ValueError(f"{', '.join(refused)}: expected together with --dft; a model has its own")
@@ -216,5 +226,5 @@ def engine_of(
         kpts=theory.mesh(),
         cutoff_ry=theory.cutoff,
         smearing_ev=theory.smearing,
-        **common,
+        solver=chosen,
     )

@@ -22,18 +22,16 @@ from mlh.scf.moments import SPLITTING, checked_moments, default_moments, split
 from mlh.scf.result import SCFResult, SCFStep, SystemLike
 from mlh.scf.screening import Screening
 from mlh.solver import (
-    Factor,
-    Method,
+    Filling,
     OverlapFactor,
+    Prepared,
     Smearing,
     Solution,
+    Solver,
     State,
-    check_method,
-    factorise,
+    as_solver,
     residual_energy,
 )
-from mlh.solver.dense import diagonalise
-from mlh.solver.purification import THRESHOLD, purify
 
 __all__ = ["SCFResult", "SCFStep", "SystemLike", "scf"]
 
@@ -55,7 +53,7 @@ def scf(
     *,
     D0: BlockMatrix | None = None,
     H0: BlockMatrix | None = None,
-    factor: Factor | None = None,
+    prepared: Prepared | None = None,
     energy_tol: float = 1e-7,
     residual_tol: float = 1e-5,
     max_steps: int = 60,
@@ -65,8 +63,7 @@ def scf(
     initial_moments: Sequence[float] | NDArray[np.float64] | None = None,
     mixer: PulayMixer | None = None,
     callback: Callable[[SCFStep], Any] | None = None,
-    method: Method = "dense",
-    threshold: float = THRESHOLD,
+    solver: Solver | str = "dense",
 ) -> SCFResult:
     """Iterate H_in -> D -> H[D] with Pulay mixing of H until it is self-consistent.
 
@@ -77,8 +74,8 @@ def scf(
     spins of the start and is imposed in sum on the first step only; None splits a start without spin by
     `default_moments` (not with total_spin=0), zeros leave it unpolarised. A free moment that ends at zero
     on every atom is compared with a second start where one is in reach of an exchange splitting; the lower
-    state is returned, and `note` says so. width: Ha. method, threshold: the solver of every step, see
-    `mlh.solve`; factor: what `mlh.solver.factorise` made of the overlap for that method.
+    state is returned, and `note` says so. width: Ha. solver: of every step, see `mlh.solve`; prepared: what
+    its `prepare` made of the overlap.
     """
     if D0 is not None and H0 is not None:
         raise ValueError("D0, H0: expected at most one of them, got both")
@@ -87,7 +84,8 @@ def scf(
     for name, tolerance in (("energy_tol", energy_tol), ("residual_tol", residual_tol)):
         if not tolerance > 0.0:
             raise ValueError(f"{name}: expected a positive number, got {tolerance}")
-    check_method(method, system.kpts, smearing)
+    chosen = as_solver(solver)
+    chosen.check(system.kpts, smearing)
     watch = Stopwatch()
     with watch("first Hamiltonian"):
         H_in, spinless = _start(system, D0, H0)
@@ -97,7 +95,7 @@ def scf(
         H_in = split(H_in, S, moments)
         imposed = None if initial_moments is None else float(moments.sum())
     with watch("overlap"):
-        overlap = factor or factorise(S, _kpoints_of(system, H_in), method, threshold)
+        overlap = prepared or chosen.prepare(S, _kpoints_of(system, H_in))
     loop = _Loop(
         system,
         overlap,
@@ -121,7 +119,7 @@ class _Loop:
     """Self-consistency of one system with everything but its start."""
 
     system: SystemLike
-    overlap: Factor
+    overlap: Prepared
     energy_tol: float
     residual_tol: float
     max_steps: int
@@ -135,7 +133,7 @@ class _Loop:
     def run(self, H_in: BlockMatrix, mixer: PulayMixer, imposed: float | None, steps: int) -> SCFResult:
         """From H_in; the moment `imposed` holds for the first `steps` steps where none is fixed."""
         system, watch = self.system, self.watch
-        symmetry = self.overlap.kpts.symmetry if isinstance(self.overlap, OverlapFactor) else None
+        symmetry = self.overlap.kpts.symmetry
         symmetric = _unchanged if symmetry is None else symmetry.matrix
         H_in = symmetric(H_in)
         history: list[SCFStep] = []
@@ -175,8 +173,9 @@ class _Loop:
                 H_in = symmetric(BlockMatrix(system.pattern, mixer.next(H_in.data, R.data, screened)))
 
     def occupied(self, H: BlockMatrix, moment: float | None) -> State:
-        """The occupied space by the method that made the factor."""
-        return _occupied(H, self.overlap, self.system.n_electrons, self.smearing, self.width, moment)
+        """The occupied space of H."""
+        filling = Filling(self.system.n_electrons, self.smearing, self.width, moment)
+        return self.overlap.occupied(H, filling)
 
     def or_polarised(self, result: SCFResult) -> SCFResult:
         """The result, or the state of a second start with a moment where the first one lost it and the
@@ -239,19 +238,9 @@ def _first_moments(
     return moments if moments.any() else None
 
 
-def _occupied(
-    H: BlockMatrix, factor: Factor, n_electrons: float, smearing: Smearing, width: float, moment: float | None
-) -> State:
-    """The occupied space by the method that made the factor."""
-    if isinstance(factor, OverlapFactor):
-        return diagonalise(H, factor, n_electrons, smearing=smearing, width=width, spin_moment=moment)
-    return purify(H, factor, n_electrons, moment)
-
-
-def _screening(system: SystemLike, factor: Factor, width: float) -> Screening:
-    if not isinstance(factor, OverlapFactor):
-        raise ValueError(f"factor: expected an OverlapFactor with smearing, got {type(factor).__name__}")
-    return Screening(system, factor, width)
+def _screening(system: SystemLike, prepared: Prepared, width: float) -> Screening | None:
+    """The preconditioner of metals, where the solver has what it is made of."""
+    return Screening(system, prepared, width) if isinstance(prepared, OverlapFactor) else None
 
 
 def _screened(screening: Screening, solution: State, data: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -110,7 +110,7 @@ class SCFResult:
         if isinstance(self.solution, Solution):
             return self.solution
         raise ValueError(
-            "method: eigenstates (levels, bands, orbitals) need method='dense', "
+            "solver: eigenstates (levels, bands, orbitals) need the dense solver, "
             f"got a {type(self.solution).__name__} without eigenstates"
         )
 

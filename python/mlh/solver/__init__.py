@@ -1,31 +1,34 @@
 """From H and S to the density matrix."""
 
-from mlh.solver.dense import OverlapFactor, Solution
+from mlh.solver.contract import Filling, Prepared, Solver
+from mlh.solver.dense import Dense, OverlapFactor, Solution
 from mlh.solver.inverse_factor import InverseFactor, PurificationError
-from mlh.solver.methods import METHODS, Factor, Method, as_method, check_method, factorise, solve
+from mlh.solver.methods import as_solver, register_solver, solve, solver_names
 from mlh.solver.occupations import Occupations, Smearing, occupy
-from mlh.solver.purification import THRESHOLD, PurificationReport, PurifiedState
+from mlh.solver.purification import THRESHOLD, Purification, PurificationReport, PurifiedState
 from mlh.solver.state import State, projected_w, residual_energy
 
 __all__ = [
-    "METHODS",
     "THRESHOLD",
-    "Factor",
+    "Dense",
+    "Filling",
     "InverseFactor",
-    "Method",
     "Occupations",
     "OverlapFactor",
+    "Prepared",
+    "Purification",
     "PurificationError",
     "PurificationReport",
     "PurifiedState",
     "Smearing",
     "Solution",
+    "Solver",
     "State",
-    "as_method",
-    "check_method",
-    "factorise",
+    "as_solver",
     "occupy",
     "projected_w",
+    "register_solver",
     "residual_energy",
     "solve",
+    "solver_names",
 ]

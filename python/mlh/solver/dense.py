@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from scipy.linalg import eigh, lapack, solve_triangular
 from mlh.common.blas import blas_threads_for
 from mlh.matrix.block_matrix import BlockMatrix, Pattern, pattern_index
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
+from mlh.solver.contract import Filling
 from mlh.solver.occupations import Occupations, Smearing, filled_bands, occupy
 from mlh.solver.state import State
 
@@ -48,6 +49,29 @@ class OverlapFactor:
                 factors.append(lower)
                 conditions.append(rcond)
         return cls(S.pattern, points, tuple(factors), min(conditions))
+
+    def occupied(self, H: BlockMatrix, filling: Filling) -> Solution:
+        """Eigenstates of H at the k points, filled."""
+        f = filling
+        return diagonalise(H, self, f.n_electrons, smearing=f.smearing, width=f.width, spin_moment=f.moment)
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """Diagonalisation by LAPACK: everything there is to know, at a cost cubic in the atoms."""
+
+    name: ClassVar[str] = "dense"
+
+    def describe(self) -> dict[str, Any]:
+        """Nothing: there are no settings, and the solver is the default."""
+        return {}
+
+    def check(self, kpts: KPointsSpec, smearing: Smearing) -> None:
+        """Any k points and occupations."""
+
+    def prepare(self, S: BlockMatrix, kpts: KPointsSpec = None) -> OverlapFactor:
+        """Cholesky factors of S at the k points."""
+        return OverlapFactor.of(S, kpts)
 
 
 def _at(matrix: BlockMatrix, k: FloatArray, spin: int = 0) -> NDArray[Any]:

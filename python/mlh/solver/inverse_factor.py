@@ -48,6 +48,12 @@ class PurificationError(RuntimeError):
     """The method does not apply to this H and S, or its error control failed; says which and why."""
 
 
+def check_threshold(threshold: float) -> None:
+    """ValueError for a threshold that no truncation can have."""
+    if not 0.0 < threshold < 1e-2:
+        raise ValueError(f"threshold: expected more than 0 and less than 0.01, got {threshold}")
+
+
 @dataclass(frozen=True, slots=True)
 class Truncation:
     """What is left out of block-sparse matrices, all from one threshold.
@@ -97,8 +103,7 @@ class InverseFactor:
     @classmethod
     def of(cls, S: BlockMatrix, threshold: float) -> InverseFactor:
         """Factorise; an indefinite S, or one that the threshold cannot carry, is an error."""
-        if not 0.0 < threshold < 1e-2:
-            raise ValueError(f"threshold: expected more than 0 and less than 0.01, got {threshold}")
+        check_threshold(threshold)
         cut = Truncation(threshold)
         folded = BlockSparse.fold(S.pattern, S.data[0])
         G = sparse_inverse_factor(folded, sparse_product(folded, folded, REACH, 0.0, True))
@@ -121,7 +126,7 @@ class InverseFactor:
         raise PurificationError(
             f"S: its inverse factor stays at an error of {new_error:.1e} per orbital, expected below "
             f"{limit:.1e}: the orbitals are too nearly dependent for the threshold "
-            f"{threshold:g}; take a smaller one, or method='dense'"
+            f"{threshold:g}; take a smaller one, or the dense solver"
         )
 
     def transformed(self, A: BlockSparse, drop: float = 1.0) -> BlockSparse:

@@ -1,110 +1,98 @@
-"""The choice of solver: `solve` and what it prepares once per geometry."""
+"""The solvers by name, and `solve`: one Hamiltonian without preparation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, overload
+from collections.abc import Callable
+from typing import overload
 
 from mlh.matrix.block_matrix import BlockMatrix
-from mlh.matrix.kpoints import KPointsSpec, as_kpoints
-from mlh.solver.dense import OverlapFactor, Solution, diagonalise
-from mlh.solver.inverse_factor import InverseFactor
+from mlh.matrix.kpoints import KPointsSpec
+from mlh.solver.contract import Filling, Solver
+from mlh.solver.dense import Dense, Solution
 from mlh.solver.occupations import Smearing
-from mlh.solver.purification import THRESHOLD, PurifiedState, purify
+from mlh.solver.purification import Purification, PurifiedState
 from mlh.solver.state import State
 
-Method = Literal["dense", "purification"]
-Factor = OverlapFactor | InverseFactor
-
-METHODS: tuple[Method, ...] = ("dense", "purification")
+_SOLVERS: dict[str, Callable[[], Solver]] = {"dense": Dense, "purification": Purification}
 
 
-def as_method(name: str) -> Method:
-    """The method of that name."""
-    for method in METHODS:
-        if name == method:
-            return method
-    raise ValueError(f"method: expected one of {', '.join(map(repr, METHODS))}, got {name!r}")
+def register_solver(name: str, make: Callable[[], Solver]) -> None:
+    """Make a solver available by name, with its default settings; the name must be free."""
+    if name in _SOLVERS:
+        raise ValueError(f"name: expected other than {', '.join(_SOLVERS)}, got {name!r}")
+    _SOLVERS[name] = make
 
 
-def check_method(method: str, kpts: KPointsSpec, smearing: Smearing) -> None:
-    """An unknown method, or one that cannot do what is asked for, is an error."""
-    if as_method(method) == "dense":
-        return
-    if smearing != "none":
-        raise ValueError(
-            "smearing: method='purification' has integer occupations, expected no smearing, "
-            f"got {smearing!r}; metals need method='dense'"
-        )
-    unknown = isinstance(kpts, Mapping) and "spacing" in kpts  # asked again once there is a cell
-    if not unknown and not as_kpoints(kpts).gamma_only:
-        raise ValueError(
-            f"kpts: method='purification' works at Gamma only, got {len(as_kpoints(kpts))} other k points; "
-            "use a larger cell or method='dense'"
-        )
+def solver_names() -> tuple[str, ...]:
+    """Names of all solvers."""
+    return tuple(_SOLVERS)
 
 
-def factorise(
-    S: BlockMatrix, kpts: KPointsSpec = None, method: Method = "dense", threshold: float = THRESHOLD
-) -> Factor:
-    """What a method makes of the overlap once per geometry."""
-    return OverlapFactor.of(S, kpts) if method == "dense" else InverseFactor.of(S, threshold)
+def as_solver(spec: Solver | str) -> Solver:
+    """A solver from its name, with default settings, or itself."""
+    if not isinstance(spec, str):
+        return spec
+    if spec not in _SOLVERS:
+        raise ValueError(f"solver: expected one of {', '.join(map(repr, _SOLVERS))}, got {spec!r}")
+    return _SOLVERS[spec]()
 
 
 @overload
 def solve(
     H: BlockMatrix,
-    S: BlockMatrix | OverlapFactor,
+    S: BlockMatrix,
     n_electrons: float,
     *,
     kpts: KPointsSpec = ...,
     smearing: Smearing = ...,
     width: float = ...,
     spin_moment: float | None = ...,
-    method: Literal["dense"] = ...,
-    threshold: float = ...,
+    solver: Dense = ...,
 ) -> Solution: ...
 @overload
 def solve(
     H: BlockMatrix,
-    S: BlockMatrix | InverseFactor,
+    S: BlockMatrix,
     n_electrons: float,
     *,
     kpts: KPointsSpec = ...,
     smearing: Smearing = ...,
     width: float = ...,
     spin_moment: float | None = ...,
-    method: Literal["purification"],
-    threshold: float = ...,
+    solver: Purification,
 ) -> PurifiedState: ...
+@overload
 def solve(
     H: BlockMatrix,
-    S: BlockMatrix | Factor,
+    S: BlockMatrix,
+    n_electrons: float,
+    *,
+    kpts: KPointsSpec = ...,
+    smearing: Smearing = ...,
+    width: float = ...,
+    spin_moment: float | None = ...,
+    solver: Solver | str,
+) -> State: ...
+def solve(
+    H: BlockMatrix,
+    S: BlockMatrix,
     n_electrons: float,
     *,
     kpts: KPointsSpec = None,
     smearing: Smearing = "none",
     width: float = 0.0,
     spin_moment: float | None = None,
-    method: Method = "dense",
-    threshold: float = THRESHOLD,
+    solver: Solver | str = Dense(),  # noqa: B008  # immutable
 ) -> State:
     """Density matrices of the `n_electrons` per cell in the lowest states of H C = S C e.
 
-    H: nspin 1 or 2, Hartree. S: the overlap, or what `factorise` made of it (then `kpts` and `threshold` are
-    taken from it). kpts: None (Gamma), (n1, n2, n3), a mapping or KPoints, see `as_kpoints`. width: Hartree.
-    spin_moment: N_up - N_down held fixed (nspin 2 only); None lets both spins share one Fermi level.
-    method: "dense" diagonalises and gives a `Solution` with the eigenstates, at a cost cubic in the atoms;
-    "purification" (insulators at Gamma, fixed moment) gives a `PurifiedState`, at a cost linear in the atoms,
-    with errors set by `threshold` (docs/theory.md).
+    H: nspin 1 or 2, Hartree. S: the overlap. kpts: None (Gamma), a mesh or KPoints (`mlh.matrix.kpoints`).
+    width: Hartree. spin_moment: N_up - N_down held fixed (nspin 2 only); None lets both spins share one Fermi
+    level. solver: `Dense()` diagonalises and gives a `Solution` with the eigenstates, at a cost cubic in the
+    atoms; `Purification(threshold)` (insulators at Gamma, fixed moment) gives a `PurifiedState`, at a cost
+    linear in the atoms, with errors set by the threshold (docs/theory.md). More Hamiltonians of one geometry:
+    solver.prepare(S, kpts) once, then .occupied(H, Filling(n_electrons)).
     """
-    check_method(method, kpts, smearing)
-    expected = OverlapFactor if method == "dense" else InverseFactor
-    if not isinstance(S, BlockMatrix | expected):
-        raise ValueError(
-            f"S: expected a BlockMatrix or {expected.__name__} for method={method!r}, got {type(S).__name__}"
-        )
-    if isinstance(S, InverseFactor) or method == "purification":
-        assert not isinstance(S, OverlapFactor)
-        return purify(H, S, n_electrons, spin_moment, threshold)
-    return diagonalise(H, S, n_electrons, kpts, smearing, width, spin_moment)
+    chosen = as_solver(solver)
+    chosen.check(kpts, smearing)
+    return chosen.prepare(S, kpts).occupied(H, Filling(n_electrons, smearing, width, spin_moment))

@@ -18,18 +18,20 @@ checked against limits; a metal is an error. There are no eigenstates.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
 from mlh._core import BlockSparse, return_free_pages, sparse_combine, sparse_join
 from mlh.common.units import HARTREE_EV
 from mlh.matrix.block_matrix import BlockMatrix, same_pattern
-from mlh.matrix.kpoints import KPoints, as_kpoints
-from mlh.solver.inverse_factor import InverseFactor, PurificationError, Truncation
+from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
+from mlh.solver.contract import Filling
+from mlh.solver.inverse_factor import InverseFactor, PurificationError, Truncation, check_threshold
+from mlh.solver.occupations import Smearing
 from mlh.solver.spectrum import PurificationStep, gap_bounds, spectral_bounds
 from mlh.solver.state import State
 
@@ -193,9 +195,65 @@ class PurifiedState(State):
 
 def _no_eigenstates(name: str) -> AttributeError:
     return AttributeError(
-        f"{name}: method='purification' computes the density matrix without eigenstates; "
-        "use method='dense' for levels, bands and orbitals"
+        f"{name}: the purification solver computes the density matrix without eigenstates; "
+        "use the dense solver for levels, bands and orbitals"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Purification:
+    """Trace-correcting purification: insulators at Gamma, at a cost linear in the atoms; no eigenstates.
+
+    threshold: truncation of block-sparse matrices, which sets the error (docs/theory.md).
+    """
+
+    threshold: float = THRESHOLD
+    name: ClassVar[str] = "purification"
+
+    def __post_init__(self) -> None:
+        check_threshold(self.threshold)
+
+    def describe(self) -> dict[str, Any]:
+        """Name and threshold."""
+        return {"method": self.name, "threshold": self.threshold}
+
+    def check(self, kpts: KPointsSpec, smearing: Smearing) -> None:
+        """ValueError for smearing and for k points."""
+        if smearing != "none":
+            raise ValueError(
+                "smearing: the purification solver has integer occupations, expected no smearing, "
+                f"got {smearing!r}; metals need the dense solver"
+            )
+        if isinstance(kpts, Mapping) and "spacing" in kpts:
+            return  # becomes a mesh with the cell, and is checked then
+        if not as_kpoints(kpts).gamma_only:
+            raise ValueError(
+                f"kpts: the purification solver works at Gamma only, got {len(as_kpoints(kpts))} other k "
+                "points; use a larger cell or the dense solver"
+            )
+
+    def prepare(self, S: BlockMatrix, kpts: KPointsSpec = None) -> PreparedPurification:
+        """The inverse factor of S."""
+        self.check(kpts, "none")
+        return PreparedPurification(InverseFactor.of(S, self.threshold))
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPurification:
+    """The inverse factor of the overlap of one geometry."""
+
+    factor: InverseFactor
+
+    @property
+    def kpts(self) -> KPoints:
+        """Gamma."""
+        return as_kpoints(None)
+
+    def occupied(self, H: BlockMatrix, filling: Filling) -> PurifiedState:
+        """Density matrices of the lowest states."""
+        if filling.smearing != "none":
+            Purification(self.factor.truncation.threshold).check(None, filling.smearing)
+        return purify(H, self.factor, filling.n_electrons, filling.moment)
 
 
 def purify(
@@ -236,8 +294,8 @@ def _occupied(n_electrons: float, nspin: int, moment: float | None, n_orbitals: 
     """Occupied states of each spin."""
     if nspin == 2 and moment is None:
         raise ValueError(
-            "spin_moment: method='purification' needs the moment fixed (N_up - N_down), got None; "
-            "method='dense' can let it float"
+            "spin_moment: the purification solver needs the moment fixed (N_up - N_down), got None; "
+            "the dense solver can let it float"
         )
     if nspin == 1 and moment not in (None, 0, 0.0):
         raise ValueError(f"spin_moment: expected None for an unpolarised calculation, got {moment}")
@@ -249,7 +307,7 @@ def _occupied(n_electrons: float, nspin: int, moment: float | None, n_orbitals: 
         raise ValueError(f"n_electrons: integer occupations need {need}, got {n_electrons:g}")
     if any(not 0 < n < n_orbitals for n in counts):
         raise ValueError(
-            f"n_electrons: method='purification' needs 1 to {n_orbitals - 1} occupied states in each spin, "
+            f"n_electrons: the purification solver needs 1 to {n_orbitals - 1} occupied states in each spin, "
             f"got {counts}"
         )
     return counts
@@ -271,8 +329,8 @@ def _channel(H: BlockSparse, factor: InverseFactor, n_occupied: int) -> tuple[_C
 def _small_gap(gap: float) -> str:
     found = f"a gap of at most {max(gap, 0.0) * HARTREE_EV:.2f} eV"
     return (
-        f"H: method='purification' is for insulators, expected a gap above {MIN_GAP * HARTREE_EV:.2f} eV, "
-        f"could show {found} at this number of electrons; use method='dense', with smearing for a metal"
+        f"H: the purification solver is for insulators, expected a gap above {MIN_GAP * HARTREE_EV:.2f} eV, "
+        f"could show {found} at this number of electrons; use the dense solver, with smearing for a metal"
     )
 
 

@@ -1,0 +1,57 @@
+"""What a solver is: H and S of one geometry -> the occupied space, and what is asked of it.
+
+    prepared = solver.prepare(S, kpts)                  once per geometry
+    state = prepared.occupied(H, Filling(n_electrons))  every step
+
+A new solver is one module: a frozen value with the members of `Solver`, named in `solver/methods.py` (or by
+`register_solver`) so that command lines and files know it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from mlh.matrix.block_matrix import BlockMatrix
+from mlh.matrix.kpoints import KPoints, KPointsSpec
+from mlh.solver.occupations import Smearing
+from mlh.solver.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """Which states are occupied: electrons per cell, occupation function of a width (Hartree), N_up - N_down
+    held fixed or None."""
+
+    n_electrons: float
+    smearing: Smearing = "none"
+    width: float = 0.0
+    moment: float | None = None
+
+
+class Prepared(Protocol):
+    """What a solver made of the overlap of one geometry."""
+
+    @property
+    def kpts(self) -> KPoints: ...
+
+    def occupied(self, H: BlockMatrix, filling: Filling) -> State:
+        """The occupied space of H; ValueError for a filling that the solver cannot do."""
+
+
+class Solver(Protocol):
+    """A way from H and S to the density matrix; immutable and picklable."""
+
+    @property
+    def name(self) -> str:
+        """As command lines and files have it."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Plain values for the identity of a run; empty for the default solver."""
+
+    def check(self, kpts: KPointsSpec, smearing: Smearing) -> None:
+        """ValueError in words for k points or occupations that the solver cannot do."""
+
+    def prepare(self, S: BlockMatrix, kpts: KPointsSpec = None) -> Prepared:
+        """What is needed once per geometry."""
