@@ -59,7 +59,7 @@ class Vacancy:
     def relaxed(self) -> ase.Atoms:
         """The last geometry with the provenance of the start (where the defect is, what was removed)."""
         atoms = self.start.copy()
-        atoms.set_positions(self.result.atoms.positions)
+        atoms.set_positions(self.result.atoms.positions, apply_constraint=False)
         return atoms
 
 

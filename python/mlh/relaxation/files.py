@@ -9,6 +9,7 @@ FOLDER/relax.json          what was relaxed and how; status running, converged, 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -53,6 +54,7 @@ def run_relaxation(
     }
     if settings.cell != "fixed":
         identity |= {"cell": settings.cell, "pressure": settings.pressure}
+    identity |= _held(atoms)
     replay = _prepare(target, identity, resume=resume, overwrite=overwrite)
 
     def record(step: RelaxStep, work: ase.Atoms) -> None:
@@ -78,6 +80,26 @@ def run_relaxation(
     write_structure(target / RELAXED, _frame(result.steps[-1], result.atoms))
     _write_summary(target, {**identity, **summary(result)})
     return result
+
+
+def _held(atoms: ase.Atoms) -> dict[str, Any]:
+    """What else of the atoms decides the result: constraints and initial moments, where there are any."""
+    held: dict[str, Any] = {}
+    if atoms.constraints:
+        told = [json.dumps(_told(c), default=_listed, sort_keys=True) for c in atoms.constraints]
+        held["constraints"] = hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+    moments = atoms.get_initial_magnetic_moments()
+    if moments.any():
+        held["initial_moments"] = np.round(moments, 6).tolist()
+    return held
+
+
+def _told(constraint: Any) -> Any:
+    return constraint.todict() if hasattr(constraint, "todict") else repr(constraint)
+
+
+def _listed(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else repr(value)
 
 
 def summary(result: RelaxResult) -> dict[str, Any]:
@@ -156,6 +178,8 @@ def _prepare(
 
 def _require_same(stored: Mapping[str, Any], identity: Mapping[str, Any], target: Path) -> None:
     """Refuse to continue a relaxation of something else, with the difference."""
+    keys = ("constraints", "initial_moments")
+    identity = {**{key: None for key in keys if key in stored}, **identity}
     different = [
         f"{key}: there {stored.get(key)!r}, now {value!r}"
         for key, value in json.loads(json.dumps(identity)).items()

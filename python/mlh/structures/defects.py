@@ -3,7 +3,8 @@
 A defect structure carries in `atoms.info`: defect_kind, defect_removed, defect_added, defect_site
 (index in the host, -1 for an interstitial), defect_position (Angstrom, of the site in the host),
 host and host_hash; and in the array "host_index" the index in the host of every atom (-1: added). Rattled
-structures also carry rattle (Angstrom) and rattle_seed.
+structures also carry rattle (Angstrom) and rattle_seed. Constraints, tags, initial moments and notes of the
+host stay as far as they still mean something (`mlh.structures.carried`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ase.data import atomic_numbers
 from ase.geometry import find_mic
 from numpy.typing import ArrayLike, NDArray
 
+from mlh.structures.carried import carried, replaced, without_atom
 from mlh.structures.crystals import inequivalent_sites
 from mlh.structures.files import structure_hash
 from mlh.structures.rattle import rattle
@@ -126,8 +128,8 @@ def _check_site(host: ase.Atoms, site: int) -> None:
 
 
 def _start(host: ase.Atoms) -> ase.Atoms:
-    """Copy of the host without labels, with host_index 0..n-1."""
-    atoms = ase.Atoms(host.get_chemical_symbols(), host.positions, cell=host.cell[:], pbc=host.pbc)
+    """Copy of the host with what still holds in another structure, and host_index 0..n-1."""
+    atoms = carried(host)
     atoms.set_array("host_index", np.arange(len(host), dtype=np.int64))
     return atoms
 
@@ -147,9 +149,8 @@ def _provenance(
 
 
 def _vacancy(host: ase.Atoms, site: int) -> ase.Atoms:
-    atoms = _start(host)
+    atoms = without_atom(_start(host), site)
     symbol, position = host.symbols[site], host.positions[site]
-    del atoms[site]
     atoms.info.update(_provenance(host, "vacancy", site, position, symbol, "none"))
     return atoms
 
@@ -158,8 +159,7 @@ def _substitution(host: ase.Atoms, site: int, element: str) -> ase.Atoms:
     symbol, position = host.symbols[site], host.positions[site]
     if symbol == element:
         raise ValueError(f"element: expected another element than {symbol} at site {site}")
-    atoms = _start(host)
-    atoms.symbols[site] = element
+    atoms = replaced(_start(host), site, element)
     atoms.info.update(_provenance(host, "substitution", site, position, symbol, element))
     return atoms
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mlh.common.files import complete_or_absent
+from mlh.structures.carried import writable
 from mlh.structures.crystals import CRYSTALS, crystal
 
 _CRYSTAL_NAME = re.compile(r"^(?P<name>[a-z-]+)(?::(?P<repeat>\d+x\d+x\d+))?$")
@@ -83,10 +84,12 @@ def with_labels(
     forces: ArrayLike | None = None,
     info: Mapping[str, object] | None = None,
 ) -> ase.Atoms:
-    """Copy without calculator, with REF_energy (eV) and REF_forces (eV/Angstrom) for force-field trainers."""
+    """Copy without calculator, with REF_energy (eV) and REF_forces (eV/Angstrom) for force-field trainers.
+
+    Constraints stay (a file holds them as move_mask); the forces are those of all atoms.
+    """
     frame = atoms.copy()
     frame.calc = None
-    frame.set_constraint()
     if energy is not None:
         frame.info["REF_energy"] = float(energy)
     if forces is not None:
@@ -100,14 +103,15 @@ def with_labels(
 
 def write_structure(path: str | os.PathLike[str], frames: ase.Atoms | list[ase.Atoms]) -> None:
     """Write extended xyz in one move: the file is complete or absent, never half written."""
+    listed = [frames] if isinstance(frames, ase.Atoms) else frames
     with complete_or_absent(path) as temporary:
-        ase.io.write(temporary, frames, format="extxyz")
+        ase.io.write(temporary, [writable(frame) for frame in listed], format="extxyz")
 
 
 def append_frame(path: str | os.PathLike[str], frame: ase.Atoms) -> None:
     """Append one frame to an extended-xyz trajectory and flush it to the disk."""
     with open(path, "a", encoding="utf-8") as stream:
-        ase.io.write(stream, frame, format="extxyz")
+        ase.io.write(stream, writable(frame), format="extxyz")
         stream.flush()
         os.fsync(stream.fileno())
 

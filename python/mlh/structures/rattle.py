@@ -52,14 +52,15 @@ def rattle(
     """Normal displacements of standard deviation `amplitude` (Angstrom) per Cartesian component.
 
     Components beyond `max_factor` standard deviations are drawn again, so that no rare draw
-    puts two atoms on top of each other; the mean displacement is removed.
+    puts two atoms on top of each other; the mean displacement is removed. Constraints hold: what is fixed
+    stays where it is.
     """
     if not 0.0 <= amplitude < 1.0:
         raise ValueError(f"rattle amplitude: expected between 0 and 1 Angstrom, got {amplitude}")
     displacement = _truncated_normal(np.random.default_rng(seed), (len(atoms), 3), max_factor) * amplitude
     displacement -= displacement.mean(axis=0)
     result = atoms.copy()
-    result.set_positions(atoms.positions + displacement, apply_constraint=False)
+    result.set_positions(atoms.positions + displacement)
     return result
 
 
