@@ -11,6 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mlh.common import fork
 from mlh.common.version import VERSION
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ __version__ = VERSION
 # because Python binds a room to its name once, when it is first loaded.
 import_module("mlh.scf")
 del globals()["scf"]
+
+fork.register()
 
 _LAZY = {
     "Basis": "mlh.basis.species",

@@ -137,6 +137,11 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         own = {name: getattr(self, name) for name in self._options if name != "solver"}
         return {**self.theory.describe(), **self.solver.describe(), **own}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, pickles and processes: settings and results; the state itself, which the core holds,
+        stays here, and the copy makes it again when it needs it."""
+        return {**self.__dict__, "result": None}
+
     def _forget(self) -> None:
         """Drop the results of other parameters."""
         self.reset()
@@ -149,7 +154,10 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
 
     def _done(self) -> SCFResult:
         if self.result is None:
-            raise CalculatorSetupError("no calculation has been done with this calculator yet")
+            raise CalculatorSetupError(
+                "no calculation has been done with this calculator yet "
+                "(a copy has the results, but not their state)"
+            )
         return self.result
 
     def _system(self, atoms: Atoms) -> System:

@@ -102,6 +102,9 @@ class DFTCalculator(Engine):
         super()._forget()
         self._past.clear()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_past": HamiltonianExtrapolation()}
+
     def calculate(
         self,
         atoms: Atoms | None = None,

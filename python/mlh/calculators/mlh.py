@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -88,6 +88,9 @@ class MLHCalculator(Engine):
                 "spread: expected False for a single model, got True; give a committee of models"
             )
         self.spread = spread
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "predicted_dh": None}
 
     def calculate(
         self,
