@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.data import atomic_numbers, ground_state_magnetic_moments
 
@@ -79,6 +79,15 @@ def test_closed_shells_stay_closed_and_cost_one_start() -> None:
     assert two.energies.total == pytest.approx(one.energies.total, abs=1e-7)
     assert np.abs(two.moments).max() < 1e-3
     assert two.n_steps <= one.n_steps + 4
+
+
+def test_a_metal_without_moments_is_compared_in_a_few_steps() -> None:
+    system = System(bulk("Al"), cutoff_ry=60.0, kpts=(4, 4, 4), nspin=2)
+    count = []
+    result = mlh.scf(system, smearing="fermi-dirac", width=0.2 / HARTREE_EV, callback=count.append)
+    assert result.converged and np.abs(result.moments).max() < 1e-3
+    assert "a second start from a moment of" in result.note and "the first is kept" in result.note
+    assert "did not converge" not in result.note and len(count) <= 25
 
 
 def test_changed_initial_moments_start_anew() -> None:

@@ -166,8 +166,8 @@ class _Loop:
             converged = small and not (holds and self.max_steps > 1)
             if converged or len(history) == self.max_steps:
                 return SCFResult(system, solution, H, R, energies, converged, tuple(history), watch.seconds)
-            if holds and steps > 1 and len(history) == steps:
-                mixer = PulayMixer()  # the map from H_in to H[D] is another one from here on
+            if steps > 1 and len(history) == steps + 1:
+                mixer = PulayMixer()  # the map from H_in to H[D] is another one since the moment is free
             with watch("mixing"):
                 screened = None if self.screening is None else partial(_screened, self.screening, solution)
                 H_in = symmetric(BlockMatrix(system.pattern, mixer.next(H_in.data, R.data, screened)))
