@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlh.accuracy.metrics import system_of_sample
-from mlh.common.units import ANGSTROM, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
+from mlh.common.units import ANGSTROM, EV, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 
 if TYPE_CHECKING:
     from mlh.dataset.sample import BasisRecord, Sample
+    from mlh.solver import Filling
 
 Array = NDArray[np.float64]
 
@@ -76,17 +77,25 @@ def evaluate_sample(
     """Errors of the state that a predicted dH (nnz,), Hartree, gives, against the label of the sample."""
     from mlh.matrix.block_matrix import BlockMatrix
     from mlh.scf.loop import scf
-    from mlh.solver import Dense, Filling
+    from mlh.solver import Dense
 
     system = system_of_sample(sample, record, settings)
     prepared = Dense().prepare(system.overlap(), system.kpts)
     harris = system.harris_hamiltonian()
     start = harris + BlockMatrix(system.pattern, predicted[None])
-    state = scf(system, H0=start, prepared=prepared, max_steps=1 + refine)
+    filling = _filling(system.n_electrons, settings)
+    state = scf(
+        system,
+        H0=start,
+        prepared=prepared,
+        max_steps=1 + refine,
+        smearing=filling.smearing,
+        width=filling.width,
+    )
     density = system.density(state.D).values
     forces = state.forces().total
     reference = harris + BlockMatrix(system.pattern, sample.dh[None])
-    label = prepared.occupied(reference, Filling(system.n_electrons))
+    label = prepared.occupied(reference, filling)
     difference = np.abs(density - system.density(label.D).values).mean()
     occupied = label.occupations > 0.5 * label.degeneracy
     error = (state.eigenvalues - label.eigenvalues)[occupied] * HARTREE_EV
@@ -105,6 +114,16 @@ def evaluate_sample(
         residual=state.history[0].residual * HARTREE_EV,
         residual_rms=state.history[0].residual_rms * HARTREE_EV,
     )
+
+
+def _filling(n_electrons: float, settings: dict[str, Any]) -> Filling:
+    """The occupations of labels of a level of theory."""
+    from mlh.solver import Filling
+
+    width = settings.get("smearing_ev")
+    if width is None:
+        return Filling(n_electrons)
+    return Filling(n_electrons, settings.get("smearing", "fermi-dirac"), width * EV)
 
 
 def summarise(cases: Sequence[PhysicsCase]) -> PhysicsMetrics:

@@ -65,7 +65,7 @@ class AccuracySettings:
         return ModelEngine(
             model,
             refine,
-            kpts=self.kpts or (1, 1, 1),
+            kpts=self.kpts,
             cutoff_ry=self.cutoff_ry,
             smearing_ev=self.smearing_ev,
         )

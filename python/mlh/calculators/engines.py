@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from mlh.basis.species import Basis
 from mlh.calculators import DFTCalculator, HamiltonianModel, MLHCalculator
 from mlh.dft.theory import Theory
-from mlh.matrix.kpoints import kpoints_record
+from mlh.matrix.kpoints import KPointsSpec, kpoints_record
 from mlh.model.card import model_digest
 from mlh.solver import Dense, Solver, as_solver
 
 KPoints = tuple[int, int, int] | Mapping[str, Any] | None
-"""(n1, n2, n3), {"size": (n1, n2, n3), "gamma": False}, {"spacing": 0.2}, or None: Gamma."""
+"""(n1, n2, n3), {"size": (n1, n2, n3), "gamma": False}, {"spacing": 0.2}, or None: Gamma, or the model's."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,13 @@ class DFTEngine:
 class ModelEngine:
     """A model (file, name of a shipped one, or object) and how many self-consistency steps refine it.
 
-    kpts, cutoff_ry, smearing_ev: where they differ from those of the model.
+    kpts, cutoff_ry, smearing_ev: where they differ from those of the model's labels; smearing_ev=0.0: integer
+    occupations.
     """
 
     model: str | HamiltonianModel
     refine: int = 0
-    kpts: KPoints = (1, 1, 1)
+    kpts: KPoints = None
     solver: Solver = field(default_factory=Dense)
     cutoff_ry: float | None = None
     smearing_ev: float | None = None
@@ -72,6 +74,11 @@ class ModelEngine:
             solver=self.solver,
         )
 
+    @cached_property
+    def _own_kpts(self) -> KPointsSpec:
+        """The k points of the model's labels."""
+        return self.calculator().theory.kpts
+
     def describe(self) -> dict[str, Any]:
         """Plain values; the model by the digest of its content, the name is for people."""
         name = str(self.model)
@@ -82,7 +89,7 @@ class ModelEngine:
             "model": name,
             **digest,
             "refine": self.refine,
-            "kpts": kpoints_record(self.kpts),
+            "kpts": kpoints_record(self._own_kpts if self.kpts is None else self.kpts),
             **{key: value for key, value in own.items() if value is not None},
             **self.solver.describe(),
         }
@@ -110,7 +117,7 @@ def choose_engine(
         raise ValueError("engine: expected exactly one of a model and DFT")
     chosen = as_solver(solver)
     if model is not None:
-        return ModelEngine(model, refine, kpts or (1, 1, 1), chosen, cutoff_ry, smearing_ev)
+        return ModelEngine(model, refine, kpts, chosen, cutoff_ry, smearing_ev)
     if refine:
         raise ValueError("refine: expected together with a model; DFT is self-consistent already")
     return DFTEngine(theory or Theory(), chosen)

@@ -32,7 +32,9 @@ class MLHCalculator(Engine):
     model: a path, the name of a shipped model, several of them separated by commas (a committee, which
     predicts the mean), or any object with `basis`, `cutoff_ry`, `xc` and `predict(system) -> dH`.
     H_in = H0 + dH is diagonalised, E[D] and H[D] = dE/dD are evaluated on D, forces and stress use
-    W = D H[D] D. refine=n adds n self-consistency steps. cutoff_ry, kpts: None takes the model's.
+    W = D H[D] D. refine=n adds n self-consistency steps. cutoff_ry, kpts, smearing_ev, smearing: None takes
+    those of the model's labels, the k points by their density in the cell at hand; smearing_ev=0.0: integer
+    occupations. Functional, integration and basis are the model's.
     Forces and stress are exact once D is self-consistent; before, they lack the response of D to the
     geometry, an error of first order in the residual, which `refine` removes step by step. The first step
     mixes 60 percent of H[D]; in soft systems (small gaps) it may overshoot, which the residual then shows.
@@ -56,9 +58,9 @@ class MLHCalculator(Engine):
         model: HamiltonianModel | str,
         refine: int = 0,
         cutoff_ry: float | None = None,
-        kpts: KPointsSpec = (1, 1, 1),
+        kpts: KPointsSpec = None,
         smearing_ev: float | None = None,
-        smearing: Smearing = "fermi-dirac",
+        smearing: Smearing | None = None,
         device: str = "cpu",
         spread: bool = False,
         grid_shape: GridShape | None = None,
@@ -68,14 +70,16 @@ class MLHCalculator(Engine):
         if refine < 0:
             raise ValueError(f"refine: expected 0 or more self-consistency steps, got {refine}")
         self.model = _load(model, device) if isinstance(model, str) else model
+        own_smearing: Smearing = getattr(self.model, "smearing", Theory.smearing)
+        own_width = getattr(self.model, "smearing_ev", None)
         level = Theory(
             basis=self.model.basis,
             cutoff_ry=cutoff_ry or self.model.cutoff_ry,
-            kpts=kpts,
+            kpts=getattr(self.model, "kpts", (1, 1, 1)) if kpts is None else kpts,
             xc=self.model.xc,
             spin=False,
-            smearing_ev=smearing_ev,
-            smearing=smearing,
+            smearing_ev=own_width if smearing_ev is None else smearing_ev or None,
+            smearing=smearing or own_smearing,
             integration=getattr(self.model, "integration", None) or DEFAULT_INTEGRATION,
             grid_shape=grid_shape,
             symmetry=symmetry,

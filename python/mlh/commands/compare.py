@@ -83,7 +83,7 @@ def compare_command(
 
 def _against_dft(structure: str, model: str, kpts: KPoints) -> dict[str, Any]:
     atoms = load_structure(structure)
-    engine = ModelEngine(model, kpts=kpts or (1, 1, 1))
+    engine = ModelEngine(model, kpts=kpts)
     console = Console(stderr=True)
     with console.status(f"model and DFT, {atoms.get_chemical_formula()}"):
         return compare_at(

@@ -101,7 +101,10 @@ class TheoryOptions(MeshOptions):
     ] = None
     total_moment: Annotated[float | None, typer.Option(help="N_up - N_down held fixed (--dft).")] = None
     smearing: Annotated[
-        float | None, typer.Option(help="Width of the occupations, eV; default: integer occupations.")
+        float | None,
+        typer.Option(
+            help="Width of the occupations, eV; default: integer ones, or as the model's labels (0: integer)."
+        ),
     ] = None
     smearing_type: Annotated[str | None, typer.Option(help="fermi-dirac (default) or gaussian.")] = None
 

@@ -218,6 +218,13 @@ class Dataset(Sequence[Sample]):
         record: dict[str, Any] = json.loads(str(self._file["samples"][self._names[index]].attrs["record"]))
         return record
 
+    def mesh(self, index: int) -> tuple[NDArray[np.float64], Any]:
+        """Cell (rows, Bohr) and k mesh of one sample, as files hold it; the mesh of the settings where it has
+        none of its own."""
+        cell = self._file["samples"][self._names[index]]["cell"][...]
+        info = self.record(index).get("info", {})
+        return cell, info.get("kpts", self.settings.get("kpts"))
+
     @cached_property
     def elements(self) -> list[int]:
         """Atomic numbers that occur in any sample, ascending."""

@@ -45,6 +45,8 @@ class ModelCard:
     elements: tuple[int, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
+    k_mesh: Mapping[str, Any] = field(default_factory=dict)
+    """The mesh of the labels as a spacing (`mlh.model.mesh`); empty in cards of before."""
 
     def as_json(self) -> str:
         """JSON text of the card."""
@@ -60,6 +62,7 @@ class ModelCard:
             "elements": list(self.elements),
             "versions": dict(self.versions),
             "created": self.created,
+            "k_mesh": dict(self.k_mesh),
         }
         return json.dumps(content, indent=1)
 
@@ -81,6 +84,7 @@ class ModelCard:
             tuple(raw["elements"]),
             raw["versions"],
             raw["created"],
+            raw.get("k_mesh", {}),
         )
 
 
@@ -106,6 +110,7 @@ def save_model(path: str | os.PathLike[str], network: HamiltonianNetwork, card: 
         card.elements,
         versions,
         datetime.now(UTC).isoformat(timespec="seconds"),
+        card.k_mesh,
     )
     arrays = {f"weights/{name}": value.detach().cpu().numpy() for name, value in network.state_dict().items()}
     arrays["card"] = np.frombuffer(stamped.as_json().encode(), dtype=np.uint8)

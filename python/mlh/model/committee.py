@@ -6,11 +6,13 @@ Its prediction is the mean of dH; where the members disagree, the training data 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mlh.matrix.kpoints import KPointsSpec
 
 if TYPE_CHECKING:
     from mlh.basis.species import Basis
@@ -38,7 +40,7 @@ class Committee:
             raise ValueError(f"committee: expected at least 2 models, got {len(members)}")
         first = members[0]
         for k, member in enumerate(members[1:], start=2):
-            for name in ("cutoff_ry", "xc", "integration"):
+            for name in ("cutoff_ry", "xc", "integration", "smearing_ev", "smearing"):
                 if getattr(member, name, None) != getattr(first, name, None):
                     raise ValueError(
                         f"committee: expected equal {name}, got {getattr(first, name, None)} (model 1) and "
@@ -49,7 +51,16 @@ class Committee:
         self.members = tuple(members)
         self.basis, self.cutoff_ry, self.xc = first.basis, first.cutoff_ry, first.xc
         self.integration: str | None = getattr(first, "integration", None)
+        self.smearing_ev: float | None = getattr(first, "smearing_ev", None)
+        self.smearing: str = getattr(first, "smearing", "fermi-dirac")
         self.last: tuple[BlockMatrix, ...] = ()
+
+    @property
+    def kpts(self) -> KPointsSpec:
+        """k points of the labels: those of all members, or the densest of their spacings."""
+        meshes = [getattr(member, "kpts", (1, 1, 1)) for member in self.members]
+        spacings = [m for m in meshes if isinstance(m, Mapping) and "spacing" in m]
+        return min(spacings, key=lambda m: float(m["spacing"])) if spacings else meshes[0]
 
     def predict(self, system: System) -> BlockMatrix:
         """Mean dH; the members' own predictions stay in `last`."""

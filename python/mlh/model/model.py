@@ -14,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from mlh.dft.integrations import DEFAULT_INTEGRATION
+from mlh.matrix.kpoints import KPointsSpec
 from mlh.model.card import ModelCard, ModelError, read_model
 from mlh.model.domain import OutOfDomainWarning, domain_notes
+from mlh.model.mesh import mesh_of_card
 from mlh.network.blocks import data_from_blocks
 from mlh.network.devices import Ranks, pick_device
 from mlh.network.graph import GraphInput, graph_from_system
@@ -56,6 +58,32 @@ class Model:
     def xc(self) -> str:
         """Functional of the labels."""
         return str(self.card.settings["xc"])
+
+    @property
+    def kpts(self) -> KPointsSpec:
+        """k points of the labels, a spacing for the cell at hand where they are more than Gamma.
+
+        ModelError where the card, one of before, does not say in which cells its labels had theirs.
+        """
+        mesh = mesh_of_card(self.card.settings, self.card.k_mesh)
+        if mesh is None:
+            labels = self.card.settings.get("kpts", "unknown")
+            raise ModelError(
+                f"kpts: the labels of the model have the k points {labels}, and its card does not say in "
+                "which cells: give a mesh (kpts, --kpts, --kspacing)"
+            )
+        return mesh
+
+    @property
+    def smearing_ev(self) -> float | None:
+        """Width of the occupations of the labels, eV; None: integer ones."""
+        width = self.card.settings.get("smearing_ev")
+        return None if width is None else float(width)
+
+    @property
+    def smearing(self) -> str:
+        """Occupation function of the labels."""
+        return str(self.card.settings.get("smearing", "fermi-dirac"))
 
     @property
     def usual_residual(self) -> float | None:

@@ -30,6 +30,7 @@ from mlh.accuracy.metrics import Metrics
 from mlh.common.files import write_text
 from mlh.dataset.store import Dataset
 from mlh.model.card import ModelCard, save_model
+from mlh.model.mesh import mesh_of_labels
 from mlh.network.devices import Ranks, open_ranks, pick_device
 from mlh.network.network import HamiltonianNetwork
 from mlh.training.baseline import fit_normalisation
@@ -339,6 +340,7 @@ class _Run:
             metrics,
             self.train.closest,
             numbers,
+            k_mesh=mesh_of_labels(self.dataset.mesh(i) for i in self.parts["train"]),
         )
 
     def _finish(self) -> TrainingResult:
