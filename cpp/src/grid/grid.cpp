@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
+#include <utility>
 
 #include "geometry/point_order.hpp"
 
@@ -87,6 +88,17 @@ std::vector<WeightedPoint> ordered_mesh(const SphereData& sphere) {
   return out;
 }
 
+/// visit({x, y, z}) for all integers from `low` to `high`, both included, z fastest.
+template <typename Visit>
+void for_each_index(const std::array<int, 3>& low, const std::array<int, 3>& high,
+                    const Visit& visit) {
+  for (int x = low[0]; x <= high[0]; ++x) {
+    for (int y = low[1]; y <= high[1]; ++y) {
+      for (int z = low[2]; z <= high[2]; ++z) visit(std::array<int, 3>{x, y, z});
+    }
+  }
+}
+
 bool reaches(const BatchPoints& points, int n_points, const Vec3& center, double reach) {
   const double limit = reach * reach;
   for (int p = 0; p < n_points; ++p) {
@@ -98,6 +110,46 @@ bool reaches(const BatchPoints& points, int n_points, const Vec3& center, double
 }
 
 }  // namespace
+
+/// The uniform grid cut into boxes of nearly equal size, at most kEdge points along an edge.
+struct Grid::Boxes {
+  std::array<int, 3> pieces{};  ///< boxes along each vector
+  std::vector<Batch> batches;   ///< the points of each box, no atoms yet; by `flat`
+
+  explicit Boxes(const std::array<int, 3>& n) {
+    for (int d = 0; d < 3; ++d) pieces[d] = (n[d] + kEdge - 1) / kEdge;
+    batches.resize(static_cast<std::size_t>(pieces[0]) * pieces[1] * pieces[2]);
+    for_each_index({0, 0, 0}, {pieces[0] - 1, pieces[1] - 1, pieces[2] - 1},
+                   [&](const std::array<int, 3>& b) {
+                     Batch& box = batches[flat(b)];
+                     box.n_points = 1;
+                     for (int d = 0; d < 3; ++d) {
+                       box.first[d] = piece_start(n[d], pieces[d], b[d]);
+                       box.extent[d] = piece_start(n[d], pieces[d], b[d] + 1) - box.first[d];
+                       box.n_points *= box.extent[d];
+                     }
+                   });
+  }
+
+  bool contains(const std::array<int, 3>& b) const {
+    return b[0] < pieces[0] && b[1] < pieces[1] && b[2] < pieces[2];
+  }
+  std::size_t flat(const std::array<int, 3>& b) const {
+    return (static_cast<std::size_t>(b[0]) * pieces[1] + b[1]) * pieces[2] + b[2];
+  }
+  /// The box inside the cell that box b, anywhere in space, is an image of, and the translation
+  /// from b to it, in cells along the axes of the grid.
+  std::pair<std::size_t, Cell> home(const std::array<int, 3>& b) const {
+    std::array<int, 3> inside{};
+    Cell image{};
+    for (int d = 0; d < 3; ++d) {
+      const int shift = static_cast<int>(std::floor(static_cast<double>(b[d]) / pieces[d]));
+      inside[d] = b[d] - shift * pieces[d];
+      image[d] = -shift;
+    }
+    return {flat(inside), image};
+  }
+};
 
 Grid::Grid(std::shared_ptr<const Structure> structure, std::shared_ptr<const BasisData> basis,
            std::shared_ptr<const Pattern> pattern, std::array<int, 3> n, const Axes& axes)
@@ -179,81 +231,55 @@ void Grid::close_group(std::size_t batches_begin) {
   groups_.push_back(group);
 }
 
-void Grid::add_uniform_batches() {
-  std::array<int, 3> pieces{};
-  for (int d = 0; d < 3; ++d) pieces[d] = (uniform_.n[d] + kEdge - 1) / kEdge;
-  const auto flat = [&](const std::array<int, 3>& b) {
-    return (static_cast<std::size_t>(b[0]) * pieces[1] + b[1]) * pieces[2] + b[2];
-  };
-  for (int x = 1; x <= kEdge; ++x) {
-    for (int y = 1; y <= kEdge; ++y) {
-      for (int z = 1; z <= kEdge; ++z) {
-        box_order_[box_index({x, y, z})] = order_of_box({x, y, z}, uniform_.steps());
-      }
-    }
-  }
-  std::vector<Batch> boxes(static_cast<std::size_t>(pieces[0]) * pieces[1] * pieces[2]);
-  std::array<int, 3> b{};
-  for (b[0] = 0; b[0] < pieces[0]; ++b[0]) {
-    for (b[1] = 0; b[1] < pieces[1]; ++b[1]) {
-      for (b[2] = 0; b[2] < pieces[2]; ++b[2]) {
-        Batch& box = boxes[flat(b)];
-        box.n_points = 1;
-        for (int d = 0; d < 3; ++d) {
-          box.first[d] = piece_start(uniform_.n[d], pieces[d], b[d]);
-          box.extent[d] = piece_start(uniform_.n[d], pieces[d], b[d] + 1) - box.first[d];
-          box.n_points *= box.extent[d];
-        }
-      }
-    }
-  }
-  // Each atom announces itself to the boxes around it: cost linear in the number of atoms.
+void Grid::order_box_points() {
+  for_each_index({1, 1, 1}, {kEdge, kEdge, kEdge}, [&](const std::array<int, 3>& extent) {
+    box_order_[box_index(extent)] = order_of_box(extent, uniform_.steps());
+  });
+}
+
+std::vector<std::vector<ActiveAtom>> Grid::atoms_by_box(const Boxes& boxes) const {
   const Mat3 inverse = uniform_.cell.inverse();
-  std::vector<std::vector<ActiveAtom>> found(boxes.size());
+  std::vector<std::vector<ActiveAtom>> found(boxes.batches.size());
   for (std::size_t i = 0; i < structure_->size(); ++i) {
     const double reach = reach_[structure_->species[i]];
     const Vec3 f = inverse.transpose() * structure_->positions[i];
     std::array<int, 3> low{}, high{};
     for (int d = 0; d < 3; ++d) {
       const double width = reach * inverse.col(d).norm();
-      low[d] = static_cast<int>(std::floor((f[d] - width) * pieces[d])) - 1;
-      high[d] = static_cast<int>(std::floor((f[d] + width) * pieces[d])) + 1;
+      low[d] = static_cast<int>(std::floor((f[d] - width) * boxes.pieces[d])) - 1;
+      high[d] = static_cast<int>(std::floor((f[d] + width) * boxes.pieces[d])) + 1;
     }
-    for (b[0] = low[0]; b[0] <= high[0]; ++b[0]) {
-      for (b[1] = low[1]; b[1] <= high[1]; ++b[1]) {
-        for (b[2] = low[2]; b[2] <= high[2]; ++b[2]) {
-          std::array<int, 3> home{};
-          Cell image{};
-          for (int d = 0; d < 3; ++d) {
-            const int shift = static_cast<int>(std::floor(static_cast<double>(b[d]) / pieces[d]));
-            home[d] = b[d] - shift * pieces[d];
-            image[d] = -shift;
-          }
-          const ActiveAtom candidate{static_cast<int>(i), lattice_image(axes_, image)};
-          Batch& box = boxes[flat(home)];
-          if (reaches(points(box), box.n_points, center(candidate), reach)) {
-            found[flat(home)].push_back(candidate);
-          }
-        }
+    for_each_index(low, high, [&](const std::array<int, 3>& b) {
+      const auto [home, image] = boxes.home(b);
+      const ActiveAtom candidate{static_cast<int>(i), lattice_image(axes_, image)};
+      const Batch& box = boxes.batches[home];
+      if (reaches(points(box), box.n_points, center(candidate), reach)) {
+        found[home].push_back(candidate);
       }
-    }
+    });
   }
+  return found;
+}
+
+void Grid::add_uniform_batches() {
+  order_box_points();
+  const Boxes boxes(uniform_.n);
+  auto found = atoms_by_box(boxes);
   // Groups are cubes of 2 x 2 x 2 boxes.
   static_assert(kGroup == 8);
-  std::array<int, 3> g{};
-  for (g[0] = 0; g[0] < pieces[0]; g[0] += 2) {
-    for (g[1] = 0; g[1] < pieces[1]; g[1] += 2) {
-      for (g[2] = 0; g[2] < pieces[2]; g[2] += 2) {
-        const std::size_t begin = batches_.size();
-        for (int k = 0; k < kGroup; ++k) {
-          for (int d = 0; d < 3; ++d) b[d] = g[d] + (k >> (2 - d) & 1);
-          if (b[0] >= pieces[0] || b[1] >= pieces[1] || b[2] >= pieces[2]) continue;
-          if (!found[flat(b)].empty()) append(boxes[flat(b)], found[flat(b)]);
-        }
-        close_group(begin);
-      }
+  std::array<int, 3> last{};
+  for (int d = 0; d < 3; ++d) last[d] = (boxes.pieces[d] - 1) / 2;
+  for_each_index({0, 0, 0}, last, [&](const std::array<int, 3>& cube) {
+    const std::size_t begin = batches_.size();
+    for (int k = 0; k < kGroup; ++k) {
+      std::array<int, 3> b{};
+      for (int d = 0; d < 3; ++d) b[d] = 2 * cube[d] + (k >> (2 - d) & 1);
+      if (!boxes.contains(b)) continue;
+      auto& atoms = found[boxes.flat(b)];
+      if (!atoms.empty()) append(boxes.batches[boxes.flat(b)], atoms);
     }
-  }
+    close_group(begin);
+  });
 }
 
 void Grid::add_sphere_batches() {

@@ -4,8 +4,7 @@
 //
 //   int f = dv sum_g W_g f_g  +  sum_I sum_p omega_p w(r_p) f_p ,   W = 1 - sum_I w(|r - tau_I|)
 //
-// (numerics_recipe: smooth functions stay on the grid, hard ones go to the spheres; the sum is the
-// same integral.)
+// Smooth functions stay on the grid, hard ones go to the spheres; the sum is the same integral.
 
 #include <array>
 #include <cstdint>
@@ -104,6 +103,12 @@ class Grid {
   Gradient add_parts(const std::vector<Vec3>& part, const std::vector<Mat3>& strain) const;
 
  private:
+  struct Boxes;
+  /// Fills `box_order_`.
+  void order_box_points();
+  /// The atom images that reach each box. Each atom announces itself to the boxes around it: cost
+  /// linear in the number of atoms.
+  std::vector<std::vector<ActiveAtom>> atoms_by_box(const Boxes& boxes) const;
   void add_uniform_batches();
   void add_sphere_batches();
   void append(Batch batch, std::vector<ActiveAtom>& atoms);
