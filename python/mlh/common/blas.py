@@ -7,6 +7,8 @@ from functools import lru_cache
 
 from threadpoolctl import ThreadpoolController
 
+from mlh.common.load import busy
+
 SMALL = 200
 """Order of a matrix below which the threads of BLAS cost more than they bring: on a machine that does
 something else as well, ten times the whole diagonalisation."""
@@ -18,5 +20,6 @@ def _controller() -> ThreadpoolController:
 
 
 def blas_threads_for(order: int) -> AbstractContextManager[object]:
-    """While it lasts, one BLAS thread for matrices that are small; nothing for others."""
-    return _controller().limit(limits=1, user_api="blas") if order < SMALL else nullcontext()
+    """While it lasts, one BLAS thread for matrices that are small, or on a machine that is busy already."""
+    alone = order < SMALL or busy()
+    return _controller().limit(limits=1, user_api="blas") if alone else nullcontext()
