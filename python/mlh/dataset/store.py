@@ -1,8 +1,12 @@
 """Data sets of labelled structures in one HDF5 file (docs/data_format.md).
 
-    writer = DatasetWriter("sio2.h5", basis, settings)       # new file, or an existing one of equal basis and
-    settings writer.append(Sample.from_system(system, dh, energies, forces, origin="host-a/site-12/rattle-3",
-    group="host-a")) data = Dataset("sio2.h5"); sample = data[0]; parts = data.split(seed=0, by="group")
+    writer = DatasetWriter("sio2.h5", basis, settings)    # a new file, or one of equal basis and settings
+    sample = Sample.from_system(system, dh, energies, forces, origin="host-a/site-12", group="host-a")
+    writer.append(sample)
+
+    data = Dataset("sio2.h5")
+    sample = data[0]
+    parts = data.split(seed=0, by="group")
 
 dH is stored for one of each two mutually reversed pairs (H_ji(-R) = H_ij(R)^T). A sample is marked complete
 after everything else of it is on disk; its checksum is verified when it is read.

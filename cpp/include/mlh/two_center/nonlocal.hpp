@@ -5,8 +5,8 @@
 //   atoms and images whose projectors overlap orbitals of both i and j.
 //
 // q = 1 for t >= 1, 10 t^3 - 15 t^4 + 6 t^5 for 0 < t < 1, t = rc_i + rc_j - |r_ij| (Bohr): blocks
-// fade in as a pair enters the Pattern, so that the energy stays differentiable (openmx_spec.md,
-// section 4).
+// fade in as a pair enters the Pattern, so that the energy stays differentiable
+// (docs/openmx.md).
 
 #include "mlh/two_center/two_center.hpp"
 

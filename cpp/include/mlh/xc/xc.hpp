@@ -9,7 +9,7 @@ namespace mlh {
 
 /// Functionals the package offers: PBE (gga_x_pbe + gga_c_pbe), PW92 (lda_x + lda_c_pw), and PBE
 /// with the rounded constants of Perdew and Wang in its correlation, as in OpenMX
-/// (src/pbe_correlation.hpp).
+/// (xc/pbe_correlation.hpp).
 enum class Functional { pbe, lda_pw92, pbe_pw92 };
 
 /// Points with a total density below this (electrons/Bohr^3) contribute exact zeros.
@@ -29,11 +29,11 @@ bool needs_gradient(Functional functional);
 
 /// Energy density e(n_s, sigma_ss') and its first derivatives.
 ///
-/// density       [n_points * nspin]    n, or (n_up, n_down) per point, electrons/Bohr^3
-/// sigma         [n_points * (1|3)]    grad n . grad n, or (uu, ud, dd) per point; may be null for
-/// an LDA energy_density [n_points]           e = n eps_xc, Hartree/Bohr^3 v_density     [n_points
-/// * nspin]    de/dn_s v_sigma       [n_points * (1|3)]    de/dsigma_ss' (zeros for an LDA; may
-/// then be null)
+/// - density [n_points * nspin]: n, or (n_up, n_down) per point, electrons/Bohr^3
+/// - sigma [n_points * (1|3)]: grad n . grad n, or (uu, ud, dd) per point; may be null for an LDA
+/// - energy_density [n_points]: e = n eps_xc, Hartree/Bohr^3
+/// - v_density [n_points * nspin]: de/dn_s
+/// - v_sigma [n_points * (1|3)]: de/dsigma_ss' (zeros for an LDA; may then be null)
 ///
 /// Every point is independent of all others and of the number of threads. Throws
 /// std::invalid_argument when nspin is neither 1 nor 2 or a needed pointer is null.
