@@ -132,7 +132,7 @@ class Scan:
 
     def _system(self, atoms: Atoms, sphere: SphereParameters | None, cutoff: float) -> System:
         basis, method = with_sphere(self.basis, self.symbol, sphere), SphereIntegration(unresolved=True)
-        return System(atoms, basis, cutoff, kpts=(2, 2, 2), integration=method)
+        return System(atoms, basis, cutoff, kpts={"size": (2, 2, 2), "gamma": False}, integration=method)
 
     def _energies(self, system: System) -> Energies:
         return system.energies(on(system, self.D))
