@@ -65,7 +65,8 @@ double evaluate_points(Functional functional, std::size_t n_spin, std::size_t si
   return sum;
 }
 
-/// Bohr^-8, added to |grad n_s|^2 of two spins on the grid. A grid point on the nucleus of a soft
+/// Bohr^-8, added to grad n_s . grad n_s' of every two spins on the grid, and four times to that of
+/// the sum: one and two equal spins stay the same. A grid point on the nucleus of a soft
 /// pseudo-atom has a density of 1e-7 and, by symmetry, no gradient: e_sigma ~ n^(-4/3) there makes
 /// 1e-4 Ha in H of a change of 1e-9 in D, and self-consistency never ends. The energy of all other
 /// points changes by less than 1e-9 Ha.
@@ -91,9 +92,9 @@ void uniform_part(const Grid& grid, const NeutralFields& neutral, Functional fun
         x.sigma[q * (2 * n_spin - 1) + k] = dot;
       }
     }
+    if (gga && n_spin == 1) x.sigma[q] += 4.0 * kLeastSigma;
     if (gga && n_spin == 2) {
-      x.sigma[3 * q] += kLeastSigma;
-      x.sigma[3 * q + 2] += kLeastSigma;
+      for (std::size_t k = 0; k < 3; ++k) x.sigma[3 * q + k] += kLeastSigma;
     }
   };
   // The slope of a point makes way for its vector f.
