@@ -175,6 +175,24 @@ def test_lattice_translations_of_atoms_change_nothing() -> None:
     assert repulsion[0] == pytest.approx(repulsion[1], abs=1e-11)
 
 
+def test_a_density_matrix_changed_behind_its_back_is_another_one() -> None:
+    """The array behind a BlockMatrix may be writeable elsewhere: no result comes from the numbers before."""
+    make = CASES["triclinic"]
+    system = make()
+    numbers = positive_matrix(system, 3).data.copy()
+    D, W = BlockMatrix(system.pattern, numbers), BlockMatrix.zeros(system.pattern)
+    before = system.evaluate(D)
+    numbers *= 0.9
+    fresh = make()
+    same = BlockMatrix(fresh.pattern, numbers)
+    now, expected = system.evaluate(D), fresh.evaluate(same)
+    assert abs(now.energies.total - before.energies.total) > 1e-3
+    assert now.energies.total == expected.energies.total
+    assert np.array_equal(now.H.data, expected.H.data)
+    numbers *= 0.9
+    assert np.array_equal(system.forces(D, W).total, make().forces(same, W).total)
+
+
 def test_results_do_not_depend_on_threads(threads: Callable[[int], None]) -> None:
     results = []
     for count in (1, 2):

@@ -25,6 +25,7 @@ from mlh.basis.resolution import check_cutoff
 from mlh.basis.species import Basis
 from mlh.common.units import ANGSTROM
 from mlh.dft.energies import Energies, Forces, Stress
+from mlh.dft.fields import Fields, LastFields
 from mlh.dft.grid_function import GridFunction
 from mlh.dft.integrations import as_integration
 from mlh.dft.mesh import GridMesh, as_mesh, check_mesh
@@ -52,17 +53,9 @@ class Evaluation:
     energies: Energies
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Fields:
-    """What one density matrix puts on the points; kept so that forces after an evaluation reuse it."""
-
-    density: list[_core.Density]  # per spin
-    states: dict[str, LocalState]  # by the name of the local term
-    potential: list[_core.Potential]  # per spin: the sum of all local terms
-
-
 class System:
-    """One geometry in one basis. Immutable; matrices that do not depend on D are computed once.
+    """One geometry in one basis. Immutable: a function of D; matrices that do not depend on D are computed
+    once, and what the last D put on the points is kept by the value of D (`mlh.dft.fields`).
 
     atoms: ase.Atoms with a three-dimensional cell (positions and cell in Angstrom). basis: a Basis or the
     name of an embedded set. cutoff_ry: grid cutoff in Rydberg. kpts: (n1, n2, n3), Gamma-centred;
@@ -108,7 +101,7 @@ class System:
         index = np.array([self.basis.index(s) for s in self.symbols], dtype=np.int32)
         self.structure = _core.Structure(self.cell, self.positions, index)
         self.pattern: Pattern = _core.Pattern(self.structure, self.basis.to_core())
-        self._last: tuple[FloatArray, _Fields] | None = None
+        self._last_fields = LastFields()
         self.k_mesh: KPointsSpec = self.kpts
         """The k points asked for; `kpts` are the irreducible ones of them."""
         if symmetry and not isinstance(self.k_mesh, KPoints) and len(as_kpoints(self.k_mesh)) > 1:
@@ -339,25 +332,26 @@ class System:
         parts.append(("overlap", Derivative(-W_gradient, -W_strain)))
         return parts
 
-    def _fields(self, D: BlockMatrix) -> _Fields:
+    def _fields(self, D: BlockMatrix) -> Fields:
         if not isinstance(D, BlockMatrix):
             raise TypeError(f"D: expected a BlockMatrix, got {type(D).__name__}")
         if D.nspin != self.nspin:
             raise ValueError(f"D: expected nspin {self.nspin}, got {D.nspin}")
-        if self._last is not None and self._last[0] is D.data:
-            return self._last[1]
         if not same_pattern(D.pattern, self.pattern):
             raise ValueError("D: expected a matrix on the pattern of the system, got one on another pattern")
+        known = self._last_fields.find(D)
+        if known is not None:
+            return known
         if not np.isfinite(D.data).all():
             bad = int(np.count_nonzero(~np.isfinite(D.data)))
             raise ValueError(f"D: expected finite elements, got {bad} that are not")
         density = [self._points.density(component) for component in D.data]
         states = {term.name: term.at(density) for term in self.discretisation.local_terms}
-        fields = _Fields(density, states, _total(list(states.values()), self.nspin))
-        self._last = (D.data, fields)
+        fields = Fields(density, states, _total(list(states.values()), self.nspin))
+        self._last_fields.keep(D, fields)
         return fields
 
-    def _energies(self, D: BlockMatrix, fields: _Fields) -> Energies:
+    def _energies(self, D: BlockMatrix, fields: Fields) -> Energies:
         total, d = D.spin_sum(), self.discretisation
         energies = {name: state.energy for name, state in fields.states.items()}
         for term in d.matrix_terms:

@@ -1,0 +1,44 @@
+"""What a density matrix puts on the integration points, and the memory of the last one by its value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mlh._core as _core
+from mlh.dft.terms.contract import LocalState
+from mlh.matrix.block_matrix import BlockMatrix
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fields:
+    """Densities, states of the local terms and their potentials at one density matrix."""
+
+    density: list[_core.Density]  # per spin
+    states: dict[str, LocalState]  # by the name of the local term
+    potential: list[_core.Potential]  # per spin: the sum of all local terms
+
+
+class LastFields:
+    """The fields of the density matrix seen last, so that forces after an evaluation reuse them.
+
+    Found by the numbers of D, of which a copy is kept: who holds the writeable array behind a BlockMatrix
+    and changes it asks for another density matrix. The comparison reads D once, nothing beside the grid.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[FloatArray, Fields] | None = None
+
+    def find(self, D: BlockMatrix) -> Fields | None:
+        """The fields of D (on the pattern of the system), None where another one was seen last."""
+        if self._last is None or not np.array_equal(self._last[0], D.data):
+            return None
+        return self._last[1]
+
+    def keep(self, D: BlockMatrix, fields: Fields) -> None:
+        """Remember the fields of D in place of the ones before."""
+        self._last = (D.data.copy(), fields)
