@@ -139,42 +139,77 @@ def relax(
     `replay`: steps recorded by an interrupted relaxation of the same structure; they are followed
     instead of calculated.
     """
-    settings = settings or RelaxSettings()
-    work = atoms.copy()
-    engine = _ReplayCalculator(calculator, replay, stress=settings.cell != "fixed")
-    work.calc = engine
-    steps: list[RelaxStep] = []
-    name: OptimizerName = settings.optimizer
-    converged = moved_back = False
-    while True:
-        optimizer = _make_optimizer(name, work, settings)
-        trouble = False
+    course = _Course(atoms, calculator, settings or RelaxSettings(), replay, on_step)
+    outcome = course.follow(course.settings.optimizer)
+    if outcome == "trouble" and len(course.steps) <= course.settings.max_steps:
+        moved_back = _ran_away(course.steps)
+        if moved_back:
+            course.go_back_to_the_best()
+        outcome = course.follow("fire", moved_back)
+    return course.result(outcome)
+
+
+_Outcome = Literal["converged", "trouble", "out of steps"]
+
+
+class _Course:
+    """The geometries of one relaxation: the atoms that move, and every step so far."""
+
+    def __init__(
+        self,
+        atoms: ase.Atoms,
+        calculator: Calculator,
+        settings: RelaxSettings,
+        replay: Sequence[RelaxStep],
+        on_step: StepCallback | None,
+    ) -> None:
+        self.settings, self.steps = settings, list[RelaxStep]()
+        self._replay, self._on_step = replay, on_step
+        self._engine = _ReplayCalculator(calculator, replay, stress=settings.cell != "fixed")
+        self._work = atoms.copy()
+        self._work.calc = self._engine
+
+    def follow(self, name: OptimizerName, moved_back: bool = False) -> _Outcome:
+        """Go on with a new optimiser until the target, the last step or, with LBFGS, trouble.
+
+        moved_back: the geometry has changed since the last step, and is recorded once more.
+        """
+        settings = self.settings
+        optimizer = _make_optimizer(name, self._work, settings)
         # Going back to the best geometry records it once more, which counts as a step.
-        remaining = settings.max_steps - max(len(steps) - 1, 0) - int(moved_back)
+        remaining = settings.max_steps - max(len(self.steps) - 1, 0) - int(moved_back)
         # fmax 0: what has converged is decided here, because forces and stress have targets of their own.
         for number, _ in enumerate(optimizer.irun(fmax=0.0, steps=remaining)):
-            if number > 0 or not steps or moved_back:  # otherwise the last geometry of LBFGS, known already
-                known = len(steps) < len(replay)
-                now = replay[len(steps)] if known else _record(work, engine, len(steps), name, settings)
-                steps.append(now)
-                if on_step is not None and len(steps) > len(replay):
-                    on_step(steps[-1], work)
-            moved_back = False
-            converged = _reached(steps[-1], settings)
-            running = name == "lbfgs" and not converged
-            trouble = running and (_stalled(steps, settings.stall_steps) or _ran_away(steps))
-            if converged or trouble:
-                break
-        if not trouble or len(steps) > settings.max_steps:
-            break
-        if _ran_away(steps):
-            best = min(steps, key=lambda step: step.energy)
-            if best.cell is not None:
-                work.set_cell(best.cell)
-            work.set_positions(best.positions, apply_constraint=False)
-            moved_back = True
-        name = "fire"
-    return RelaxResult(_finished(work, steps[-1]), bool(converged), tuple(steps), settings)
+            # The first geometry of an optimiser that takes over is known already.
+            if number > 0 or not self.steps or moved_back:
+                self._take(name)
+            if _reached(self.steps[-1], settings):
+                return "converged"
+            if name == "lbfgs" and (_stalled(self.steps, settings.stall_steps) or _ran_away(self.steps)):
+                return "trouble"
+        return "out of steps"
+
+    def _take(self, name: OptimizerName) -> None:
+        """Append the geometry of the atoms, recorded before or new; the caller hears of new ones."""
+        number = len(self.steps)
+        if number < len(self._replay):
+            self.steps.append(self._replay[number])
+            return
+        self.steps.append(_record(self._work, self._engine, number, name, self.settings))
+        if self._on_step is not None:
+            self._on_step(self.steps[-1], self._work)
+
+    def go_back_to_the_best(self) -> None:
+        """Move the atoms to the geometry of lowest energy."""
+        best = min(self.steps, key=lambda step: step.energy)
+        if best.cell is not None:
+            self._work.set_cell(best.cell)
+        self._work.set_positions(best.positions, apply_constraint=False)
+
+    def result(self, outcome: _Outcome) -> RelaxResult:
+        """The last geometry and the way to it."""
+        last = _finished(self._work, self.steps[-1])
+        return RelaxResult(last, outcome == "converged", tuple(self.steps), self.settings)
 
 
 def _make_optimizer(name: OptimizerName, work: ase.Atoms, settings: RelaxSettings) -> Any:
