@@ -17,6 +17,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ import numpy as np
 
 from mlh.accuracy.points import hamiltonian_errors
 from mlh.calculators import DFTCalculator, MLHCalculator
-from mlh.calculators.engines import KPoints, ModelEngine, dft_engine_of
+from mlh.calculators.engines import DFTEngine, KPoints, ModelEngine, dft_engine_of
 from mlh.common.files import write_json
 from mlh.common.units import ANGSTROM, HARTREE_EV
 from mlh.defects.references import reference_energies
@@ -116,7 +117,9 @@ def run_accuracy(
         checker.check_elements(host)
         sites = select_sites(host, settings.species, settings.sites, settings.seed)
         label = Path(name).stem.replace(":", "-")
-        for part in _parts(label, host, sites, model, loaded, folder, settings, announce):
+        dft = dft_engine_of(settings.engine(loaded))
+        study = _HostStudy(label, host, sites, model, loaded, dft, folder, settings, announce)
+        for part in study.parts():
             start = time.perf_counter()
             try:
                 part.work(record.content)
@@ -191,110 +194,107 @@ class _Part:
     work: Callable[[dict[str, Any]], None]
 
 
-def _parts(
-    label: str,
-    host: ase.Atoms,
-    sites: Sequence[int],
-    model: Any,
-    loaded: Any,
-    folder: Path,
-    settings: AccuracySettings,
-    announce: Announce,
-) -> Iterator[_Part]:
-    """The work on one host in the order in which results come soonest."""
-    dft = dft_engine_of(settings.engine(loaded))
+@dataclass(frozen=True)
+class _HostStudy:
+    """The work on one host; `runs`: its relaxations by the name of the engine, as they get done."""
 
-    def at(name: str, kind: str, state: str, atoms: ase.Atoms) -> _Part:
-        title = f"{label} {name}, {state}"
+    label: str
+    host: ase.Atoms
+    sites: Sequence[int]
+    model: Any
+    loaded: Any
+    dft: DFTEngine
+    folder: Path
+    settings: AccuracySettings
+    announce: Announce
+    runs: dict[str, DefectRun] = field(default_factory=dict)
+
+    def parts(self) -> Iterator[_Part]:
+        """In the order in which results come soonest."""
+        yield self._point("host", "host", "as given", self.host)
+        for site, atoms in zip(self.sites, vacancies(self.host, self.sites), strict=True):
+            yield self._point(vacancy_name(self.host, int(site)), "vacancy", "as cut", atoms)
+        if not self.settings.relax:
+            return
+        yield from self._relaxations()
+        if "dft" not in self.runs:
+            return
+        yield self._point("host", "host", "relaxed by DFT", self.runs["dft"].host.atoms)
+        for vacancy in self.runs["dft"].vacancies:
+            name = vacancy_name(self.host, vacancy.site)
+            yield self._point(name, "vacancy", "relaxed by DFT", vacancy.result.atoms)
+
+    def _point(self, name: str, kind: str, state: str, atoms: ase.Atoms) -> _Part:
+        """All engines at one geometry."""
+        title = f"{self.label} {name}, {state}"
 
         def work(content: dict[str, Any]) -> None:
-            path = folder / "points" / f"{label}-{name}-{structure_hash(atoms)[:8]}.json"
-            known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-            if known is None or not {str(n) for n in settings.refine} <= set(known["model"]):
-                announce(f"{title}: model and DFT at the same geometry")
-                known = evaluate_point(
-                    atoms,
-                    title,
-                    {n: settings.engine(loaded, n).calculator() for n in settings.refine},
-                    dft.calculator(),
-                )
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_json(path, known)
-            content["points"][title] = {**known, "host": label, "kind": kind, "state": state}
+            point = self._measured(name, title, atoms)
+            content["points"][title] = {**point, "host": self.label, "kind": kind, "state": state}
 
         return _Part(title, work)
 
-    yield at("host", "host", "as given", host)
-    for site, atoms in zip(sites, vacancies(host, sites), strict=True):
-        yield at(vacancy_name(host, int(site)), "vacancy", "as cut", atoms)
-    if not settings.relax:
-        return
-    runs: dict[str, DefectRun] = {}
-    yield from _relaxations(label, host, sites, model, dft, folder, settings, announce, runs)
-    if "dft" not in runs:
-        return
-    yield at("host", "host", "relaxed by DFT", runs["dft"].host.atoms)
-    for vacancy in runs["dft"].vacancies:
-        name = vacancy_name(host, vacancy.site)
-        yield at(name, "vacancy", "relaxed by DFT", vacancy.result.atoms)
+    def _measured(self, name: str, title: str, atoms: ase.Atoms) -> dict[str, Any]:
+        """One geometry by all engines, from its file when that has every number of refining steps."""
+        path = self.folder / "points" / f"{self.label}-{name}-{structure_hash(atoms)[:8]}.json"
+        refine = self.settings.refine
+        if path.exists():
+            known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if {str(n) for n in refine} <= set(known["model"]):
+                return known
+        self.announce(f"{title}: model and DFT at the same geometry")
+        models = {n: self.settings.engine(self.loaded, n).calculator() for n in refine}
+        point = evaluate_point(atoms, title, models, self.dft.calculator())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, point)
+        return point
 
+    def _relaxations(self) -> Iterator[_Part]:
+        """Model by model, then DFT, then their differences; the runs are left in `runs`."""
+        for steps in self.settings.relax_refine:
+            title = f"{self.label}, relaxations by the model, refine {steps}"
+            yield _Part(title, partial(self._relax_by, f"refine{steps}"))
+        yield _Part(f"{self.label}, relaxations by DFT", partial(self._relax_by, "dft"))
+        yield _Part(f"{self.label}, differences", self._compare_runs)
 
-def _relaxations(
-    label: str,
-    host: ase.Atoms,
-    sites: Sequence[int],
-    model: Any,
-    dft: Any,
-    folder: Path,
-    settings: AccuracySettings,
-    announce: Announce,
-    runs: dict[str, DefectRun],
-) -> Iterator[_Part]:
-    """Model by model, then DFT, then their differences; the runs are left in `runs`."""
-    options = DefectSettings(
-        relax=settings.limits,
-        verify_start=settings.dft_start,
-        resume=True,
-        processes=settings.processes,
-    )
+    def _relax_by(self, name: str, content: dict[str, Any]) -> None:
+        """Relaxations by one engine, "refine0", "refine1", ... or "dft"."""
+        run = self.runs[name] = self._run(name)
+        content["failures"] |= {
+            f"{self.label} {name} site {site}": reason for site, reason in run.failures.items()
+        }
 
-    def relax_by(name: str) -> Callable[[dict[str, Any]], None]:
-        def work(content: dict[str, Any]) -> None:
-            references = reference_energies(
-                [settings.species], dft, on_step=announce(f"{settings.species}2 reference")
-            )
+    def _run(self, name: str) -> DefectRun:
+        """The relaxations of `_relax_by`; DFT starts where the settings say."""
+        settings, species = self.settings, self.settings.species
+        references = reference_energies([species], self.dft, on_step=self.announce(f"{species}2 reference"))
+        options = DefectSettings(
+            relax=settings.limits,
+            verify_start=settings.dft_start,
+            resume=True,
+            processes=settings.processes,
+        )
 
-            def titled(title: str) -> Any:
-                return announce(f"{label} {name}: {title}")
+        def titled(title: str) -> Any:
+            return self.announce(f"{self.label} {name}: {title}")
 
-            common = (references, folder / label / name, options, titled)
-            if name != "dft":
-                engine = settings.engine(model, int(name.removeprefix("refine")))
-                runs[name] = run_vacancies(host, sites, engine, *common)
-            elif settings.dft_start == "initial":
-                runs[name] = run_vacancies(host, sites, dft, *common)
-            else:
-                last = runs[f"refine{settings.relax_refine[-1]}"]
-                runs[name] = verify(last, sites, dft, *common)
-            content["failures"] |= {
-                f"{label} {name} site {site}": reason for site, reason in runs[name].failures.items()
-            }
+        common = (references, self.folder / self.label / name, options, titled)
+        if name != "dft":
+            engine = settings.engine(self.model, int(name.removeprefix("refine")))
+            return run_vacancies(self.host, self.sites, engine, *common)
+        if settings.dft_start == "initial":
+            return run_vacancies(self.host, self.sites, self.dft, *common)
+        last = self.runs[f"refine{settings.relax_refine[-1]}"]
+        return verify(last, self.sites, self.dft, *common)
 
-        return work
-
-    for steps in settings.relax_refine:
-        yield _Part(f"{label}, relaxations by the model, refine {steps}", relax_by(f"refine{steps}"))
-    yield _Part(f"{label}, relaxations by DFT", relax_by("dft"))
-
-    def differences(content: dict[str, Any]) -> None:
-        for steps in settings.relax_refine:
+    def _compare_runs(self, content: dict[str, Any]) -> None:
+        """The differences of the relaxations that there are."""
+        for steps in self.settings.relax_refine:
             name = f"refine{steps}"
-            if name in runs and "dft" in runs:
-                content["relaxations"][f"{label} {name}"] = _differences(
-                    label, steps, runs[name], runs["dft"]
+            if name in self.runs and "dft" in self.runs:
+                content["relaxations"][f"{self.label} {name}"] = _differences(
+                    self.label, steps, self.runs[name], self.runs["dft"]
                 )
-
-    yield _Part(f"{label}, differences", differences)
 
 
 def _differences(label: str, steps: int, run: DefectRun, dft: DefectRun) -> dict[str, Any]:
