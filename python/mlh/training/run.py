@@ -36,7 +36,7 @@ from mlh.network.network import HamiltonianNetwork
 from mlh.training.baseline import fit_normalisation
 from mlh.training.batches import choose_pairs, epoch
 from mlh.training.checkpoint import load_checkpoint, save_checkpoint
-from mlh.training.config import TrainingConfig, differences, load_config, save_config
+from mlh.training.config import OptimizerConfig, TrainingConfig, differences, load_config, save_config
 from mlh.training.loss import structure_loss
 from mlh.training.monitor import Monitor
 from mlh.training.prepared import PreparedSamples
@@ -108,6 +108,31 @@ def _same_config(config: TrainingConfig) -> None:
     save_config(config, path)
 
 
+def _parts_of(dataset: Dataset, config: TrainingConfig) -> dict[str, list[int]]:
+    """Indices of the training, validation and test samples; enough training samples for one batch."""
+    split = config.split
+    parts = dataset.split(split.seed, split.by, (split.validation, split.test))
+    if split.train_samples is not None:
+        order = np.random.default_rng(split.seed).permutation(parts["train"])
+        parts["train"] = sorted(order[: split.train_samples].tolist())
+    if config.optimizer.batch > len(parts["train"]):
+        raise ValueError(
+            f"optimizer.batch: expected at most the number of training samples, "
+            f"{len(parts['train'])}, got {config.optimizer.batch}"
+        )
+    return parts
+
+
+def _adamw(network: HamiltonianNetwork, settings: OptimizerConfig) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
+        network.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        betas=(0.9, 0.99),
+        fused=True,
+    )
+
+
 class _Run:
     """State of one training in one process."""
 
@@ -118,17 +143,7 @@ class _Run:
             console.print(
                 f"[yellow]{len(dataset.incomplete)} samples were not completely written and are left out"
             )
-        self.parts = dataset.split(
-            config.split.seed, config.split.by, (config.split.validation, config.split.test)
-        )
-        if config.split.train_samples is not None:
-            order = np.random.default_rng(config.split.seed).permutation(self.parts["train"])
-            self.parts["train"] = sorted(order[: config.split.train_samples].tolist())
-        if config.optimizer.batch > len(self.parts["train"]):
-            raise ValueError(
-                f"optimizer.batch: expected at most the number of training samples, "
-                f"{len(self.parts['train'])}, got {config.optimizer.batch}"
-            )
+        self.parts = _parts_of(dataset, config)
         torch.manual_seed(config.seed)
         self.device = pick_device(config.device, ranks)
         self.dtype = torch.float32 if config.precision == "float32" else torch.float64
@@ -137,14 +152,7 @@ class _Run:
         limit = config.cache_gb * 1e9
         self._prepare(limit)
         self.average = deepcopy(self.network)
-        o = config.optimizer
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=o.learning_rate,
-            weight_decay=o.weight_decay,
-            betas=(0.9, 0.99),
-            fused=True,
-        )
+        self.optimizer = _adamw(self.network, config.optimizer)
         self.step, self.elapsed, self.best = 0, 0.0, math.inf
         self.plateau = Plateau()
         self.rng = np.random.default_rng(config.seed)
