@@ -36,6 +36,10 @@ from mlh.training.run import train
 BEFORE = Path(__file__).parent / "data" / "before"
 H2 = BEFORE / "h2.xyz"
 
+SAME, SAME_EV = 1e-9, 1e-7
+"""Hartree and eV: what the physics has changed since (the least gradient of docs/theory.md: 2e-10 and 1.4e-9
+here), and the rounding of another machine."""
+
 
 class NoCalculator(Calculator):  # type: ignore[misc]
     """Fails when anything is to be calculated."""
@@ -60,15 +64,15 @@ def test_matrix_file() -> None:
         for name in ("S", "H0", "H", "D"):
             np.testing.assert_array_equal(content.matrices[name].data, file[f"matrices/{name}"][()])
     system = System.of(read(H2), theory)
-    np.testing.assert_allclose(content.matrices["S"].data, system.overlap().data, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(content.matrices["S"].data, system.overlap().data, rtol=0, atol=SAME)
     np.testing.assert_allclose(
-        content.matrices["H0"].data, system.harris_hamiltonian().data, rtol=0, atol=1e-12
+        content.matrices["H0"].data, system.harris_hamiltonian().data, rtol=0, atol=SAME
     )
     evaluation = system.evaluate(content.matrices["D"])
     np.testing.assert_allclose(content.matrices["H"].data, evaluation.H.data, rtol=0, atol=1e-10)
-    assert evaluation.energies.total * HARTREE_EV == pytest.approx(stored["energy_ev"], abs=1e-9)
+    assert evaluation.energies.total * HARTREE_EV == pytest.approx(stored["energy_ev"], abs=SAME_EV)
     for name, value in stored["contributions_ev"].items():
-        assert evaluation.energies.as_dict()[name] * HARTREE_EV == pytest.approx(value, abs=1e-9)
+        assert evaluation.energies.as_dict()[name] * HARTREE_EV == pytest.approx(value, abs=SAME_EV)
 
 
 def test_state_of_a_matrix_file_needs_its_k_points() -> None:
@@ -179,7 +183,7 @@ def test_model(tmp_path: Path) -> None:
     first, last = read_steps(folder / "trajectory.extxyz")
     atoms, engine = read(H2), ModelEngine(model)
     atoms.calc = engine.calculator()
-    assert atoms.get_potential_energy() == pytest.approx(first.energy, abs=1e-9)
+    assert atoms.get_potential_energy() == pytest.approx(first.energy, abs=SAME_EV)
     np.testing.assert_allclose(atoms.get_forces(), first.forces, rtol=0, atol=1e-7)
     with pytest.raises(ValueError, match=r"model\.npz"):
         resumed(folder, engine)  # another path
