@@ -69,7 +69,7 @@ def test_matrix_file() -> None:
         content.matrices["H0"].data, system.harris_hamiltonian().data, rtol=0, atol=SAME
     )
     evaluation = system.evaluate(content.matrices["D"])
-    np.testing.assert_allclose(content.matrices["H"].data, evaluation.H.data, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(content.matrices["H"].data, evaluation.H.data, rtol=0, atol=SAME)
     assert evaluation.energies.total * HARTREE_EV == pytest.approx(stored["energy_ev"], abs=SAME_EV)
     for name, value in stored["contributions_ev"].items():
         assert evaluation.energies.as_dict()[name] * HARTREE_EV == pytest.approx(value, abs=SAME_EV)
