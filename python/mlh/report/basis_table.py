@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.table import Table
-
 from mlh.basis.families import default_integration, load_basis
 from mlh.basis.resolution import carrying_cutoff, lost_charge, shift_error, smallest_cutoff
 from mlh.basis.species import Species
+from mlh.report.fitted_table import FittedTable
 
 CUTOFFS = (100.0, 150.0, 200.0, 300.0)
 """Ry, the columns of the table."""
@@ -40,27 +39,26 @@ def _row(species: Species) -> dict[str, Any]:
     }
 
 
-def basis_table(name: str, rows: Sequence[dict[str, Any]], integration: str) -> Table:
+def basis_table(name: str, rows: Sequence[dict[str, Any]], integration: str) -> FittedTable:
     """Per species: the cutoff that is enough, and how far forces change with the place of the atom."""
-    note = "" if integration == "spheres" else f"; not for {integration}, the integration of this basis"
-    table = Table(
-        title=f"{name} with the integration of grid and spheres",
-        caption="Estimated change of a force with the place of the atom on the grid (docs/basis.md)" + note,
+    note = "" if integration == "spheres" else f" (not for {integration}, the integration of this basis)"
+    headers = ("element", "Z", "orbitals", "sphere, Bohr", "enough, Ry")
+    at = tuple(f"eV/A, {E:g} Ry" for E in CUTOFFS)
+    return FittedTable(
+        (*headers, *at, "e lost, 200 Ry"),
+        [_cells(row) for row in rows],
+        f"{name} on grid and spheres{note}: change of a force with the place of the atom, docs/basis.md",
     )
-    for column in ("element", "valence", "orbitals", "sphere", "enough, Ry"):
-        table.add_column(column)
-    for E in CUTOFFS:
-        table.add_column(f"eV/A at {E:g} Ry", justify="right")
-    table.add_column("electrons lost, 200 Ry", justify="right")
-    for row in rows:
-        center, enough = row["sphere_center_bohr"], row["enough_ry"]
-        table.add_row(
-            row["element"],
-            f"{row['valence']:g}",
-            row["orbitals"],
-            "none" if center is None else f"{center:g} Bohr",
-            "none up to 1000" if enough is None else f"{enough:g}",
-            *(f"{row['force_change_ev_per_angstrom'][f'{E:g}']:.3f}" for E in CUTOFFS),
-            f"{row['lost_electrons_at_200_ry']:.1e}",
-        )
-    return table
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    center, enough = row["sphere_center_bohr"], row["enough_ry"]
+    return [
+        row["element"],
+        f"{row['valence']:g}",
+        row["orbitals"],
+        "none" if center is None else f"{center:g}",
+        "> 1000" if enough is None else f"{enough:g}",
+        *(f"{row['force_change_ev_per_angstrom'][f'{E:g}']:.3f}" for E in CUTOFFS),
+        f"{row['lost_electrons_at_200_ry']:.0e}",
+    ]
