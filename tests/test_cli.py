@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import pytest
 from ase import Atoms
-from ase.io import read
+from ase.build import bulk
+from ase.io import read, write
 from typer.testing import CliRunner
 
 from mlh.commands.cli import app
@@ -119,3 +121,14 @@ def test_evaluate_refuses_an_unknown_part(tmp_path):
     result = CliRunner().invoke(app, ["evaluate", "model.npz", str(tmp_path / "x.h5"), "--part", "half"])
     assert result.exit_code == 2
     assert "--part" in result.output
+
+
+def test_a_metal_without_smearing_is_not_status_zero(tmp_path: Path) -> None:
+    """Self-consistent or not: integer occupations on overlapping bands are no ground state."""
+    path = tmp_path / "al.xyz"
+    write(path, bulk("Al", cubic=True), format="extxyz")
+    level = ["--orbitals", "Al=6.0-s1p1", "--cutoff", "80", "--kpts", "2", "2", "2", "--max-steps", "30"]
+    result = CliRunner().invoke(app, ["scf", str(path), *level, "--json"])
+    assert result.exit_code == 1
+    report = json.loads(result.stdout[result.stdout.index("{") :])
+    assert "--smearing 0.1" in str(report.get("advice") or report.get("error"))

@@ -36,7 +36,8 @@ def scf_command(
 ) -> None:
     """Self-consistent DFT of STRUCTURE: energy contributions, gap, forces, and matrices on request.
 
-    Progress goes to standard error. Exit status: 0 converged, 1 not converged, 2 wrong input.
+    Progress goes to standard error. Exit status: 0 converged, 1 not converged or not the ground state
+    (occupied and empty levels overlap), 2 wrong input.
     """
     from ase.calculators.calculator import SCFError
 
@@ -84,6 +85,8 @@ def scf_command(
         typer.echo(json.dumps(report, indent=2))
     else:
         _print(report)
+    if report["advice"]:  # self-consistent, but not the ground state
+        raise typer.Exit(1)
 
 
 def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:
