@@ -92,7 +92,7 @@ def test_site_of_a_vacancy_is_its_two_silicon_atoms():
     assert site.center == pytest.approx(tuple(host.positions[oxygen]))
     assert defect_site(vacancy, around=site.atoms).atoms == site.atoms
     bare = Atoms(vacancy.get_chemical_symbols(), vacancy.positions, cell=vacancy.cell, pbc=True)
-    with pytest.raises(ValueError, match="defect_position, written by mlh vacancies"):
+    with pytest.raises(ValueError, match="defect_position among its info"):
         defect_site(bare)
     assert defect_site(bare, center=host.positions[oxygen]).atoms == site.atoms
     # An added atom belongs to its site.

@@ -166,7 +166,7 @@ def test_a_matrix_file_of_before_asks_for_its_k_points():
         for name in ("theory", "kpoints", "states"):
             del file[name]
     refused = CliRunner().invoke(app, ["charges", "old.h5", "--cutoff", "60"])
-    assert refused.exit_code != 0 and "--kpts" in str(refused.exception)
+    assert refused.exit_code != 0 and "(kpts;" in str(refused.exception)
     assert len(run("charges", "old.h5", "--cutoff", "60", "--kpts", "1", "1", "1")["charges"]) == 2
 
 

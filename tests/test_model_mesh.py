@@ -60,7 +60,7 @@ def test_cards_of_before():
         settings: dict[str, Any] = field(default_factory=lambda: {"kpts": [4, 4, 4]})
         k_mesh: dict[str, Any] = field(default_factory=dict)
 
-    with pytest.raises(ModelError, match=r"k points \[4, 4, 4\].*--kpts"):
+    with pytest.raises(ModelError, match=r"k points \[4, 4, 4\].*\(kpts\)"):
         _ = Model(None, Card()).kpts  # type: ignore[arg-type]
     assert mlh.load_model("sio2-vo").kpts == (1, 1, 1)
 

@@ -249,13 +249,13 @@ def test_advice_is_words_and_only_where_it_is_needed(model):
     fine = scf(model)
     assert fine.converged and fine.advice == ""
     short = scf(model, max_steps=2, energy_tol=1e-14, residual_tol=1e-12)
-    assert "more steps" in short.advice and "--max-steps" in short.advice
+    assert "more steps" in short.advice and "max_scf_steps" in short.advice
     smeared = scf(model, max_steps=2, smearing="fermi-dirac", width=0.05, residual_tol=1e-12)
     assert "wider smearing" in smeared.advice
     open_shell = replace(model, h=0.0 * model.h, nspin=1, n_electrons=6.0)
     degenerate = scf(open_shell, max_steps=2, residual_tol=1e-12, energy_tol=1e-14)
     assert degenerate.solution.gap < 0.02
-    assert "--smearing 0.1" in degenerate.advice
+    assert "smearing_ev=0.1" in degenerate.advice
 
 
 def test_extrapolation_is_exact_for_what_is_linear_in_the_positions(pattern, random_matrix):

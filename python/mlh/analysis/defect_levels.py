@@ -97,7 +97,7 @@ def defect_site(
     if center is None and "defect_position" not in atoms.info:
         raise ValueError(
             "center: expected a position or the atoms around the defect, because the structure does not say "
-            "where its defect is (defect_position, written by mlh vacancies)"
+            "where its defect is (defect_position among its info)"
         )
     point = np.asarray(atoms.info["defect_position"] if center is None else center, dtype=float)
     if point.shape != (3,):

@@ -155,9 +155,7 @@ class DFTCalculator(Engine):
         if system.nspin == 2:
             chosen = "the calculation is spin-polarised"
         else:
-            chosen = (
-                "smeared, with k points: taken for a metal without moments; spin=True (--spin) polarises it"
-            )
+            chosen = "smeared, with k points: taken for a metal without moments; spin=True polarises it"
         text = f"{system.n_electrons:g} electrons, an odd number: {chosen}"
         if text != self._said:
             _log.warning("%s", text)

@@ -42,7 +42,7 @@ def electronic_state(
 def state_of_file(
     path: str | os.PathLike[str], changes: Callable[[Atoms], Mapping[str, Any]] | None = None
 ) -> ElectronicState:
-    """The eigenstates of the H in a matrix file (`mlh scf --matrices`), without self-consistency.
+    """The eigenstates of the H in a matrix file (of `mlh.io`), without self-consistency.
 
     The level of theory, with the k points, is that of the file. changes: fields of `Theory` that are to be
     others, for the atoms of the file: a denser mesh, a width, the cutoff of the grid on which densities and
@@ -54,8 +54,8 @@ def state_of_file(
         if given.get("kpts") is None:
             raise ValueError(
                 f"{path}: was written before matrix files held their k points; give the mesh that it was "
-                "made with (kpts, --kpts; 1 1 1 for Gamma alone; an even mesh made without --gamma is "
-                "--monkhorst-pack)"
+                "made with (kpts; one point for Gamma alone; gamma=False for an even mesh, which had no "
+                "Gamma unless it was asked for)"
             )
         theory = Theory(**given)
     else:

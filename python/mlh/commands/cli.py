@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from typing import Annotated
 
 import typer
+import typer.main
 
 from mlh.commands import (
     accuracy,
@@ -29,6 +31,7 @@ from mlh.commands import (
     train,
     vacancies,
 )
+from mlh.commands.advice import in_options, log_in_options, names_of
 from mlh.common.version import VERSION as __version__
 
 app = typer.Typer(
@@ -70,13 +73,15 @@ def options(
 
 def main() -> None:
     """Entry point. Wrong input ends with its message and status 2; MLH_TRACEBACK=1 shows the traceback."""
+    names = cache(lambda: names_of(typer.main.get_command(app), sys.argv[1:]))
+    log_in_options(names)
     try:
         app()
     except (ValueError, KeyError, OSError, RuntimeError) as error:
         if os.environ.get("MLH_TRACEBACK"):
             raise
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        typer.secho(f"mlh: {message}", fg="red", err=True)
+        typer.secho(f"mlh: {in_options(str(message), names())}", fg="red", err=True)
         sys.exit(2)
 
 

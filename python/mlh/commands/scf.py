@@ -10,11 +10,13 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from mlh.commands.advice import OWN, PARAMETERS, in_options
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import TheoryOptions
 from mlh.common.files import refuse_existing
 
 _EXAMPLE = "Example: mlh scf alpha-quartz --cutoff 200 --matrices quartz.h5 --json"
+_NAMES = PARAMETERS | OWN["scf"]
 
 
 def register(app: typer.Typer) -> None:
@@ -73,9 +75,10 @@ def scf_command(
         try:
             atoms.get_potential_energy()
         except SCFError as error:
+            advice = in_options(str(error), _NAMES)
             if as_json:
-                typer.echo(json.dumps({"structure": structure, "converged": False, "error": str(error)}))
-            typer.secho(f"mlh: {error}", fg="red", err=True)
+                typer.echo(json.dumps({"structure": structure, "converged": False, "error": advice}))
+            typer.secho(f"mlh: {advice}", fg="red", err=True)
             raise typer.Exit(1) from None
         with watch("forces"):
             atoms.get_forces()
@@ -111,7 +114,7 @@ def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:
         "gap_ev": max(0.0, result.solution.gap) * HARTREE_EV,
         "metallic": result.solution.metallic,
         "fermi_level_ev": calculator.results["fermi_level"],
-        "advice": result.advice,
+        "advice": in_options(result.advice, _NAMES),
         "note": result.note,
         "magnetic_moment": result.solution.magnetic_moment,
         **spin,

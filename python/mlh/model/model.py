@@ -70,7 +70,7 @@ class Model:
             labels = self.card.settings.get("kpts", "unknown")
             raise ModelError(
                 f"kpts: the labels of the model have the k points {labels}, and its card does not say in "
-                "which cells: give a mesh (kpts, --kpts, --kspacing)"
+                "which cells: give a mesh (kpts)"
             )
         return mesh
 

@@ -70,8 +70,8 @@ def read_run(folder: Path) -> Run:
     defects, demo = _json(folder / DEFECTS), _json(folder / DEMO)
     if not (relaxations or defects or demo):
         raise FileNotFoundError(
-            f"{folder}: expected a folder of mlh relax, defect or demo ({SUMMARY}, {DEFECTS} or {DEMO}), "
-            "found none of them"
+            f"{folder}: expected a folder of relaxations, of a defect run or of a demonstration "
+            f"({SUMMARY}, {DEFECTS} or {DEMO}), found none of them"
         )
     pictures = tuple(sorted(folder.rglob("*.png")))
     levels = tuple(

@@ -18,7 +18,7 @@ from mlh.matrix.symmetry import Symmetry
 from mlh.scf.screening import ChargeSpace
 from mlh.solver import Solution, State, projected_w
 
-_SMEAR = "smearing_ev=0.1, --smearing 0.1"
+_SMEAR = "smearing_ev=0.1"
 
 SMALL_GAP = 0.02
 """Ha. Below this gap integer occupations may keep changing places."""
@@ -161,10 +161,10 @@ class SCFResult:
         if self.converged:
             return ""
         if integer and s.gap < SMALL_GAP:
-            spin = "" if s.nspin == 2 else "; an open shell also needs its spins apart (spin=True, --spin)"
+            spin = "" if s.nspin == 2 else "; an open shell also needs its spins apart (spin=True)"
             return f"the gap is only {gap} and levels change places: smear the occupations ({_SMEAR}){spin}"
         wider = "" if integer else "a wider smearing or "
-        return f"{without}; try {wider}more steps (max_scf_steps, --max-steps)"
+        return f"{without}; try {wider}more steps (max_scf_steps)"
 
     def forces(self) -> Forces:
         """Forces -dE/dtau, Hartree/Bohr."""

@@ -130,13 +130,13 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
 def _apply(raw: dict[str, Any], override: str) -> None:
     key, separator, value = override.partition("=")
     if not separator or not key:
-        raise ConfigError(f"--set: expected key.subkey=value, got {override!r}")
+        raise ConfigError(f"overrides: expected key.subkey=value, got {override!r}")
     *parents, last = key.split(".")
     node = raw
     for parent in parents:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
-            raise ConfigError(f"--set {override}: {parent} is not a group of settings")
+            raise ConfigError(f"overrides: {override}: {parent} is not a group of settings")
     parsed = yaml.safe_load(value)
     if isinstance(parsed, str):  # YAML 1.1 reads 1e-3 as text
         with contextlib.suppress(ValueError):

@@ -79,7 +79,7 @@ class Monitor:
                 "learn",
                 f"not learning: the validation MAE {validation_mae:.3f} meV is not below that of the fitted "
                 f"means, {self.means_mae:.3f} meV, after {100 * progress:.0f} % of the run; lower "
-                "optimizer.learning_rate, look at the data (mlh dataset check), or train longer",
+                "optimizer.learning_rate, look at the data (mlh.dataset.report), or train longer",
             )
         if validation_mae > RISE * best and train_mae < best:
             self._once(
