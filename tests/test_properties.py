@@ -1,6 +1,6 @@
 """Properties that every crystal has: its energy and derivatives do not depend on how it is written down.
 
-Random cells (skewed, long, flat, left-handed) of soft toy species, which 400 Ry integrate to some 1e-5 Ha
+Random cells (skewed, long, flat, left-handed) of soft toy species, which 600 Ry integrate to some 1e-6 Ha
 with a sphere on O; Harris states. Examples are drawn the same way every time.
 """
 
@@ -25,11 +25,11 @@ FloatArray = NDArray[np.float64]
 
 SPHERE = SphereParameters(1.2, 0.3, 2.35)
 BASIS = Basis([replace(s, sphere=SPHERE if s.symbol == "O" else None, recipe=None) for s in toy_basis()])
-CUTOFF_RY = 400.0
-ENERGY = 3.7e-5
-"""Hartree per atom: 1 meV. The worst cell found leaves 1.2e-5 (1e-6 at 600 Ry)."""
-FORCE = 4e-4
-"""Hartree/Bohr: 20 meV/A. The worst, 2.4 Angstrom wide with forces of 1, leaves 1.6e-4, of the sphere."""
+CUTOFF_RY = 600.0
+ENERGY = 1e-5
+"""Hartree per atom: 0.3 meV. The worst cell found leaves 1e-6 (1.2e-5 at 400 Ry)."""
+FORCE = 1e-4
+"""Hartree/Bohr: 5 meV/A. The worst, 2.4 Angstrom wide with forces of 1, leaves 8e-5, of the sphere."""
 
 run = settings(
     max_examples=10,
