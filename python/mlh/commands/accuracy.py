@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import MeshOptions
 from mlh.commands.vacancies import parse_sites
 from mlh.common.files import write_text
+from mlh.common.terminal import say, terminal
 from mlh.relaxation.loop import RelaxSettings
 from mlh.report.steps import StepPrinter
 
@@ -80,7 +80,7 @@ def accuracy_command(
         cutoff_ry=cutoff,
         smearing_ev=smearing,
     )
-    console, start = Console(stderr=True), time.perf_counter()
+    console, start = terminal(), time.perf_counter()
 
     def announce(title: str) -> StepPrinter:
         minutes = (time.perf_counter() - start) / 60.0
@@ -95,10 +95,10 @@ def accuracy_command(
     try:
         content = run_accuracy(hosts, model, out, settings, announce, write)
     except KeyboardInterrupt:
-        console.print(f"interrupted; what is finished is in {out}: the same command goes on from there")
+        say(console, f"interrupted; what is finished is in {out}: the same command goes on from there")
         raise typer.Exit(130) from None
     typer.echo(json.dumps(content, indent=2) if as_json else accuracy_markdown(content, paper))
-    console.print(f"written: {out / 'accuracy.md'}, {out / SUMMARY}, {out / 'accuracy.png'}")
+    say(console, f"written: {out / 'accuracy.md'}, {out / SUMMARY}, {out / 'accuracy.png'}")
     if content["failures"]:
         raise typer.Exit(1)
 

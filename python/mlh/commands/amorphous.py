@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TimeRemainingColumn
 
 from mlh.common.files import refuse_existing
+from mlh.common.terminal import Words, bar, say, terminal
 
 _EXAMPLE = "Example: mlh amorphous SiO2 --atoms 96 --density 2.20 --seed 1 --out host.xyz --report"
 
@@ -70,7 +71,7 @@ def amorphous_command(
             "volume": {"interval": volume_interval},
         },
     )
-    console = Console(stderr=True)
+    console = terminal()
     try:
         with _Bar(console) as bar:
             run = amorphous(
@@ -85,7 +86,7 @@ def amorphous_command(
                 on_progress=bar,
             )
     except KeyboardInterrupt:
-        console.print(f"interrupted; go on with --resume ({checkpoint})")
+        say(console, f"interrupted; go on with --resume ({checkpoint})")
         raise typer.Exit(130) from None
     write_structure(out, run.atoms)
     checkpoint.unlink(missing_ok=True)
@@ -99,13 +100,12 @@ class _Bar:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._progress = Progress(
-            TextColumn("{task.description}"),
+        self._progress = bar(
+            console,
+            Words(lambda task: task.description),
             BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            Words(lambda task: f"{task.completed:.0f}/{task.total:.0f}"),
             TimeRemainingColumn(),
-            console=console,
-            transient=True,
         )
         self._task = self._progress.add_task("start", total=1)
 
@@ -125,9 +125,7 @@ class _Bar:
         if self._console.is_terminal:
             self._progress.update(self._task, description=text, completed=step.moves, total=step.total_moves)
         elif step.moves % 1000 == 0 or step.moves == step.total_moves:
-            self._console.print(
-                f"{step.moves:6d}/{step.total_moves} {text} {step.seconds:6.0f} s", highlight=False
-            )
+            say(self._console, f"{step.moves:6d}/{step.total_moves} {text} {step.seconds:6.0f} s")
 
 
 def _changed(recipe: Any, changes: dict[str, dict[str, float | int | None]]) -> Any:
@@ -146,16 +144,18 @@ def _finish(run: Any, elements: Any, out: Path, report: bool, console: Console) 
     quality = glass_report(run.atoms)
     console.print(glass_table(quality))
     accepted = run.counters["accepted"]
-    console.print(
+    say(
+        console,
         f"{run.counters['moves']} moves, {accepted} accepted; "
         f"energy {run.energy / len(run.atoms):.4f} eV/atom: {out}",
-        highlight=False,
     )
     perfect = quality.is_network(elements)
     if not perfect:
-        console.print(
-            "[yellow]warning:[/yellow] contacts of the relaxed atoms differ from the bonds of the network; "
-            "see coordination and edge sharing above"
+        say(
+            console,
+            "warning: contacts of the relaxed atoms differ from the bonds of the network; "
+            "see coordination and edge sharing above",
+            style="yellow",
         )
     summary = {
         "file": str(out),

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import EngineOptions, TheoryOptions
 from mlh.common.files import refuse_existing
+from mlh.common.terminal import Words, bar, terminal
 
 if TYPE_CHECKING:
     from mlh.analysis.bands import Bands
@@ -55,7 +55,7 @@ def bands_command(
     from mlh.report.electronic import band_figure
     from mlh.report.plots import save_figure
 
-    console = Console(stderr=True)
+    console = terminal()
     prefix = options.prefix_of(structure, out, "bands")
     files = [options.beside(prefix, ending) for ending in (".json", ".png")]
     refuse_existing(files, overwrite)
@@ -66,7 +66,8 @@ def bands_command(
         band_path(load_structure(structure), path, points, special)  # a wrong path before the work
     state = options.state_of(console, structure, engine, theory)
     chosen = band_path(state.atoms, path, points, special)
-    with Progress(console=console, transient=True) as progress:
+    columns = (Words(lambda _: "bands"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with bar(console, *columns) as progress:
         task = progress.add_task("bands", total=len(chosen.kpts))
         bands = band_structure(state, chosen, on_point=lambda _: progress.advance(task))
     content = {"structure": structure, **describe(bands)}

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import EngineOptions, TheoryOptions
 from mlh.common.files import refuse_existing
+from mlh.common.terminal import terminal
 
 if TYPE_CHECKING:
     from mlh.analysis.mulliken import MullikenCharges
@@ -43,7 +43,7 @@ def charges_command(
     from mlh.analysis.mulliken import mulliken_charges
     from mlh.structures import write_structure
 
-    console = Console(stderr=True)
+    console = terminal()
     refuse_existing([extxyz] if extxyz is not None else [], overwrite)
     state = options.state_of(console, structure, engine, theory)
     result = mulliken_charges(state)

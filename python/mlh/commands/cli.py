@@ -32,6 +32,7 @@ from mlh.commands import (
     vacancies,
 )
 from mlh.commands.advice import in_options, log_in_options, names_of
+from mlh.common.terminal import forgive_encoding
 from mlh.common.version import VERSION as __version__
 
 app = typer.Typer(
@@ -73,6 +74,7 @@ def options(
 
 def main() -> None:
     """Entry point. Wrong input ends with its message and status 2; MLH_TRACEBACK=1 shows the traceback."""
+    forgive_encoding()
     names = cache(lambda: names_of(typer.main.get_command(app), sys.argv[1:]))
     log_in_options(names)
     try:

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 
 from mlh.accuracy.points import compare_at
 from mlh.accuracy.runs import compare_runs
@@ -17,6 +16,7 @@ from mlh.calculators.engines import KPoints, ModelEngine, dft_engine_of
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import MeshOptions
 from mlh.common.files import refuse_existing, write_json
+from mlh.common.terminal import terminal, working
 from mlh.report.tables import runs_table, two_column_table
 from mlh.structures import load_structure
 
@@ -76,16 +76,17 @@ def compare_command(
     if as_json:
         typer.echo(json.dumps(result, indent=2))
     elif "relaxations" in result:
-        Console().print(runs_table(title, result))
+        terminal(stderr=False).print(runs_table(title, result))
     else:
-        Console().print(two_column_table(title, [(name, _text(value)) for name, value in _flat(result)]))
+        terminal(stderr=False).print(
+            two_column_table(title, [(name, _text(value)) for name, value in _flat(result)])
+        )
 
 
 def _against_dft(structure: str, model: str, kpts: KPoints) -> dict[str, Any]:
     atoms = load_structure(structure)
     engine = ModelEngine(model, kpts=kpts)
-    console = Console(stderr=True)
-    with console.status(f"model and DFT, {atoms.get_chemical_formula()}"):
+    with working(terminal(), f"model and DFT, {atoms.get_chemical_formula()}"):
         return compare_at(
             atoms, engine.calculator(), dft_engine_of(engine).calculator(), structure
         ).describe()

@@ -12,9 +12,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn
 
 from mlh.commands.openmx import IMPORT_EXAMPLE, import_command
+from mlh.common.terminal import Words, bar, clock_text, say, terminal
 from mlh.jobs.dask import DaskExecutor
 from mlh.labelling.build import build_dataset
 from mlh.labelling.config import load_config
@@ -58,7 +59,7 @@ def build_command(
     Can be interrupted (Ctrl-C, kill) and started again at any time: finished calculations are kept in
     NAME.h5.jobs and never repeated. Unconverged calculations are set aside with the reason.
     """
-    console = Console(stderr=True)
+    console = terminal()
     settings = load_config(config)
     target = out or Path(f"{settings.name}.h5")
     if dry_run:
@@ -80,15 +81,17 @@ def build_command(
                 on_progress=_Shower(progress),
             )
     except KeyboardInterrupt:
-        console.print(
-            f"interrupted after {time.perf_counter() - start:.0f} s; the same command goes on from here"
+        say(
+            console,
+            f"interrupted after {time.perf_counter() - start:.0f} s; the same command goes on from here",
         )
         raise typer.Exit(130) from None
     for name, reason in report.failed.items():
-        console.print(f"[yellow]set aside[/yellow] {name}: {reason}")
-    console.print(
+        say(console, f"set aside {name}: {reason}", style="yellow")
+    say(
+        console,
         f"{report.n_samples} samples of {report.n_jobs - len(report.failed)} calculations in {target}; "
-        f"{len(report.failed)} set aside; {report.seconds:.0f} s"
+        f"{len(report.failed)} set aside; {report.seconds:.0f} s",
     )
     if as_json:
         typer.echo(json.dumps({**asdict(report), "path": str(report.path)}, indent=2))
@@ -141,25 +144,26 @@ def info_command(
     if as_json:
         typer.echo(json.dumps(report, indent=2))
     else:
-        Console().print(dataset_table(report))
+        terminal(stderr=False).print(dataset_table(report))
     if plot is not None and report["samples"]:
         from mlh.report.dataset_plots import dataset_figure
         from mlh.report.plots import save_figure
 
         save_figure(dataset_figure(report), plot)
     for warning in report["warnings"]:
-        Console(stderr=True).print(f"[yellow]warning:[/yellow] {warning}")
+        say(terminal(), f"warning: {warning}", style="yellow")
 
 
 def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("[bold]{task.fields[counts]}"),
+    return bar(
+        console,
+        Words(lambda task: str(task.fields["counts"]), style="bold"),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        TextColumn("left {task.fields[left]}"),
-        TextColumn("{task.description}"),
-        console=console,
+        Words(lambda task: f"left {task.fields['left']}"),
+        Words(lambda task: task.description),
+        transient=False,
     )
 
 
@@ -171,15 +175,11 @@ class _Shower:
         self._task = progress.add_task("", total=1.0, counts="", left="?")
 
     def __call__(self, state: BuildProgress) -> None:
-        left = (
-            "?" if state.seconds_left is None else time.strftime("%H:%M:%S", time.gmtime(state.seconds_left))
-        )
+        left = "?" if state.seconds_left is None else clock_text(state.seconds_left)
         counts = f"{state.finished}/{state.n_jobs}" + (f" ({state.failed} set aside)" if state.failed else "")
         self._progress.update(
             self._task, completed=state.fraction, description=state.message, counts=counts, left=left
         )
         console = self._progress.console
         if not console.is_terminal:
-            console.print(
-                f"{counts} {100 * state.fraction:.0f}% left {left} {state.message}", highlight=False
-            )
+            say(console, f"{counts} {100 * state.fraction:.0f}% left {left} {state.message}")

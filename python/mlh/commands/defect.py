@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from mlh.calculators.engines import dft_engine_of
 from mlh.commands import relax_options as options
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
 from mlh.commands.vacancies import parse_sites
+from mlh.common.terminal import say, terminal
 from mlh.defects.references import reference_energies
 from mlh.defects.run import (
     DefectSettings,
@@ -72,7 +72,7 @@ def defect_command(
 
     The reference energy of the gas (triplet O2 for oxygen) is calculated by DFT in the same basis, once.
     """
-    console = Console(stderr=True)
+    console = terminal()
     if verify_start not in ("initial", "relaxed"):
         raise typer.BadParameter(
             f"expected initial or relaxed, got {verify_start!r}", param_hint="--verify-start"
@@ -109,17 +109,17 @@ def defect_command(
             converged = converged and checked.converged
             console.print(comparison_table(rows, "model against DFT"))
     except KeyboardInterrupt:
-        console.print(f"interrupted; the steps so far are in {out}: go on with --resume")
+        say(console, f"interrupted; the steps so far are in {out}: go on with --resume")
         raise typer.Exit(130) from None
     from mlh.report.html import write_report  # late: it loads matplotlib
 
     path = write_defects(out, content, references, settings, verification, rows)
     for name, reason in draw_vacancies(run, worker, out).items() if pictures else ():
-        console.print(f"[red]no levels and pictures of {name}: {reason}[/red]")
+        say(console, f"no levels and pictures of {name}: {reason}", style="red")
     report = write_report(out, out / "report.html", overwrite=True)
-    console.print(f"written: {path}, {report}")
+    say(console, f"written: {path}, {report}")
     if as_json:
         typer.echo(json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=2))
     if not converged:
-        console.print("[red]at least one relaxation did not converge or failed[/red]")
+        say(console, "at least one relaxation did not converge or failed", style="red")
         raise typer.Exit(1)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from mlh.commands.demo_run import DEFAULT_MODEL, PICTURE, SUMMARY, DemoSettings, run_demo
+from mlh.common.terminal import say, terminal
 from mlh.report.demo import demo_table
 from mlh.report.steps import StepPrinter
 
@@ -48,7 +48,7 @@ def demo_command(
 
     Prints the table of the README and writes report.html, demo.json, demo.png and all trajectories.
     """
-    console = Console(stderr=as_json)
+    console = terminal(stderr=as_json)
     folder, unfinished = (out, False) if out is not None else _free_folder()
     start = time.perf_counter()
 
@@ -69,19 +69,19 @@ def demo_command(
     try:
         result = run_demo(folder, settings, announce)
     except KeyboardInterrupt:
-        console.print(f"interrupted; the steps so far are in {folder}: the same command goes on from there")
+        say(console, f"interrupted; the steps so far are in {folder}: the same command goes on from there")
         raise typer.Exit(130) from None
     console.print(demo_table(result.content))
     for name, reason in result.not_drawn.items():
-        console.print(f"no levels and pictures of {name}: {reason}")
+        say(console, f"no levels and pictures of {name}: {reason}")
     from mlh.report.html import write_report  # late: it loads matplotlib
 
     report = write_report(folder, folder / "report.html", overwrite=True)
-    console.print(f"written: {report}, {folder / SUMMARY}, {folder / PICTURE}, trajectories beside them")
+    say(console, f"written: {report}, {folder / SUMMARY}, {folder / PICTURE}, trajectories beside them")
     if as_json:
         typer.echo(json.dumps(result.content, indent=2))
     if not (result.model.converged and result.dft.converged):
-        console.print("[red]at least one relaxation did not reach the target force[/red]")
+        say(console, "at least one relaxation did not reach the target force", style="red")
         raise typer.Exit(1)
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import EngineOptions, TheoryOptions
 from mlh.common.files import refuse_existing
+from mlh.common.terminal import terminal
 
 _EXAMPLE = "Example: mlh density glass.xyz --model sio2-vo --kind difference --plane 4,6,24"
 _KINDS = {
@@ -57,7 +57,7 @@ def density_command(
     from mlh.io import read_volumetric, write_volumetric
     from mlh.report.volumetric import average_picture, plane_picture
 
-    console = Console(stderr=True)
+    console = terminal()
     indices = atom_triple(plane, "--plane")
     if kind not in _KINDS:
         raise typer.BadParameter(f"expected one of {', '.join(_KINDS)}, got {kind!r}", param_hint="--kind")

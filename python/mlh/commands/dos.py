@@ -6,12 +6,12 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import EngineOptions, TheoryOptions
 from mlh.common.files import refuse_existing
+from mlh.common.terminal import terminal
 
 _EXAMPLE = "Example: mlh dos alpha-quartz --dft --mesh 4 4 4 --width 0.1"
 
@@ -44,7 +44,7 @@ def dos_command(
     from mlh.report.electronic import dos_figure
     from mlh.report.plots import save_figure
 
-    console = Console(stderr=True)
+    console = terminal()
     prefix = options.prefix_of(structure, out, "dos")
     files = [options.beside(prefix, ending) for ending in (".json", ".png")]
     refuse_existing(files, overwrite)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 
+from mlh.common.terminal import Words, bar, terminal
 from mlh.common.units import HARTREE_EV
 
 if TYPE_CHECKING:
@@ -116,8 +116,10 @@ def _spread(indices: list[int], limit: int | None) -> list[int]:
     return [indices[round(k)] for k in np.linspace(0, len(indices) - 1, limit)]
 
 
-def _progress(indices: list[int], description: str) -> Iterable[int]:
-    return track(indices, description=description, console=Console(stderr=True), transient=True)
+def _progress(indices: list[int], description: str) -> Iterator[int]:
+    columns = (Words(lambda _: description), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with bar(terminal(), *columns) as progress:
+        yield from progress.track(indices)
 
 
 def _indices(data: Dataset, part: str, model: str, config: Path | None) -> list[int]:

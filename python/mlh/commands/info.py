@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mlh.common.terminal import terminal
+
 _EXAMPLE = (
     "Example: mlh info; mlh info quartz.h5; mlh info host.xyz --plot host.png; mlh info --basis gth-pbe"
 )
@@ -65,21 +67,17 @@ def _is_hdf5(source: str) -> bool:
 
 def _basis(name: str, elements: list[str] | None, as_json: bool) -> None:
     """What cutoffs a basis set needs."""
-    from rich.console import Console
-
     from mlh.report.basis_table import basis_rows, basis_table
 
     rows, integration = basis_rows(name, elements)
     if as_json:
         typer.echo(json.dumps({"basis": name, "integration": integration, "species": rows}, indent=2))
     else:
-        Console().print(basis_table(name, rows, integration))
+        terminal(stderr=False).print(basis_table(name, rows, integration))
 
 
 def _structure(source: str, plot: Path | None, as_json: bool) -> None:
     """The quality report of a structure."""
-    from rich.console import Console
-
     from mlh.analysis.glass import glass_report
     from mlh.report.glass_plots import glass_figure
     from mlh.report.glass_table import glass_table
@@ -92,7 +90,7 @@ def _structure(source: str, plot: Path | None, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"structure": source, **report.to_dict()}, indent=2))
     else:
-        Console().print(glass_table(report))
+        terminal(stderr=False).print(glass_table(report))
 
 
 def installation() -> dict[str, Any]:

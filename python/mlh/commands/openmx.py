@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 
 from mlh.commands.theory_options import KSpacing, MeshOptions
+from mlh.common.terminal import Words, bar, say, terminal
 
 _INPUT_EXAMPLE = "Example: mlh openmx-input alpha-quartz --kpts 2 2 2 -o quartz/quartz.dat"
 IMPORT_EXAMPLE = "Example: mlh dataset import-openmx runs/host-1 runs/host-2 -o data.h5"
@@ -68,9 +68,10 @@ def import_command(
     """
     from mlh.labelling.openmx_import import Run, find_runs, import_runs  # late: it loads torch
 
-    console = Console(stderr=True)
+    console = terminal()
     found = find_runs(runs)
-    with Progress(console=console) as progress:
+    columns = (Words(lambda task: task.description), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with bar(console, *columns, transient=False) as progress:
         task = progress.add_task("import", total=len(found))
 
         def show(index: int, run: Run) -> None:
@@ -79,7 +80,7 @@ def import_command(
         report = import_runs(found, out, data, overwrite, show)
         progress.update(task, completed=len(found))
     for file, reason in report.set_aside.items():
-        console.print(f"[yellow]set aside[/yellow] {file}: {reason}", highlight=False)
-    console.print(f"{report.samples} samples in {out}, {len(report.set_aside)} set aside")
+        say(console, f"set aside {file}: {reason}", style="yellow")
+    say(console, f"{report.samples} samples in {out}, {len(report.set_aside)} set aside")
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=2))

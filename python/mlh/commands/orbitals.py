@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from mlh.commands import state_options as options
 from mlh.commands.density import atom_triple, check_format
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import EngineOptions, TheoryOptions
 from mlh.common.files import refuse_existing
+from mlh.common.terminal import terminal
 
 if TYPE_CHECKING:
     from mlh.analysis.defect_levels import DefectLevels
@@ -71,7 +71,7 @@ def orbitals_command(
     from mlh.analysis.orbitals import orbitals, select_states
     from mlh.common.files import write_json
 
-    console = Console(stderr=True)
+    console = terminal()
     check_format(format)
     if channel not in ("up", "down"):
         raise typer.BadParameter(f"expected up or down, got {channel!r}", param_hint="--channel")

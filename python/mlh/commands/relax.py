@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from mlh.commands import relax_options as options
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
+from mlh.common.terminal import say, terminal
 from mlh.dft.mesh import as_mesh
 from mlh.relaxation.files import run_relaxation, summary
 from mlh.relaxation.loop import RelaxSettings
@@ -52,7 +52,7 @@ def relax_command(
     --resume goes on without repeating a step. Exit status 0 only when the forces (and the stress) are below
     the target. The grid of the first cell is held while the cell changes.
     """
-    console = Console(stderr=True)
+    console = terminal()
     if optimizer not in ("lbfgs", "fire"):
         raise typer.BadParameter(f"expected lbfgs or fire, got {optimizer!r}", param_hint="--optimizer")
     if cell not in ("fixed", "volume", "full"):
@@ -85,11 +85,11 @@ def relax_command(
             on_step=printer,
         )
     except KeyboardInterrupt:
-        console.print(f"interrupted; the steps so far are in {folder}: go on with --resume")
+        say(console, f"interrupted; the steps so far are in {folder}: go on with --resume")
         raise typer.Exit(130) from None
-    console.print(f"{outcome(result)}; files in {folder}")
+    say(console, f"{outcome(result)}; files in {folder}")
     if settings.cell != "fixed":
-        console.print(cell_change(atoms, result))
+        say(console, cell_change(atoms, result))
     if as_json:
         typer.echo(json.dumps({"folder": str(folder), **summary(result)}, indent=2))
     if not result.converged:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from mlh.common.terminal import say, terminal
 
 _EXAMPLE = "Example: mlh report defects --out defects.html"
 
@@ -27,4 +28,4 @@ def report_command(
     from mlh.report.html import write_report  # late: it loads matplotlib
 
     path = write_report(run, out if out is not None else run / "report.html", overwrite)
-    Console(stderr=True).print(f"written: {path}")
+    say(terminal(), f"written: {path}")

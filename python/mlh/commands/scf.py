@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 
 from mlh.commands.advice import OWN, PARAMETERS, in_options
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import TheoryOptions
 from mlh.common.files import refuse_existing
+from mlh.common.terminal import say, terminal
 
 _EXAMPLE = "Example: mlh scf alpha-quartz --cutoff 200 --matrices quartz.h5 --json"
 _NAMES = PARAMETERS | OWN["scf"]
@@ -50,16 +50,16 @@ def scf_command(
     from mlh.structures import load_structure
 
     refuse_existing([matrices, density, extxyz], overwrite)
-    console = Console(stderr=True)
+    console = terminal()
     atoms = load_structure(structure)
     level = theory.theory(atoms)
 
     def show(step: SCFStep) -> None:
-        console.print(
+        say(
+            console,
             f"{step.step:3d}  E {step.energy * HARTREE_EV:18.7f} eV  "
             f"dE {step.energy_change * HARTREE_EV:10.2e}  "
             f"residual {step.residual * HARTREE_EV:9.2e} eV  {step.seconds:6.2f} s",
-            highlight=False,
         )
 
     calculator = DFTCalculator(

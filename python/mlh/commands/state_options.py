@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from mlh.commands.theory_options import EngineOptions, TheoryOptions, engine_of
+from mlh.common.terminal import say
 
 if TYPE_CHECKING:
     from mlh.analysis.state import ElectronicState
@@ -37,16 +38,16 @@ def state_of(
         return state_of_file(structure, theory.given)
 
     def show(step: SCFStep) -> None:
-        console.print(
+        say(
+            console,
             f"{step.step:3d}  E {step.energy * HARTREE_EV:18.7f} eV  "
             f"residual {step.residual * HARTREE_EV:9.2e} eV  {step.seconds:6.2f} s",
-            highlight=False,
         )
 
     atoms = load_structure(structure)
     state = electronic_state(atoms, engine_of(engine, theory, atoms), on_scf_step=show)
     if engine.model is not None and state.residual is not None:
-        console.print(f"{engine.model}: residual max |H[D] - H| {state.residual * HARTREE_EV:.2e} eV")
+        say(console, f"{engine.model}: residual max |H[D] - H| {state.residual * HARTREE_EV:.2e} eV")
     return state
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from mlh.common.terminal import say, terminal
 
 _EXAMPLE = "Example: mlh train examples/train_sio2.yaml --set optimizer.learning_rate=2e-3 --json"
 
@@ -33,11 +34,11 @@ def train_command(
     from mlh.training.config import load_config
     from mlh.training.run import train
 
-    console = Console(stderr=True)
+    console = terminal()
     result = train(load_config(config, overrides or ()), console)
     first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun started
     if not result.finished and first:
-        console.print(f"interrupted at step {result.steps}; the same command goes on from here")
+        say(console, f"interrupted at step {result.steps}; the same command goes on from here")
     if as_json and first:
         content = {
             "model": str(result.model),

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from mlh.common.files import refuse_existing
+from mlh.common.terminal import say, terminal
 from mlh.structures import (
     load_structure,
     point_defects,
@@ -94,7 +94,7 @@ def vacancies_command(
         )
         kind = f"interstitials of {add}"
     write_structure(out, frames)
-    Console(stderr=True).print(f"{len(frames)} {kind} in {host.get_chemical_formula()}: {out}")
+    say(terminal(), f"{len(frames)} {kind} in {host.get_chemical_formula()}: {out}")
     if as_json:
         rows = [
             {"site": frame.info["defect_site"], "position": frame.info["defect_position"].tolist()}

@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from mlh.common.terminal import say
 from mlh.relaxation.loop import RelaxResult, RelaxStep
 
 
@@ -34,11 +35,11 @@ class StepPrinter:
             console.print(Text(title, style="bold"), Text(goal), sep="")
 
     def _header(self) -> None:
-        self._console.print(
+        say(
+            self._console,
             f"{'':{len(self._label)}s}{'step':>4s} {'energy eV':>14s} {'change meV':>10s} {'fmax eV/A':>9s} "
             f"{'residual':>9s} {'s/step':>6s} {'elapsed':>8s} {'left':>6s}",
             style="dim",
-            soft_wrap=True,
         )
 
     def __call__(self, step: RelaxStep, atoms: ase.Atoms) -> None:
@@ -51,12 +52,11 @@ class StepPrinter:
         self._forces.append(step.fmax)
         self._seconds.append(step.seconds)
         stress = "" if step.stress is None else f"  stress {step.stress_gpa:.3f} GPa"
-        self._console.print(
+        say(
+            self._console,
             f"{self._label}{step.step:>4d} {step.energy:>14.5f} {change:>10s} {step.fmax:>9.4f} "
             f"{residual:>9s} {step.seconds:>6.2f} {elapsed:>7.1f}s {self._left():>6s}{stress}"
             + ("  FIRE" if step.optimizer == "fire" else ""),
-            highlight=False,
-            soft_wrap=True,
         )
         self._last = step.energy
 

@@ -138,14 +138,14 @@ def two_column_table(title: str, rows: Sequence[tuple[str, str]]) -> Table:
     return table
 
 
-def _relaxation(entry: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
+def _relaxation(entry: Mapping[str, Any]) -> tuple[str | Text, ...]:
     status = entry["status"]
     return (
         f"{entry['energy']:.4f}",
         f"{entry['fmax']:.4f}",
         str(entry["steps"]),
         f"{entry['seconds']:.1f}",
-        status if status == "converged" else f"[red]{status}[/red]",
+        Text(status, style="" if status == "converged" else "red"),
     )
 
 

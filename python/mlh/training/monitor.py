@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TimeElapsedColumn
 
 from mlh.accuracy.metrics import Metrics
+from mlh.common.terminal import Words, bar, say
 
 LEARNS = 0.95  # the validation MAE has to fall below this times that of the fitted means
 PATIENCE = 0.1  # part of the run after which that is checked
@@ -25,13 +26,12 @@ class Monitor:
         self.log_path = folder / "log.jsonl"
         self.means_mae = math.inf
         self._told: set[str] = set()
-        self._bar = Progress(
-            TextColumn("step {task.fields[step]}  training MAE {task.fields[mae]:.4f} meV"),
+        self._bar = bar(
+            console,
+            Words(lambda t: f"step {t.fields['step']}  training MAE {t.fields['mae']:.4f} meV"),
             BarColumn(),
-            TextColumn("{task.percentage:.0f} %  {task.fields[left]}"),
+            Words(lambda t: f"{t.percentage:.0f} %  {t.fields['left']}"),
             TimeElapsedColumn(),
-            console=console,
-            transient=True,
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("", total=1.0, step=0, mae=math.nan, left="")
@@ -46,11 +46,10 @@ class Monitor:
     def header(self, text: str, means: Metrics) -> None:
         """First line: the data, and the errors that training has to beat."""
         self.means_mae = means.mae_mev
-        self.console.print(
+        say(
+            self.console,
             f"{text}; validation MAE of dH = 0: {means.zero_mae_mev:.3f} meV, "
             f"of the fitted means: {means.mae_mev:.3f} meV",
-            highlight=False,
-            soft_wrap=True,
         )
 
     def step(self, step: int, mae: float, progress: float, minutes_left: float) -> None:
@@ -63,13 +62,12 @@ class Monitor:
         with open(self.log_path, "a", encoding="utf-8") as stream:
             stream.write(json.dumps({**entry, **m.as_dict()}) + "\n")
         aligned = f", aligned {m.aligned_mae_mev:.4f}" if m.aligned_mae_mev is not None else ""
-        self.console.print(
+        say(
+            self.console,
             f"step {entry['step']:6d}  {entry['minutes']:6.1f} min  train {entry['train_mae_mev']:8.4f}  "
             f"validation MAE {m.mae_mev:8.4f} meV (on-site {m.onsite_mae_mev:.3f}, "
             f"off-site {m.offsite_mae_mev:.4f}{aligned})  "
             f"rate {entry['learning_rate']:.1e}  {minutes_left:.1f} min left",
-            highlight=False,
-            soft_wrap=True,
         )
 
     def warn(self, progress: float, train_mae: float, validation_mae: float, best: float) -> None:
@@ -91,7 +89,7 @@ class Monitor:
     def _once(self, key: str, text: str) -> None:
         if key not in self._told:
             self._told.add(key)
-            self.console.print(f"[yellow]{text}", highlight=False, soft_wrap=True)
+            say(self.console, text, style="yellow")
 
     def rows(self) -> list[dict[str, Any]]:
         """The log so far."""

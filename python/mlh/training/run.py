@@ -28,6 +28,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mlh.accuracy.metrics import Metrics
 from mlh.common.files import write_text
+from mlh.common.terminal import say, terminal, working
 from mlh.dataset.store import Dataset
 from mlh.model.card import ModelCard, save_model
 from mlh.model.mesh import mesh_of_labels
@@ -83,7 +84,7 @@ def train(
                 f"optimizer.batch: expected a multiple of the number of processes, {ranks.size}, "
                 f"got {config.optimizer.batch}"
             )
-        console = (console or Console(stderr=True)) if ranks.first else Console(quiet=True)
+        console = (console or terminal()) if ranks.first else Console(quiet=True)
         torch.set_num_threads(max(config.threads // ranks.local_size, 1))
         if ranks.first:
             config.output.mkdir(parents=True, exist_ok=True)
@@ -140,9 +141,8 @@ class _Run:
         self.config, self.dataset, self.console, self.ranks = config, dataset, console, ranks
         dataset.require_unpolarised()
         if dataset.incomplete:
-            console.print(
-                f"[yellow]{len(dataset.incomplete)} samples were not completely written and are left out"
-            )
+            missing = f"{len(dataset.incomplete)} samples were not completely written and are left out"
+            say(console, missing, style="yellow")
         self.parts = _parts_of(dataset, config)
         torch.manual_seed(config.seed)
         self.device = pick_device(config.device, ranks)
@@ -170,13 +170,13 @@ class _Run:
         self.train = PreparedSamples(
             self.dataset, self.parts["train"], self.network, self.dtype, limit, self.device
         )
-        with self.console.status("reading the training samples"):
+        with working(self.console, "reading the training samples"):
             for _ in self.train:  # also for the shortest distances and the sizes
                 pass
         if config.init is not None:
             start_from(self.network, config.init, self.dataset.basis)
         else:
-            with self.console.status("fitting the means"):
+            with working(self.console, "fitting the means"):
                 fit_normalisation(self.network, self.train.some(FIT_SAMPLES))
         self.network.to(self.dtype).to(self.device)
         self.ranks.copy_from_first(self.network)
@@ -286,7 +286,7 @@ class _Run:
         if self.interrupted and self.ranks.size == 1:
             raise KeyboardInterrupt  # torchrun sends a second signal by itself
         self.interrupted = True
-        self.console.print("stopping after this step; a checkpoint is written")
+        say(self.console, "stopping after this step; a checkpoint is written")
 
     def _watched(self) -> list[int]:
         """The validation samples that are evaluated during training, spread evenly."""
@@ -336,7 +336,7 @@ class _Run:
         self.rng.bit_generator.state = state["rng"]
         if self.ranks.first:
             self.monitor.forget_after(self.step)
-        self.console.print(f"going on from step {self.step}")
+        say(self.console, f"going on from step {self.step}")
 
     def _card(self, metrics: dict[str, Any]) -> ModelCard:
         numbers = tuple(o.number for o in self.network.orbitals)
@@ -376,7 +376,7 @@ class _Run:
         save_model(path, self.average, self._card(metrics))
         if validation is not None:
             which = ("test", test) if test is not None else ("validation", validation)
-            self.console.print(f"{which[0]} MAE {which[1].mae_mev:.4f} meV; model: {path}")
+            say(self.console, f"{which[0]} MAE {which[1].mae_mev:.4f} meV; model: {path}")
         return TrainingResult(path, self.step, finished, validation, test)
 
 

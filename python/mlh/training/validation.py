@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from mlh.accuracy.metrics import Case, Metrics, evaluate, overlap_of_sample
+from mlh.common.terminal import say
 from mlh.dataset.store import DatasetError
 from mlh.network.blocks import data_from_blocks
 from mlh.network.devices import Ranks
@@ -74,7 +75,7 @@ class Validation:
                 self._overlaps[index] = overlap_of_sample(self.dataset[index], self.dataset.basis)
             except (ImportError, KeyError, ValueError, DatasetError) as error:
                 if not self._overlaps:
-                    self.console.print(f"no aligned MAE: {error}", soft_wrap=True)
+                    say(self.console, f"no aligned MAE: {error}")
                 self._overlaps[index] = None
         return self._overlaps[index]
 
@@ -96,6 +97,6 @@ def physics_of(validation: Validation, indices: Sequence[int]) -> dict[str, Any]
             predicted = flat_prediction(validation.network, topology, geometry)
             cases.append(evaluate_sample(dataset[k], predicted, dataset.basis, dataset.settings))
     except (ImportError, KeyError, ValueError, DatasetError) as error:
-        validation.console.print(f"no energies and forces of the model: {error}", soft_wrap=True)
+        say(validation.console, f"no energies and forces of the model: {error}")
         return None
     return summarise(cases).as_dict()

@@ -1,0 +1,104 @@
+"""Words that can be trusted: names stay as they are, on any terminal, and times go beyond a day."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ase import Atoms
+from ase.io import write
+from rich.progress import Progress
+from typer.testing import CliRunner
+
+import mlh
+from mlh.commands.cli import app
+from mlh.commands.dataset import _Shower
+from mlh.common.terminal import clock_text, forgive_encoding, say, terminal
+from mlh.report.tables import defect_table, two_column_table
+
+runner = CliRunner()
+PACKAGE = Path(mlh.__file__).parent
+
+
+@pytest.fixture
+def hydrogen(tmp_path: Path) -> str:
+    path = tmp_path / "h2[red].xyz"
+    write(path, Atoms("H2", [[1.0, 1.0, 1.0], [1.0, 1.0, 1.75]], cell=[4.0, 4.1, 4.2], pbc=True))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["run[/b]", "r[old]", "a:smile:b", "[red]", "[link=x]y"])
+def test_names_are_plain_text(name: str, tmp_path: Path, hydrogen: str) -> None:
+    """Brackets are no styles of rich; the folder is named as it is, in one piece."""
+    folder = tmp_path / ("long-" * 20) / name
+    command = ["relax", hydrogen, "--dft", "--cutoff", "40", "--max-steps", "0", "--out", str(folder)]
+    result = runner.invoke(app, command)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert f"files in {folder}" in result.stderr and hydrogen in result.stderr
+    assert result.exit_code == 1 and result.stdout == ""
+
+
+def test_tables_and_titles_are_plain_text() -> None:
+    console = terminal(stderr=False)
+    console.file, console.width = io.StringIO(), 120
+    console.print(two_column_table("a[b] - c[/d]", [("[red]", "x[/y]")]))
+    host = {"energy": 0.0, "fmax": 0.0, "steps": 0, "seconds": 0.0, "status": "[odd]"}
+    run = {"host": host, "vacancies": [], "failures": [{"site": 1, "reason": "x[/b]"}]}
+    console.print(defect_table(run, "vacancies in [i]g.xyz"))
+    text = console.file.getvalue()
+    for part in ("a[b] - c[/d]", "[red]", "x[/y]", "[odd]", "x[/b]", "vacancies in [i]g.xyz"):
+        assert part in text
+
+
+def test_there_is_one_way_to_a_terminal() -> None:
+    """Consoles and bars of rich are made in one module; nobody prints a string through rich's markup."""
+    allowed = {"common/terminal.py"}
+    made = re.compile(
+        r"(?<!\.)\b(Console|Progress|TextColumn|track)\((?!quiet=True)|\[/?(red|yellow|bold|dim)\]"
+    )
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        name = str(path.relative_to(PACKAGE))
+        if "rich" in text and name not in allowed and made.search(text):
+            found[name] = made.search(text)
+        for call in re.findall(r"onsole\.print\((.*)", text):
+            assert name in allowed or re.match(r"\w*table\(|Text\(", call), f"{name}: {call}"
+    assert found == {}
+
+
+def test_times_go_beyond_a_day() -> None:
+    assert clock_text(100000.0) == "27:46:40"
+    assert clock_text(59.6) == "00:01:00" and clock_text(0.0) == "00:00:00"
+    console = terminal()
+    console.file = io.StringIO()
+    state = SimpleNamespace(seconds_left=1e6, finished=1, n_jobs=9, failed=0, fraction=0.1, message="[m]")
+    _Shower(Progress(console=console))(state)  # type: ignore[arg-type]
+    assert "left 277:46:40 [m]" in console.file.getvalue()
+
+
+def test_an_ascii_terminal_gets_every_table() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    forgive_encoding(stream)
+    stream.write("g/cm³ 1 Å, 5 ± 2°, a \udce4 \u4e2d")
+    stream.flush()
+    assert stream.buffer.getvalue() == b"g/cm3 1 A, 5 +- 2 deg, a \xe4 ?"
+
+
+def test_info_of_a_structure_on_an_ascii_terminal() -> None:
+    plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    words = [sys.executable, "-m", "mlh", "info", "alpha-quartz"]
+    environment = {"PATH": "", "PYTHONPATH": str(PACKAGE.parent), **plain}
+    done = subprocess.run(words, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"density (g/cm3)" in done.stdout and done.stdout.isascii()
+
+
+def test_say_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    say(terminal(), "x[/b]", style="red")
+    assert capsys.readouterr() == ("", "x[/b]\n")
