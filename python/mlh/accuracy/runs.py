@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlh.analysis import configuration_coordinate, coordinate_mae, displacements
+from mlh.common.files import read_json
 from mlh.relaxation.files import RELAXED, SUMMARY
 from mlh.structures.files import read_frames
 
@@ -48,7 +48,7 @@ def _formation_energies(folder: Path) -> dict[str, float | None]:
     path = folder / "defects.json"
     if not path.exists():
         return {}
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     found: dict[str, float | None] = {}
     for prefix, run in (("", content["run"]), ("dft/", content.get("verification"))):
         for vacancy in (run or {}).get("vacancies", []):
@@ -60,7 +60,7 @@ def _row(
     name: str, folders: tuple[Path, Path], formation: tuple[float | None, float | None]
 ) -> Mapping[str, Any]:
     atoms, reference = (read_frames(folder / RELAXED)[-1] for folder in folders)
-    summaries = [json.loads((folder / SUMMARY).read_text(encoding="utf-8")) for folder in folders]
+    summaries = [read_json(folder / SUMMARY) for folder in folders]
     vectors = displacements(atoms, reference, remove_translation=True)
     site = reference.info.get("defect_position")
     near = None if site is None else coordinate_mae(atoms, reference, site, remove_translation=True)

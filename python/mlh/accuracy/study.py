@@ -13,7 +13,6 @@ The same call goes on where it stopped: what has a file is not calculated again.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ import numpy as np
 from mlh.accuracy.points import hamiltonian_errors
 from mlh.calculators import DFTCalculator, MLHCalculator
 from mlh.calculators.engines import DFTEngine, KPoints, ModelEngine, dft_engine_of
-from mlh.common.files import write_json
+from mlh.common.files import read_json, write_json
 from mlh.common.units import ANGSTROM, HARTREE_EV
 from mlh.defects.references import reference_energies
 from mlh.defects.run import DefectRun, DefectSettings, compare, run_vacancies, vacancy_name, verify
@@ -239,7 +238,7 @@ class _HostStudy:
         path = self.folder / "points" / f"{self.label}-{name}-{structure_hash(atoms)[:8]}.json"
         refine = self.settings.refine
         if path.exists():
-            known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            known = read_json(path, "remove it, and its numbers are calculated again")
             if {str(n) for n in refine} <= set(known["model"]):
                 return known
         self.announce(f"{title}: model and DFT at the same geometry")
@@ -331,7 +330,7 @@ def _content(folder: Path, model: str | Any, settings: AccuracySettings) -> dict
     path = folder / SUMMARY
     if not path.exists():
         return fresh
-    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    known = read_json(path, "remove it, and its numbers are calculated again")
     if known.get("weights") != identity["weights"]:
         raise ValueError(
             f"{folder}: holds the accuracy of another model ({known.get('model')}, weights "

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from mlh.analysis.state import ElectronicState, eigenvalues_at
 from mlh.common.units import HARTREE_EV
 from mlh.solver import Solution
+from mlh.structures.cell import require_cell
 
 FloatArray = NDArray[np.float64]
 
@@ -116,6 +117,7 @@ def band_path(
     """
     if n_points < 2:
         raise ValueError(f"n_points: expected at least 2, got {n_points}")
+    require_cell(atoms, "bands")
     if path is None:
         primitive = primitive_size(atoms)
         if primitive != len(atoms):

@@ -20,6 +20,7 @@ from mlh.analysis.bonds import (
     find_bonds,
     ring_counts,
 )
+from mlh.structures.cell import require_cell
 from mlh.structures.recipe import Experiment, NetworkElements, load_recipe, recipes
 
 _R_MAX, _R_STEP, _R_WIDTH = 6.0, 0.02, 0.05  # Angstrom
@@ -102,6 +103,7 @@ class GlassReport:
 def glass_report(atoms: ase.Atoms) -> GlassReport:
     """Measure a periodic structure. Experimental values are those of the shipped recipe with the same
     elements, where there is one."""
+    require_cell(atoms, "coordination, rings and density")
     bonds = find_bonds(atoms)
     return GlassReport(
         formula=atoms.get_chemical_formula(),

@@ -18,6 +18,7 @@ PARAMETERS = {
     "total_moment": "--total-moment",
     "smearing_ev": "--smearing",
     "cutoff_ry": "--cutoff",
+    "index": "--index",
 }
 """Parameters of the library whose option means the same in every command that has it."""
 

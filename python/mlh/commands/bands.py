@@ -11,6 +11,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
+from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import EngineOptions, TheoryOptions
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import Words, bar, terminal
@@ -30,6 +31,7 @@ def bands_command(
     structure: options.Structure,
     engine: EngineOptions,
     theory: TheoryOptions,
+    index: Index = None,
     path: Annotated[
         str | None,
         typer.Option(
@@ -60,11 +62,13 @@ def bands_command(
     files = [options.beside(prefix, ending) for ending in (".json", ".png")]
     refuse_existing(files, overwrite)
     special = _points(point or [])
+    atoms = None
     if not structure.endswith(".h5"):
         from mlh.structures import load_structure
 
-        band_path(load_structure(structure), path, points, special)  # a wrong path before the work
-    state = options.state_of(console, structure, engine, theory)
+        atoms = load_structure(structure, index)
+        band_path(atoms, path, points, special)  # a wrong path before the work
+    state = options.state_of(console, structure, engine, theory, index, atoms)
     chosen = band_path(state.atoms, path, points, special)
     columns = (Words(lambda _: "bands"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with bar(console, *columns) as progress:

@@ -10,6 +10,7 @@ import typer
 
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
+from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import EngineOptions, TheoryOptions
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import terminal
@@ -30,6 +31,7 @@ def charges_command(
     structure: options.Structure,
     engine: EngineOptions,
     theory: TheoryOptions,
+    index: Index = None,
     extxyz: Annotated[
         Path | None, typer.Option(help="Write the structure with mulliken_charge and mulliken_moment.")
     ] = None,
@@ -45,7 +47,7 @@ def charges_command(
 
     console = terminal()
     refuse_existing([extxyz] if extxyz is not None else [], overwrite)
-    state = options.state_of(console, structure, engine, theory)
+    state = options.state_of(console, structure, engine, theory, index)
     result = mulliken_charges(state)
     if extxyz is not None:
         atoms = state.atoms.copy()

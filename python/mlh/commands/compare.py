@@ -14,6 +14,7 @@ from mlh.accuracy.runs import compare_runs
 from mlh.analysis import configuration_coordinate, coordinate_mae, displacements
 from mlh.calculators.engines import KPoints, ModelEngine, dft_engine_of
 from mlh.commands.expand import expanded
+from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import MeshOptions
 from mlh.common.files import refuse_existing, write_json
 from mlh.common.terminal import terminal, working
@@ -36,6 +37,7 @@ def compare_command(
         str, typer.Argument(help="Structure file, crystal, shipped structure, or folder of a run.")
     ],
     mesh: MeshOptions,
+    index: Index = None,
     reference: Annotated[
         str | None, typer.Argument(help="What to compare it with: a structure, or another run.")
     ] = None,
@@ -63,14 +65,14 @@ def compare_command(
     if model is not None:
         title, result = (
             f"{structure}: {model} - DFT",
-            _against_dft(structure, model, mesh.mesh()),
+            _against_dft(structure, model, mesh.mesh(), index),
         )
     elif Path(structure).is_dir() and Path(str(other)).is_dir():
         title, result = f"{structure} - {other}", compare_runs(Path(structure), Path(str(other)))
     elif Path(structure).is_dir() or Path(str(other)).is_dir():
         raise ValueError(f"expected two folders of a run or two structures, got {structure} and {other}")
     else:
-        title, result = f"{structure} - {other}", _structures(structure, str(other), center)
+        title, result = f"{structure} - {other}", _structures(structure, str(other), center, index)
     if out is not None:
         write_json(out, result)
     if as_json:
@@ -83,8 +85,8 @@ def compare_command(
         )
 
 
-def _against_dft(structure: str, model: str, kpts: KPoints) -> dict[str, Any]:
-    atoms = load_structure(structure)
+def _against_dft(structure: str, model: str, kpts: KPoints, index: int | None) -> dict[str, Any]:
+    atoms = load_structure(structure, index)
     engine = ModelEngine(model, kpts=kpts)
     with working(terminal(), f"model and DFT, {atoms.get_chemical_formula()}"):
         return compare_at(
@@ -92,8 +94,10 @@ def _against_dft(structure: str, model: str, kpts: KPoints) -> dict[str, Any]:
         ).describe()
 
 
-def _structures(first: str, second: str, center: tuple[float, float, float] | None) -> dict[str, Any]:
-    atoms, reference = load_structure(first), load_structure(second)
+def _structures(
+    first: str, second: str, center: tuple[float, float, float] | None, index: int | None
+) -> dict[str, Any]:
+    atoms, reference = load_structure(first, index), load_structure(second, index)
     vectors = displacements(atoms, reference, remove_translation=True)
     result: dict[str, Any] = {
         "dQ (sqrt(amu) A)": configuration_coordinate(atoms, reference, remove_translation=True),

@@ -11,6 +11,7 @@ import typer
 from mlh.calculators.engines import dft_engine_of
 from mlh.commands import relax_options as options
 from mlh.commands.expand import expanded
+from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
 from mlh.commands.vacancies import parse_sites
 from mlh.common.terminal import say, terminal
@@ -42,6 +43,7 @@ def defect_command(
     engine: EngineOptions,
     theory: TheoryOptions,
     solver: SolverOptions,
+    index: Index = None,
     species: Annotated[str, typer.Option(help="Element of the vacancies.")] = "O",
     sites: Annotated[
         str, typer.Option(help="all, inequivalent, a number drawn at random, or index:4,17.")
@@ -77,7 +79,7 @@ def defect_command(
         raise typer.BadParameter(
             f"expected initial or relaxed, got {verify_start!r}", param_hint="--verify-start"
         )
-    host = load_structure(structure)
+    host = load_structure(structure, index)
     worker = engine_of(engine, theory, host, solver)
     chosen = select_sites(host, species, parse_sites(sites), seed)
     worker.calculator().check_elements(host)  # before minutes are spent on the reference

@@ -10,6 +10,7 @@ import typer
 
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
+from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import EngineOptions, TheoryOptions
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import terminal
@@ -32,6 +33,7 @@ def density_command(
     structure: options.Structure,
     engine: EngineOptions,
     theory: TheoryOptions,
+    index: Index = None,
     kind: Annotated[
         str, typer.Option(help="total, spin, or difference (minus the neutral atoms).")
     ] = "total",
@@ -71,7 +73,7 @@ def density_command(
     files = [file for file in (volume, picture, curve) if file is not None]
     refuse_existing(files, overwrite)
     other = read_volumetric(minus)[1] if minus is not None else None
-    state = options.state_of(console, structure, engine, theory)
+    state = options.state_of(console, structure, engine, theory, index)
     field = density_field(state, "total" if kind == "total" else "spin" if kind == "spin" else "difference")
     name = _KINDS[kind]
     if other is not None and minus is not None:

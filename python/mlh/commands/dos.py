@@ -9,6 +9,7 @@ import typer
 
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
+from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import EngineOptions, TheoryOptions
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import terminal
@@ -25,6 +26,7 @@ def dos_command(
     structure: options.Structure,
     engine: EngineOptions,
     theory: TheoryOptions,
+    index: Index = None,
     width: Annotated[float, typer.Option(help="Standard deviation of the Gaussians, eV.")] = 0.1,
     mesh: Annotated[
         tuple[int, int, int] | None,
@@ -48,7 +50,7 @@ def dos_command(
     prefix = options.prefix_of(structure, out, "dos")
     files = [options.beside(prefix, ending) for ending in (".json", ".png")]
     refuse_existing(files, overwrite)
-    state = options.state_of(console, structure, engine, theory)
+    state = options.state_of(console, structure, engine, theory, index)
     if mesh is not None:
         state = state.at({"size": mesh, "gamma": True})
     dos = density_of_states(state, width, window)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mlh.commands.structure_options import Index
 from mlh.common.terminal import terminal
 
 _EXAMPLE = (
@@ -35,6 +36,7 @@ def info_command(
         list[str] | None,
         typer.Option(help="Of --basis: these elements only; as O=6.0-s2p2d1 or O=ORBITALS,POTENTIAL."),
     ] = None,
+    index: Index = None,
     plot: Annotated[Path | None, typer.Option(help="Picture of a structure (PNG).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
@@ -51,7 +53,7 @@ def info_command(
     if element:
         raise typer.BadParameter("expected together with --basis", param_hint="--element")
     if source is not None and not _is_hdf5(source):
-        _structure(source, plot, as_json)
+        _structure(source, index, plot, as_json)
         return
     if plot is not None:
         raise typer.BadParameter("expected a structure to plot", param_hint="--plot")
@@ -76,7 +78,7 @@ def _basis(name: str, elements: list[str] | None, as_json: bool) -> None:
         terminal(stderr=False).print(basis_table(name, rows, integration))
 
 
-def _structure(source: str, plot: Path | None, as_json: bool) -> None:
+def _structure(source: str, index: int | None, plot: Path | None, as_json: bool) -> None:
     """The quality report of a structure."""
     from mlh.analysis.glass import glass_report
     from mlh.report.glass_plots import glass_figure
@@ -84,7 +86,7 @@ def _structure(source: str, plot: Path | None, as_json: bool) -> None:
     from mlh.report.plots import save_figure
     from mlh.structures import load_structure
 
-    report = glass_report(load_structure(source))
+    report = glass_report(load_structure(source, index))
     if plot is not None:
         save_figure(glass_figure(report), plot)
     if as_json:
@@ -121,7 +123,9 @@ def matrix_file(path: Path) -> dict[str, Any]:
     import h5py
     from ase.formula import Formula
 
-    with h5py.File(path, "r") as file:
+    from mlh.common.files import intact
+
+    with intact(path), h5py.File(path, "r") as file:
         if "format" not in file.attrs or "matrices" not in file:
             raise ValueError(f"{path}: expected a matrix file written by mlh, got another HDF5 file")
         symbols = [s.decode() for s in file["structure/symbols"][()]]

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 
+from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import KSpacing, MeshOptions
 from mlh.common.terminal import Words, bar, say, terminal
 
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def input_command(
     structure: Annotated[str, typer.Argument(help="A file, or a crystal such as alpha-quartz:2x2x1.")],
+    index: Index = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Input file to write.")] = Path("openmx.dat"),
     species: Annotated[
         list[str] | None,
@@ -44,7 +46,7 @@ def input_command(
     from mlh.openmx.writeinput import openmx_input, write_openmx_input
     from mlh.structures import load_structure
 
-    atoms = load_structure(structure)
+    atoms = load_structure(structure, index)
     chosen = chosen_species(atoms, species or [], data)
     mesh = with_cell(MeshOptions(kpts, kspacing).mesh() or (1, 1, 1), atoms.cell.array, atoms.pbc)
     assert isinstance(mesh, tuple)  # what OpenMX makes its own mesh of

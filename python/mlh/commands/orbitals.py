@@ -11,6 +11,7 @@ import typer
 from mlh.commands import state_options as options
 from mlh.commands.density import atom_triple, check_format
 from mlh.commands.expand import expanded
+from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import EngineOptions, TheoryOptions
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import terminal
@@ -33,6 +34,7 @@ def orbitals_command(
     structure: options.Structure,
     engine: EngineOptions,
     theory: TheoryOptions,
+    index: Index = None,
     states: Annotated[
         str | None,
         typer.Option(
@@ -81,7 +83,7 @@ def orbitals_command(
     prefix = options.prefix_of(structure, out, "orbitals")
     summary_file, levels_file = options.beside(prefix, ".json"), options.beside(prefix, "-levels.png")
     refuse_existing([summary_file, *([levels_file] if defect else [])], overwrite)
-    state = options.state_of(console, structure, engine, theory)
+    state = options.state_of(console, structure, engine, theory, index)
     spin_index = ("up", "down").index(channel)
     names = states if states is not None or defect else "homo,lumo"
     chosen = [] if names is None else select_states(state, names, spin_index, k)

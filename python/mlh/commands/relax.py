@@ -10,6 +10,7 @@ import typer
 
 from mlh.commands import relax_options as options
 from mlh.commands.expand import expanded
+from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
 from mlh.common.terminal import say, terminal
 from mlh.dft.mesh import as_mesh
@@ -33,6 +34,7 @@ def relax_command(
     engine: EngineOptions,
     theory: TheoryOptions,
     solver: SolverOptions,
+    index: Index = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default: NAME-relax here.")] = None,
     fmax: options.FMax = 0.02,
     max_steps: options.MaxSteps = 300,
@@ -65,7 +67,7 @@ def relax_command(
         smax=smax,
         pressure=pressure,
     )
-    atoms = load_structure(structure)
+    atoms = load_structure(structure, index)
     chosen = engine_of(engine, theory, atoms, solver)
     calculator = chosen.calculator()
     description = chosen.describe()

@@ -11,6 +11,7 @@ import typer
 
 from mlh.commands.advice import OWN, PARAMETERS, in_options
 from mlh.commands.expand import expanded
+from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import TheoryOptions
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import say, terminal
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
 def scf_command(
     structure: Annotated[str, typer.Argument(help="A file, or a crystal such as alpha-quartz:2x2x1.")],
     theory: TheoryOptions,
+    index: Index = None,
     energy_tol: Annotated[float, typer.Option(help="Largest energy change, eV.")] = 2.7e-6,
     residual_tol: Annotated[float, typer.Option(help="Largest element of H[D] - H, eV.")] = 2.7e-4,
     max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 80,
@@ -51,7 +53,7 @@ def scf_command(
 
     refuse_existing([matrices, density, extxyz], overwrite)
     console = terminal()
-    atoms = load_structure(structure)
+    atoms = load_structure(structure, index)
     level = theory.theory(atoms)
 
     def show(step: SCFStep) -> None:

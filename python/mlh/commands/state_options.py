@@ -12,6 +12,8 @@ from mlh.commands.theory_options import EngineOptions, TheoryOptions, engine_of
 from mlh.common.terminal import say
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from mlh.analysis.state import ElectronicState
     from mlh.scf.loop import SCFStep
 
@@ -25,14 +27,24 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.
 
 
 def state_of(
-    console: Console, structure: str, engine: EngineOptions, theory: TheoryOptions
+    console: Console,
+    structure: str,
+    engine: EngineOptions,
+    theory: TheoryOptions,
+    index: int | None = None,
+    atoms: Atoms | None = None,
 ) -> ElectronicState:
-    """The state of a structure by the engine that the options name, with progress on the console."""
+    """The state of a structure by the engine that the options name, with progress on the console.
+
+    atoms: the structure where it has been read already.
+    """
     from mlh.calculators.electronic import electronic_state, state_of_file
     from mlh.common.units import HARTREE_EV
     from mlh.structures import load_structure
 
     if structure.endswith(".h5"):
+        if index is not None:
+            raise ValueError(f"index: expected none with a matrix file, got {index}")
         if engine.model is not None or engine.dft:
             raise ValueError("structure: expected no --model and no --dft with a matrix file, which holds H")
         return state_of_file(structure, theory.given)
@@ -44,7 +56,8 @@ def state_of(
             f"residual {step.residual * HARTREE_EV:9.2e} eV  {step.seconds:6.2f} s",
         )
 
-    atoms = load_structure(structure)
+    if atoms is None:
+        atoms = load_structure(structure, index)
     state = electronic_state(atoms, engine_of(engine, theory, atoms), on_scf_step=show)
     if engine.model is not None and state.residual is not None:
         say(console, f"{engine.model}: residual max |H[D] - H| {state.residual * HARTREE_EV:.2e} eV")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mlh.commands.structure_options import Index
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import say, terminal
 from mlh.structures import (
@@ -42,6 +43,7 @@ def parse_sites(text: str) -> str | int | list[int]:
 
 def vacancies_command(
     structure: Annotated[str, typer.Argument(help="Host: a file, or a crystal such as alpha-quartz:2x2x2.")],
+    index: Index = None,
     species: Annotated[str, typer.Option(help="Element to remove or to replace.")] = "O",
     sites: Annotated[
         str, typer.Option(help="all, inequivalent, a number drawn at random, or index:4,17.")
@@ -73,7 +75,7 @@ def vacancies_command(
     refuse_existing([out], overwrite)
     if add is not None and substitute is not None:
         raise typer.BadParameter("expected --substitute or --add, got both")
-    host = load_structure(structure)
+    host = load_structure(structure, index)
     selection = number if number is not None else parse_sites(sites)
     if add is None:
         chosen = select_sites(host, species, selection, seed)

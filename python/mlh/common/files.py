@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +31,42 @@ def complete_or_absent(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class DamagedFileError(ValueError):
+    """A file whose content is not what it should be; the message is one line that begins with its name."""
+
+
+@contextmanager
+def intact(path: str | os.PathLike[str], advice: str = "") -> Iterator[None]:
+    """Around the reading of one file: what its reader raises becomes one line with the file's name.
+
+    advice: how to go on. A file that is absent or may not be read stays what it is, and so does a message
+    that names the file.
+    """
+    try:
+        yield
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except (
+        *(OSError, ValueError, KeyError, IndexError, TypeError, EOFError),
+        *(zipfile.BadZipFile, zlib.error, struct.error),
+    ) as error:
+        if str(error).startswith(str(path)):
+            raise
+        said = next(iter(str(error.args[0] if error.args else "").splitlines()), "") or type(error).__name__
+        missing = "no " if isinstance(error, KeyError) and " " not in said else ""
+        way = f"; {advice}" if advice else ""
+        raise DamagedFileError(f"{path}: damaged or another kind of file ({missing}{said}){way}") from error
+
+
+def read_json(path: str | os.PathLike[str], advice: str = "") -> dict[str, Any]:
+    """The object in a JSON file; DamagedFileError where there is none."""
+    with intact(path, advice):
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"expected an object, got {type(content).__name__}")
+    return content
 
 
 def write_text(path: str | os.PathLike[str], text: str, encoding: str = "utf-8") -> None:

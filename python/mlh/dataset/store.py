@@ -27,6 +27,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from mlh.common.files import intact
 from mlh.dataset.sample import MATRICES, BasisRecord, Sample, unique_elements
 from mlh.network.graph import GraphInput
 
@@ -186,11 +187,12 @@ class Dataset(Sequence[Sample]):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._file = _open(self.path)
-        _check_format(self.path, self._file)
-        self.basis = BasisRecord.from_json(str(self._file.attrs["basis"]))
-        self.settings: dict[str, Any] = json.loads(str(self._file.attrs["settings"]))
-        names = sorted(self._file["samples"])
-        self._names = [n for n in names if bool(self._file["samples"][n].attrs.get("complete", False))]
+        with intact(self.path):
+            _check_format(self.path, self._file)
+            self.basis = BasisRecord.from_json(str(self._file.attrs["basis"]))
+            self.settings: dict[str, Any] = json.loads(str(self._file.attrs["settings"]))
+            names = sorted(self._file["samples"])
+            self._names = [n for n in names if bool(self._file["samples"][n].attrs.get("complete", False))]
         self.incomplete = [n for n in names if n not in set(self._names)]
 
     def close(self) -> None:

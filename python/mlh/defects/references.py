@@ -20,7 +20,7 @@ from ase.calculators.calculator import Calculator
 from mlh.basis.gth.library import cache_folder
 from mlh.calculators.dft import DFTCalculator
 from mlh.calculators.engines import DFTEngine
-from mlh.common.files import write_json
+from mlh.common.files import intact, read_json, write_json
 from mlh.dft.theory import Theory
 from mlh.relaxation.loop import RelaxSettings, StepCallback, relax
 
@@ -128,7 +128,9 @@ def _key(settings: Mapping[str, Any]) -> str:
 
 
 def _load(path: Path, settings: Mapping[str, Any]) -> Reference:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if content["settings"] != json.loads(json.dumps(dict(settings))):
-        raise ValueError(f"{path}: holds a reference of other settings; delete the file")
-    return Reference(**content)
+    advice = "remove it, and the reference is calculated again"
+    content = read_json(path, advice)
+    with intact(path, advice):
+        if content["settings"] != json.loads(json.dumps(dict(settings))):
+            raise ValueError(f"{path}: holds a reference of other settings; delete the file")
+        return Reference(**content)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 import mlh._core as _core
 from mlh.basis.species import Basis
-from mlh.common.files import complete_or_absent, refuse_existing
+from mlh.common.files import complete_or_absent, intact, refuse_existing
 from mlh.common.units import BOHR_ANGSTROM
 from mlh.matrix.block_matrix import BlockMatrix, Pattern
 from mlh.matrix.kpoints import KPoints
@@ -136,7 +136,7 @@ def _write_structure(file: h5py.File, atoms: Atoms, basis: Basis, pattern: Patte
 def read_atoms(path: str | os.PathLike[str]) -> Atoms:
     """The structure of a matrix file, periodic, Angstrom."""
     source = Path(path)
-    with h5py.File(source, "r") as file:
+    with intact(source), h5py.File(source, "r") as file:
         _check_header(file, source)
         symbols = [s.decode() for s in file["structure/symbols"][()]]
         cell, positions = file["structure/cell"][()], file["structure/positions"][()]
@@ -146,18 +146,19 @@ def read_atoms(path: str | os.PathLike[str]) -> Atoms:
 def read_matrices(path: str | os.PathLike[str], basis: Basis) -> MatrixFile:
     """Read every matrix of a file; the basis must be the one that wrote it (fingerprint)."""
     source = Path(path)
-    with h5py.File(source, "r") as file:
+    with intact(source), h5py.File(source, "r") as file:
         _check_header(file, source)
         symbols = [s.decode() for s in file["structure/symbols"][()]]
         cell, positions = file["structure/cell"][()], file["structure/positions"][()]
-        used = basis.subset(symbols)
-        stored = str(file["basis"].attrs["fingerprint"])
-        if used.fingerprint != stored:
-            labels = ", ".join(label.decode() for label in file["basis/labels"][()])
-            raise ValueError(
-                f"{source}: expected the basis {file['basis'].attrs['name']!r} ({labels}; fingerprint "
-                f"{stored[:12]}), got {used.name!r} (fingerprint {used.fingerprint[:12]})"
-            )
+        stored, name = str(file["basis"].attrs["fingerprint"]), str(file["basis"].attrs["name"])
+        labels = ", ".join(label.decode() for label in file["basis/labels"][()])
+    used = basis.subset(symbols)
+    if used.fingerprint != stored:
+        raise ValueError(
+            f"{source}: expected the basis {name!r} ({labels}; fingerprint {stored[:12]}), "
+            f"got {used.name!r} (fingerprint {used.fingerprint[:12]})"
+        )
+    with intact(source), h5py.File(source, "r") as file:
         pattern = _rebuild(cell, positions, symbols, used)
         for name in _PATTERN_ARRAYS:
             if not np.array_equal(file["pattern"][name][()], np.asarray(getattr(pattern, name))):
@@ -174,7 +175,7 @@ def read_matrices(path: str | os.PathLike[str], basis: Basis) -> MatrixFile:
 def read_theory(path: str | os.PathLike[str]) -> Mapping[str, Any] | None:
     """The level of theory of a matrix file in plain values; None in files of before."""
     source = Path(path)
-    with h5py.File(source, "r") as file:
+    with intact(source), h5py.File(source, "r") as file:
         _check_header(file, source)
         return _theory(file)
 

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.io.cube import read_cube as ase_read_cube
 
+from mlh.common.files import intact
 from mlh.common.units import ANGSTROM
 from mlh.dft.grid_function import GridFunction
 from mlh.io.cube import write_cube
@@ -41,7 +42,7 @@ def read_volumetric(path: str | os.PathLike[str]) -> tuple[Atoms, GridFunction]:
     """Structure and grid function of a file that covers one periodic cell from the origin."""
     if check_suffix(path) == ".xsf":
         return read_xsf(path)
-    with open(path, encoding="utf-8") as file:
+    with intact(path), open(path, encoding="utf-8") as file:
         content = ase_read_cube(file, read_data=True)
     if np.abs(content["origin"]).max() > 1e-6:
         raise ValueError(f"{path}: expected a grid that starts at the origin, got {content['origin']}")

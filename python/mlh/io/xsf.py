@@ -16,7 +16,7 @@ from ase import Atoms
 from ase.io.xsf import read_xsf as ase_read_xsf
 from numpy.typing import NDArray
 
-from mlh.common.files import complete_or_absent, refuse_existing
+from mlh.common.files import complete_or_absent, intact, refuse_existing
 from mlh.common.units import ANGSTROM, BOHR_ANGSTROM
 from mlh.dft.grid_function import GridFunction
 
@@ -57,7 +57,7 @@ def _write(file: TextIO, atoms: Atoms, function: GridFunction, comment: str) -> 
 
 def read_xsf(path: str | os.PathLike[str]) -> tuple[Atoms, GridFunction]:
     """Structure and periodic grid function of an XSF file; the doubled points are dropped."""
-    with open(path, encoding="utf-8") as file:
+    with intact(path), open(path, encoding="utf-8") as file:
         values, origin, vectors, atoms = ase_read_xsf(file, read_data=True)
     if np.abs(origin).max() > 1e-6:
         raise ValueError(f"{path}: expected a grid that starts at the origin, got {origin.tolist()}")

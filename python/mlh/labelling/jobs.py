@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import glob
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from typing import Any
 import ase
 import numpy as np
 
-from mlh.common.files import write_json
+from mlh.common.files import read_json, write_json
 from mlh.labelling.labels import Label, LabelCalculator, Labeller, load_labels, save_labels
 from mlh.labelling.plan import DatasetJob
 from mlh.relaxation.loop import RelaxStep, relax
@@ -52,7 +51,7 @@ class JobFolder:
 
     def reason(self, job: DatasetJob) -> str:
         """Why a job was set aside."""
-        return str(json.loads(self.failed(job).read_text(encoding="utf-8"))["reason"])
+        return str(read_json(self.failed(job))["reason"])
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mlh.basis.families import default_integration, load_basis
 from mlh.basis.species import Basis
+from mlh.common.files import intact
 from mlh.common.npz import write_npz
 from mlh.common.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 from mlh.dft.energies import Energies
@@ -243,7 +244,8 @@ def load_labels(path: Path) -> tuple[list[Label], list[dict[str, Any]]]:
     """The labels and JSON records of `save_labels`."""
     labels: list[Label] = []
     records: list[dict[str, Any]] = []
-    with np.load(path, allow_pickle=False) as arrays:
+    advice = "remove it, and its job is done again"
+    with intact(path, advice), np.load(path, allow_pickle=False) as arrays:
         for index in range(int(arrays["count"])):
             content = json.loads(str(arrays[f"{index}/json"]))
             atoms = ase.Atoms(

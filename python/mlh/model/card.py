@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mlh.common.files import DamagedFileError, intact
 from mlh.common.npz import write_npz
 from mlh.dataset.sample import BasisRecord
 from mlh.network.config import NetworkConfig
@@ -149,15 +150,15 @@ def read_model(
     """Network (evaluation mode) and card of a model file."""
     path = find_model(name)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with intact(path, "expected a model file"), np.load(path, allow_pickle=False) as archive:
             card = ModelCard.from_json(archive["card"].tobytes().decode())
             state = {
                 key.removeprefix("weights/"): torch.from_numpy(archive[key].copy())
                 for key in archive.files
                 if key.startswith("weights/")
             }
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path}: not a readable model file ({error})") from error
+    except DamagedFileError as error:
+        raise ModelError(str(error)) from error
     network = make_network(card).double()  # so that no stored digit is lost on the way in
     try:
         network.load_state_dict(state)

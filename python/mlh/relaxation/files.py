@@ -20,7 +20,7 @@ import ase
 import numpy as np
 from ase.calculators.calculator import Calculator
 
-from mlh.common.files import write_json
+from mlh.common.files import read_json, write_json
 from mlh.relaxation.loop import RelaxResult, RelaxSettings, RelaxStep, StepCallback, relax
 from mlh.structures.files import append_frame, read_frames, structure_hash, with_labels, write_structure
 
@@ -139,7 +139,7 @@ def held_files(folder: Path) -> list[str]:
     """Files of a relaxation in a folder; none where it failed before its first step."""
     existing = [name for name in (TRAJECTORY, RELAXED, SUMMARY) if (folder / name).exists()]
     if existing == [SUMMARY]:
-        status = json.loads((folder / SUMMARY).read_text(encoding="utf-8")).get("status")
+        status = read_json(folder / SUMMARY).get("status")
         return [] if status == "failed" else existing
     return existing
 
@@ -162,7 +162,7 @@ def _prepare(
             (target / name).unlink()
         return ()
     if (target / SUMMARY).exists():
-        _require_same(json.loads((target / SUMMARY).read_text(encoding="utf-8")), identity, target)
+        _require_same(read_json(target / SUMMARY), identity, target)
     if not (target / TRAJECTORY).exists():
         return ()
     frames = read_frames(target / TRAJECTORY)

@@ -26,7 +26,7 @@ from ase.neighborlist import neighbor_list
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from mlh.common.files import refuse_existing, write_text
+from mlh.common.files import read_json, refuse_existing, write_text
 from mlh.relaxation.files import RELAXED, SUMMARY, TRAJECTORY, read_steps
 from mlh.relaxation.loop import RelaxStep
 from mlh.report.curves import formation_figure, relaxation_figure
@@ -124,8 +124,7 @@ def _relaxation(folder: Path, path: Path) -> Relaxation:
 def _json(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    return read_json(path)
 
 
 def _defect_runs(run: Run) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mlh._core as _core
+from mlh.common.files import intact
 from mlh.common.npz import write_npz
 from mlh.common.units import ANGSTROM, BOHR_ANGSTROM, EV, GIGAPASCAL, HARTREE_EV, KELVIN
 from mlh.structures.bond_network import (
@@ -212,12 +213,13 @@ class _Run:
         """Continue from the checkpoint, which must be of the same run."""
         if self._checkpoint is None or not self._checkpoint.is_file():
             raise FileNotFoundError(f"checkpoint: expected a file to resume from, got {self._checkpoint}")
-        with np.load(self._checkpoint, allow_pickle=False) as file:
+        advice = "remove it to start anew"
+        with intact(self._checkpoint, advice), np.load(self._checkpoint, allow_pickle=False) as file:
             data = {name: file[name] for name in file.files}
-        if int(data["version"]) != _CHECKPOINT_VERSION:
+            version = int(data["version"])
+        if version != _CHECKPOINT_VERSION:
             raise ValueError(
-                f"checkpoint {self._checkpoint}: expected version {_CHECKPOINT_VERSION}, "
-                f"got {data['version']}"
+                f"checkpoint {self._checkpoint}: expected version {_CHECKPOINT_VERSION}, got {version}"
             )
         _refuse_another_run(json.loads(str(data["config"])), self._config, self._checkpoint)
         elements, first = self._recipe.network, self._first

@@ -13,6 +13,8 @@ import spglib
 from ase.spacegroup import crystal as build_crystal
 from numpy.typing import NDArray
 
+from mlh.structures.cell import require_cell
+
 
 @dataclass(frozen=True)
 class CrystalData:
@@ -115,6 +117,7 @@ def inequivalent_sites(
 
     `species` keeps the orbits of one element; `symprec` is spglib's tolerance in Angstrom.
     """
+    require_cell(atoms, "inequivalent sites")
     cell = (atoms.cell[:], atoms.get_scaled_positions(), atoms.numbers)
     dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
     if dataset is None:

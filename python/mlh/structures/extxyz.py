@@ -10,7 +10,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from mlh.common.files import refuse_existing
+from mlh.common.files import intact, refuse_existing
 from mlh.structures.files import with_labels, write_structure
 
 
@@ -41,7 +41,8 @@ def read_extxyz(path: str | os.PathLike[str]) -> list[Atoms]:
     ASE moves bare `energy` and `forces` into a calculator; they are copied back under the REF names, which
     win where a file has both.
     """
-    frames = ase.io.read(Path(path), index=":", format="extxyz")
+    with intact(path):
+        frames = ase.io.read(Path(path), index=":", format="extxyz")
     out = []
     for atoms in frames:
         results = atoms.calc.results if atoms.calc is not None else {}

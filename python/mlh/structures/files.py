@@ -14,18 +14,25 @@ import ase.io
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mlh.common.files import complete_or_absent
+from mlh.common.files import complete_or_absent, intact
 from mlh.structures.carried import writable
 from mlh.structures.crystals import CRYSTALS, crystal
+from mlh.structures.reading import read_structure
 
 _CRYSTAL_NAME = re.compile(r"^(?P<name>[a-z-]+)(?::(?P<repeat>\d+x\d+x\d+))?$")
 
 
-def load_structure(source: str | os.PathLike[str]) -> ase.Atoms:
-    """A file (last frame; any format of ASE), a crystal ("alpha-quartz:2x2x1"), or a shipped structure."""
+def load_structure(source: str | os.PathLike[str], index: int | None = None) -> ase.Atoms:
+    """A file (any format of ASE), a crystal ("alpha-quartz:2x2x1"), or a shipped structure.
+
+    index: frame of a file with several; None: the last, with a warning. Directions that are not periodic may
+    lack a cell vector (molecules): calculators put them into a box.
+    """
     text = os.fspath(source)
     match = _CRYSTAL_NAME.match(text)
     if match and match["name"] in CRYSTALS:
+        if index is not None:
+            raise ValueError(f"index: expected together with a file, got {index} with the crystal {text}")
         repeat = tuple(int(count) for count in (match["repeat"] or "1x1x1").split("x"))
         return crystal(match["name"], (repeat[0], repeat[1], repeat[2]))
     path = Path(text)
@@ -38,9 +45,7 @@ def load_structure(source: str | os.PathLike[str]) -> ase.Atoms:
             f"structure: expected a file or a crystal such as alpha-quartz:2x2x1 (known: {names}), "
             f"got {text!r}"
         )
-    atoms = ase.io.read(path, index=-1)
-    if not isinstance(atoms, ase.Atoms) or len(atoms) == 0:
-        raise ValueError(f"structure {path}: expected at least one atom, got none")
+    atoms = read_structure(path, index)
     _validate(atoms, str(path))
     atoms.info.setdefault("source", path.name)
     return atoms
@@ -53,17 +58,17 @@ def shipped_structures() -> dict[str, Path]:
 
 
 def _validate(atoms: ase.Atoms, label: str) -> None:
-    """Refuse what no later step can use: no cell, non-finite positions, atoms on top of each other."""
+    """Refuse what no later step can use: a periodic direction without a vector, a flat cell, NaN."""
     if not np.isfinite(atoms.positions).all():
         raise ValueError(f"structure {label}: expected finite positions, got NaN or infinity")
-    if abs(np.linalg.det(atoms.cell[:])) < 1e-6:
+    vectors = [vector for vector in atoms.cell[:] if vector.any()]
+    if any(atoms.pbc[axis] and not atoms.cell[axis].any() for axis in range(3)):
         raise ValueError(
-            f"structure {label}: expected a cell with three independent vectors, got {atoms.cell[:]}"
+            f"structure {label}: expected a cell vector in every periodic direction, got {atoms.cell[:]} "
+            f"with pbc {atoms.pbc}"
         )
-    if not atoms.pbc.all():
-        raise ValueError(
-            f"structure {label}: expected periodic boundaries in three directions, got {atoms.pbc}"
-        )
+    if vectors and np.linalg.svd(vectors, compute_uv=False).min() < 1e-3:
+        raise ValueError(f"structure {label}: expected independent cell vectors, got {atoms.cell[:]}")
 
 
 def structure_hash(atoms: ase.Atoms) -> str:
@@ -121,7 +126,11 @@ def read_frames(path: str | os.PathLike[str]) -> list[ase.Atoms]:
 
     Each frame is "n", one comment line, n atom lines; counting lines finds the cut without guessing.
     """
-    text = Path(path).read_text(encoding="utf-8")
+    with intact(path):
+        return _whole_frames(Path(path).read_text(encoding="utf-8"))
+
+
+def _whole_frames(text: str) -> list[ase.Atoms]:
     lines = text.split("\n")
     complete_lines = lines[:-1]  # after the last newline: empty, or a line that was cut
     start = 0

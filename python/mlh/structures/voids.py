@@ -10,6 +10,8 @@ import spglib
 from numpy.typing import NDArray
 from scipy.spatial import Voronoi
 
+from mlh.structures.cell import require_cell
+
 _SAME = 0.3  # Angstrom; closer candidates are one void
 
 
@@ -27,6 +29,7 @@ def void_positions(
     `selection` as in `select_sites`: "all", "inequivalent" (one per symmetry orbit of the structure), or a
     number drawn without replacement with `seed`.
     """
+    require_cell(atoms, "voids")
     positions = _voids(atoms, min_distance)
     if selection == "all":
         return positions

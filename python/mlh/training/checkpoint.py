@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mlh.common.files import intact
 from mlh.common.npz import write_npz
 
 
@@ -38,7 +39,8 @@ def load_checkpoint(
     path: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any]:
     """Restore the modules and the optimiser in place; returns `state`."""
-    with np.load(path, allow_pickle=False) as archive:
+    advice = "remove it to train from the start"
+    with intact(path, advice), np.load(path, allow_pickle=False) as archive:
         for prefix, module in (("network", network), ("average", average)):
             module.load_state_dict(
                 {

@@ -11,7 +11,6 @@ import hashlib
 import logging
 import os
 import threading
-import zipfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from mlh.basis.families import BasisFamily
 from mlh.basis.gth.orbitals import Recipe, available_elements, make_species, recipe_for
 from mlh.basis.lazy import LazyBasis
 from mlh.basis.species import SHELL_LETTERS, Basis, Projector, RadialFunction, Species
+from mlh.common.files import DamagedFileError, intact
 from mlh.common.npz import write_npz
 
 Array = NDArray[np.float64]
@@ -105,15 +105,15 @@ def _generate(recipe: Recipe) -> Species:
 def _from_disk(recipe: Recipe) -> Species | None:
     path = cache_file(recipe)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with intact(path, "generated again"), np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
-        if str(arrays.pop("checksum", "")) != _checksum(arrays):
-            raise ValueError("checksum mismatch")
-        return _from_arrays(recipe, arrays)
+            if str(arrays.pop("checksum", "")) != _checksum(arrays):
+                raise ValueError("checksum mismatch")
+            return _from_arrays(recipe, arrays)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        _log.warning("basis cache %s: %s; generated again", path, error)
+    except (OSError, DamagedFileError) as error:
+        _log.warning("basis cache %s", error)
         return None
 
 
