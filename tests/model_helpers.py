@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from mlh.dataset.sample import BasisRecord, Sample, SpeciesRecord, unique_elements
 from mlh.dataset.store import DatasetWriter
 from mlh.network.blocks import data_from_blocks
-from mlh.network.config import NetworkConfig
+from mlh.network.contract import prepare
+from mlh.network.edge_frames.config import EdgeFramesConfig
+from mlh.network.edge_frames.network import EdgeFramesNetwork
 from mlh.network.graph import GraphInput, build_graph
-from mlh.network.irreps import OrbitalSet
-from mlh.network.network import HamiltonianNetwork, prepare
+from mlh.network.orbitals import OrbitalSet
 
 ORBITALS = {14: OrbitalSet(14, (0, 1, 1, 2), 3.6), 8: OrbitalSet(8, (0, 0, 1), 3.0)}
-SMALL = NetworkConfig(
+SMALL = EdgeFramesConfig(
     channels=4,
     n_radial=3,
     layers=1,
@@ -47,11 +48,11 @@ def structure(
 
 
 def network(
-    seed: int = 0, config: NetworkConfig = SMALL, orbitals: dict[int, OrbitalSet] = ORBITALS
-) -> HamiltonianNetwork:
+    seed: int = 0, config: EdgeFramesConfig = SMALL, orbitals: dict[int, OrbitalSet] = ORBITALS
+) -> EdgeFramesNetwork:
     """FP64 network with random weights and non-trivial fitted buffers."""
     torch.manual_seed(seed)
-    net = HamiltonianNetwork(list(orbitals.values()), config).double().eval()
+    net = EdgeFramesNetwork(list(orbitals.values()), config).double().eval()
     with torch.no_grad():
         for name, buffer in net.named_buffers():
             if name.endswith(("mean", "scale", "log_scale")):
@@ -65,7 +66,7 @@ def network(
     return net
 
 
-def predict(net: HamiltonianNetwork, graph: GraphInput, keep_frames: bool = True) -> NDArray[np.float64]:
+def predict(net: EdgeFramesNetwork, graph: GraphInput, keep_frames: bool = True) -> NDArray[np.float64]:
     """Flat dH."""
     with torch.no_grad():
         topology, geometry = prepare(net, graph, torch.float64, keep_frames)
@@ -90,7 +91,7 @@ def basis_record() -> BasisRecord:
     return BasisRecord("test", "fingerprint", species)
 
 
-def sample(seed: int, teacher: HamiltonianNetwork, group: str = "") -> Sample:
+def sample(seed: int, teacher: EdgeFramesNetwork, group: str = "") -> Sample:
     """A structure labelled by a random network: a function that a network can learn."""
     graph = build_graph(*structure(seed), ORBITALS)
     dh = 0.02 * predict(teacher, graph)

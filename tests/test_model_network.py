@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from mlh.network.config import NetworkConfig
-from mlh.network.graph import GraphInput, build_graph
-from mlh.network.harmonics import edge_frames, rotation_matrices, sphere_quadrature, spherical_harmonics
-from mlh.network.heads import SMALL as START
-from mlh.network.irreps import (
+from mlh.network.contract import prepare
+from mlh.network.edge_frames.config import EdgeFramesConfig
+from mlh.network.edge_frames.harmonics import (
+    edge_frames,
+    rotation_matrices,
+    sphere_quadrature,
+    spherical_harmonics,
+)
+from mlh.network.edge_frames.heads import SMALL as START
+from mlh.network.edge_frames.network import EdgeFramesNetwork
+from mlh.network.edge_frames.parts import (
     ORBITAL_ORDER,
     OrbitalSet,
     orbital_frames,
@@ -19,7 +25,7 @@ from mlh.network.irreps import (
     to_edge_frame,
     to_lab,
 )
-from mlh.network.network import HamiltonianNetwork, prepare
+from mlh.network.graph import GraphInput, build_graph
 from model_helpers import ORBITALS, SMALL, blocks, network, predict, structure
 
 TOLERANCE = 1e-10
@@ -180,7 +186,7 @@ def test_supercell_repeats_the_blocks_of_the_primitive_cell() -> None:
 def test_two_far_copies_do_not_see_each_other() -> None:
     numbers = np.array([14, 8, 8])
     molecule = np.array([[0.0, 0, 0], [2.9, 0.4, 0], [-1.0, 2.6, 0.5]])
-    net = network(3, NetworkConfig(**{**SMALL.model_dump(), "long_range_channels": 0}))
+    net = network(3, EdgeFramesConfig(**{**SMALL.model_dump(), "long_range_channels": 0}))
     one = build_graph(numbers, molecule, np.eye(3) * 60, ORBITALS)
     two = build_graph(
         np.tile(numbers, 2),
@@ -227,7 +233,7 @@ def test_blocks_vanish_smoothly_at_the_cutoffs() -> None:
 def test_chunks_do_not_change_the_result() -> None:
     graph = build_graph(*structure(5), ORBITALS)
     whole = predict(network(5), graph)
-    config = NetworkConfig(**{**SMALL.model_dump(), "chunk": 7})
+    config = EdgeFramesConfig(**{**SMALL.model_dump(), "chunk": 7})
     assert np.abs(predict(network(5, config), graph, keep_frames=False) - whole).max() < TOLERANCE
 
 
@@ -277,11 +283,11 @@ def test_gradient_with_respect_to_positions() -> None:
 
 def test_unknown_element_and_wrong_block_size_are_refused() -> None:
     graph = build_graph(*structure(8), ORBITALS)
-    only_silicon = HamiltonianNetwork([ORBITALS[14]], SMALL).double()
+    only_silicon = EdgeFramesNetwork([ORBITALS[14]], SMALL).double()
     with pytest.raises(ValueError, match=r"Z = \[8\]"):
         prepare(only_silicon, graph, torch.float64, True)
     other = {14: OrbitalSet(14, (0, 1), 3.6), 8: ORBITALS[8]}
-    wrong = HamiltonianNetwork(list(other.values()), SMALL).double()
+    wrong = EdgeFramesNetwork(list(other.values()), SMALL).double()
     with pytest.raises(ValueError, match="blocks of the model's orbitals"):
         prepare(wrong, graph, torch.float64, True)
     assert START < 1

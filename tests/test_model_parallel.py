@@ -14,8 +14,8 @@ import torch
 from rich.console import Console
 
 from mlh.model.card import read_model
+from mlh.network.contract import prepare
 from mlh.network.graph import build_graph
-from mlh.network.network import prepare
 from mlh.training.batches import choose_pairs, epoch
 from mlh.training.config import TrainingConfig, save_config
 from mlh.training.run import train

@@ -21,13 +21,13 @@ from mlh.dft.system import System
 from mlh.model.card import ModelCard, ModelError, save_model
 from mlh.model.domain import OutOfDomainWarning, closest_pairs
 from mlh.model.model import load_model, predict
-from mlh.network.config import NetworkConfig
+from mlh.network.edge_frames.config import EdgeFramesConfig
+from mlh.network.edge_frames.network import EdgeFramesNetwork
 from mlh.network.graph import build_graph, graph_from_system, orbital_sets
-from mlh.network.network import HamiltonianNetwork
 from mlh.scf.loop import scf
 from mlh.training.config import SplitConfig, TrainingConfig, save_config
 
-CONFIG = NetworkConfig(
+CONFIG = EdgeFramesConfig(
     channels=3, n_radial=3, layers=1, message_cutoff=6.0, pair_widths=(8, 4, 2, 2, 2), n_knots=6
 )
 
@@ -48,7 +48,7 @@ def system() -> System:
 def model_path(system: System, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     sets = orbital_sets(system.basis)
-    network = HamiltonianNetwork(list(sets.values()), CONFIG).double()
+    network = EdgeFramesNetwork(list(sets.values()), CONFIG).double()
     closest = closest_pairs(graph_from_system(system))
     settings = {"xc": "PBE", "cutoff_ry": 60.0}
     card = ModelCard(CONFIG, BasisRecord.of(system.basis), settings, "none", {}, closest, tuple(sorted(sets)))

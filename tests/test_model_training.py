@@ -18,8 +18,8 @@ from mlh.dataset.store import Dataset, DatasetError, DatasetWriter
 from mlh.model.card import ModelCard, ModelError, read_model, save_model
 from mlh.model.domain import closest_pairs, domain_notes
 from mlh.model.model import Model, load_model
+from mlh.network.edge_frames.fit import mean_blocks
 from mlh.network.graph import build_graph
-from mlh.training.baseline import mean_blocks
 from mlh.training.config import ConfigError, OptimizerConfig, TrainingConfig, load_config
 from mlh.training.run import train
 from mlh.training.schedule import Plateau, learning_rate
@@ -248,11 +248,12 @@ def test_a_run_starts_from_the_weights_of_a_model(data: Path, tmp_path: Path) ->
 
 def test_fitted_means_are_what_zero_output_predicts(data: Path, tmp_path: Path) -> None:
     """The two-centre means remove a large part of a purely two-centre target."""
-    from mlh.network.network import HamiltonianNetwork, prepare
-    from mlh.training.baseline import fit_normalisation
+    from mlh.network.contract import prepare
+    from mlh.network.edge_frames.fit import fit_normalisation
+    from mlh.network.edge_frames.network import EdgeFramesNetwork
     from mlh.training.prepared import PreparedSamples, error_sums
 
-    net = HamiltonianNetwork(list(ORBITALS.values()), SMALL)
+    net = EdgeFramesNetwork(list(ORBITALS.values()), SMALL)
     with Dataset(data) as dataset:
         samples = PreparedSamples(dataset, range(6), net, torch.float64, 1e9)
         # targets that are exactly of the fitted form, from other random means

@@ -13,15 +13,16 @@ from mlh.dft.system import System
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import kpoints_record
 from mlh.network.blocks import blocks_from_data
-from mlh.network.config import NetworkConfig
+from mlh.network.contract import prepare
+from mlh.network.edge_frames.config import EdgeFramesConfig
+from mlh.network.edge_frames.network import EdgeFramesNetwork
 from mlh.network.graph import orbital_sets
-from mlh.network.network import HamiltonianNetwork, prepare
 from mlh.solver import residual_energy, solve
 from mlh.training.config import LossConfig
 from mlh.training.loss import structure_loss
 from mlh.training.wavefunction import ReferenceStates, reference_states
 
-CONFIG = NetworkConfig(
+CONFIG = EdgeFramesConfig(
     channels=2, n_radial=3, layers=0, message_cutoff=6.0, pair_widths=(4, 2, 2, 2, 2), n_knots=6
 )
 CHOICE = {"Si": "6.0-s1p1"}
@@ -43,7 +44,7 @@ def case(request: pytest.FixtureRequest) -> tuple[System, Sample, ReferenceState
         system, dh, {"x": 0.0}, np.zeros((2, 3)), origin="si", info={"kpts": kpoints_record(request.param)}
     )
     torch.manual_seed(0)
-    net = HamiltonianNetwork(list(orbital_sets(basis).values()), CONFIG).double()
+    net = EdgeFramesNetwork(list(orbital_sets(basis).values()), CONFIG).double()
     topology, _ = prepare(net, sample.graph, torch.float64, True)
     settings = {"cutoff_ry": 60.0, "xc": "PBE"}
     states = reference_states(

@@ -35,10 +35,11 @@ from mlh.dft.system import System
 from mlh.model.card import ModelCard
 from mlh.model.model import Model
 from mlh.network.blocks import blocks_from_data
-from mlh.network.config import NetworkConfig
+from mlh.network.contract import prepare
+from mlh.network.edge_frames.config import EdgeFramesConfig
+from mlh.network.edge_frames.network import EdgeFramesNetwork
+from mlh.network.edge_frames.parts import pair_parts
 from mlh.network.graph import GraphInput, graph_from_system, orbital_sets
-from mlh.network.irreps import pair_parts
-from mlh.network.network import HamiltonianNetwork, prepare
 from mlh.structures.files import load_structure
 from mlh.training.batches import choose_pairs
 from mlh.training.config import LossConfig
@@ -55,11 +56,11 @@ def glass(copies: int) -> tuple[System, GraphInput]:
     return system, graph_from_system(system)
 
 
-def fresh_model(system: System, config: NetworkConfig) -> Model:
+def fresh_model(system: System, config: EdgeFramesConfig) -> Model:
     """A model with random weights."""
     torch.manual_seed(0)
     sets = orbital_sets(system.basis)
-    network = HamiltonianNetwork(list(sets.values()), config).float().eval()
+    network = EdgeFramesNetwork(list(sets.values()), config).float().eval()
     card = ModelCard(config, BasisRecord.of(system.basis), {}, "", {}, {}, tuple(sorted(sets)))
     return Model(network, card)
 
@@ -67,7 +68,7 @@ def fresh_model(system: System, config: NetworkConfig) -> Model:
 class TensorProductNetwork(torch.nn.Module):
     """Two layers and a pair head of e3nn tensor products, mode "uvu" or "uvw"."""
 
-    def __init__(self, config: NetworkConfig, n_out: int, mode: str) -> None:
+    def __init__(self, config: EdgeFramesConfig, n_out: int, mode: str) -> None:
         super().__init__()
         from e3nn import o3
 
@@ -143,7 +144,7 @@ def _parts(
 
 
 def _radial(v: torch.Tensor, linear: torch.nn.Module) -> torch.Tensor:
-    from mlh.network.features import bessel_basis
+    from mlh.network.edge_frames.features import bessel_basis
 
     return bessel_basis(torch.linalg.vector_norm(v, dim=1), 14.0, linear.in_features)
 
@@ -153,7 +154,7 @@ def products_of(model: Model, graph: GraphInput, mode: str) -> Callable[[], Any]
     topology, geometry = prepare(model.network, graph, torch.float32, keep_frames=False)
     sets = list(model.network.orbitals)
     network = TensorProductNetwork(model.network.config, sum(pair_parts(sets[0], sets[1]).counts) * 2, mode)
-    index = topology.edges.index
+    index = geometry.edges.index
     i, j, v = topology.i[index], topology.j[index], geometry.vectors[index]
     edges = (torch.cat([i, j]), torch.cat([j, i]), torch.cat([v, -v]))
     pairs = (topology.i, topology.j, geometry.vectors)
@@ -182,7 +183,7 @@ def training_step(model: Model, graph: GraphInput, far_fraction: float) -> Calla
 
 
 def measure(
-    copies: int, config: NetworkConfig, repeat: int, network: str, far_fraction: float
+    copies: int, config: EdgeFramesConfig, repeat: int, network: str, far_fraction: float
 ) -> dict[str, float | int | str]:
     """One size in this process."""
     system, graph = glass(copies)
@@ -228,7 +229,7 @@ def main() -> None:
     a = parser.parse_args()
     if a.single:
         torch.set_num_threads(a.threads)
-        config = NetworkConfig(message_cutoff=a.message_cutoff, density_cutoff=a.density_cutoff)
+        config = EdgeFramesConfig(message_cutoff=a.message_cutoff, density_cutoff=a.density_cutoff)
         print(json.dumps(measure(a.copies[0], config, a.repeat, a.single, a.far_fraction)), flush=True)
         return
     cases = [("mlh", n) for n in a.copies] + ([("uvu", 1), ("uvw", 1)] if a.e3nn else [])

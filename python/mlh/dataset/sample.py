@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlh.network.graph import GraphInput, graph_from_system, orbital_sets
-from mlh.network.irreps import OrbitalSet
+from mlh.network.orbitals import OrbitalSet
 
 Array = NDArray[np.float64]
 

@@ -21,8 +21,9 @@ import torch
 from mlh.common.files import DamagedFileError, intact
 from mlh.common.npz import write_npz
 from mlh.dataset.sample import BasisRecord
+from mlh.network.architectures import build_network, read_network_config
 from mlh.network.config import NetworkConfig
-from mlh.network.network import HamiltonianNetwork
+from mlh.network.contract import HamiltonianNetwork
 
 FORMAT, VERSION = "mlh-model", 1
 SHIPPED = Path(__file__).parent.parent / "data" / "models"
@@ -76,7 +77,7 @@ class ModelCard:
         if raw["version"] > VERSION:
             raise ModelError(f"card: expected version <= {VERSION}, got {raw['version']}: update mlh")
         return cls(
-            NetworkConfig(**raw["network"]),
+            _network_config(raw["network"]),
             BasisRecord.from_json(json.dumps(raw["basis"])),
             raw["settings"],
             raw["dataset"],
@@ -89,10 +90,18 @@ class ModelCard:
         )
 
 
+def _network_config(raw: Mapping[str, Any]) -> NetworkConfig:
+    """Settings of the network of a card."""
+    try:
+        return read_network_config(raw)
+    except ValueError as error:
+        raise ModelError(f"card: {error}") from error
+
+
 def make_network(card: ModelCard) -> HamiltonianNetwork:
     """Network of a card with fresh weights."""
     sets = card.basis.orbital_sets
-    return HamiltonianNetwork([sets[z] for z in card.elements], card.network)
+    return build_network([sets[z] for z in card.elements], card.network)
 
 
 def save_model(path: str | os.PathLike[str], network: HamiltonianNetwork, card: ModelCard) -> None:

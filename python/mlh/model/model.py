@@ -19,9 +19,9 @@ from mlh.model.card import ModelCard, ModelError, read_model
 from mlh.model.domain import OutOfDomainWarning, domain_notes
 from mlh.model.mesh import mesh_of_card
 from mlh.network.blocks import data_from_blocks
+from mlh.network.contract import HamiltonianNetwork, prepare
 from mlh.network.devices import Ranks, pick_device
 from mlh.network.graph import GraphInput, graph_from_system
-from mlh.network.network import HamiltonianNetwork, prepare
 
 if TYPE_CHECKING:
     from mlh.basis.species import Basis

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from mlh.network.features import Topology
-from mlh.network.irreps import OrbitalSet
+from mlh.network.orbitals import OrbitalSet
+from mlh.network.topology import Topology
 
 
 @dataclass(frozen=True, eq=False)

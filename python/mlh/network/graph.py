@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mlh.network.irreps import OrbitalSet
+from mlh.network.orbitals import OrbitalSet
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]

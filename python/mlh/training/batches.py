@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mlh.network.features import Geometry, Topology
+from mlh.network.topology import Geometry, Topology
 
 
 def epoch(sizes: Sequence[int], batch: int, rng: np.random.Generator) -> list[list[int]]:

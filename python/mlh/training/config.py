@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
 
 from mlh.common.files import write_text
+from mlh.network.architectures import read_network_config
 from mlh.network.config import NetworkConfig
 
 
@@ -71,6 +80,11 @@ class LossConfig(_Strict):
         return self
 
 
+def _network(raw: Any) -> Any:
+    """Settings of the architecture that `raw` names."""
+    return read_network_config(raw) if isinstance(raw, Mapping) else raw
+
+
 class TrainingConfig(_Strict):
     """Everything of a run. Either `steps` or `max_minutes` (wall time; the schedule follows the clock) ends
     it.
@@ -81,7 +95,9 @@ class TrainingConfig(_Strict):
     init: str | None = Field(
         None, description="model (path or shipped name) whose weights and fitted means the run starts from"
     )
-    network: NetworkConfig = NetworkConfig()
+    network: Annotated[SerializeAsAny[NetworkConfig], BeforeValidator(_network)] = Field(
+        default_factory=lambda: read_network_config({})
+    )
     split: SplitConfig = SplitConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     loss: LossConfig = LossConfig()
@@ -123,8 +139,18 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     try:
         return TrainingConfig(**raw)
     except ValidationError as error:
-        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"{path}: {lines}") from error
+        raise ConfigError(f"{path}: {'; '.join(_reasons(error))}") from error
+
+
+def _reasons(error: ValidationError, prefix: str = "") -> Iterator[str]:
+    """A line per setting; those of an architecture come as an error inside the error of `network`."""
+    for e in error.errors():
+        key = prefix + ".".join(map(str, e["loc"]))
+        inner = e.get("ctx", {}).get("error")
+        if isinstance(inner, ValidationError):
+            yield from _reasons(inner, f"{key}.")
+        else:
+            yield f"{key}: {e['msg']}"
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:

@@ -10,11 +10,8 @@ import torch
 from mlh.dataset.store import Dataset
 from mlh.model.domain import closest_pairs
 from mlh.network.blocks import Blocks, blocks_from_data
-from mlh.network.features import Geometry, Topology
-from mlh.network.network import HamiltonianNetwork, prepare
+from mlh.network.contract import HamiltonianNetwork, Prepared, prepare
 from mlh.training.batches import ChosenPairs
-
-Prepared = tuple[Topology, Geometry, Blocks]
 
 
 class PreparedSamples(Sequence[Prepared]):
@@ -72,10 +69,7 @@ class PreparedSamples(Sequence[Prepared]):
 def _bytes(prepared: Prepared) -> int:
     """Memory of the large tensors."""
     _, g, b = prepared
-    waves = [] if g.waves is None or g.waves.stored is None else list(g.waves.stored)
-    frames = [*(g.frames or []), *(g.edge_frames or [])]
-    tensors = [*frames, *waves, g.densities, g.edge_radial, *b.sites, *b.pairs]
-    return sum(t.numel() * t.element_size() for t in tensors)
+    return g.nbytes + sum(t.numel() * t.element_size() for t in [*b.sites, *b.pairs])
 
 
 def error_sums(

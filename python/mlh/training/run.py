@@ -32,9 +32,9 @@ from mlh.common.terminal import say, terminal, working
 from mlh.dataset.store import Dataset
 from mlh.model.card import ModelCard, save_model
 from mlh.model.mesh import mesh_of_labels
+from mlh.network.architectures import build_network
+from mlh.network.contract import HamiltonianNetwork
 from mlh.network.devices import Ranks, open_ranks, pick_device
-from mlh.network.network import HamiltonianNetwork
-from mlh.training.baseline import fit_normalisation
 from mlh.training.batches import choose_pairs, epoch
 from mlh.training.checkpoint import load_checkpoint, save_checkpoint
 from mlh.training.config import OptimizerConfig, TrainingConfig, differences, load_config, save_config
@@ -148,7 +148,7 @@ class _Run:
         self.device = pick_device(config.device, ranks)
         self.dtype = torch.float32 if config.precision == "float32" else torch.float64
         sets = dataset.basis.orbital_sets
-        self.network = HamiltonianNetwork([sets[z] for z in dataset.elements], config.network)
+        self.network = build_network([sets[z] for z in dataset.elements], config.network)
         limit = config.cache_gb * 1e9
         self._prepare(limit)
         self.average = deepcopy(self.network)
@@ -177,7 +177,7 @@ class _Run:
             start_from(self.network, config.init, self.dataset.basis)
         else:
             with working(self.console, "fitting the means"):
-                fit_normalisation(self.network, self.train.some(FIT_SAMPLES))
+                self.network.fit(self.train.some(FIT_SAMPLES))
         self.network.to(self.dtype).to(self.device)
         self.ranks.copy_from_first(self.network)
 

@@ -14,10 +14,9 @@ from mlh.accuracy.metrics import Case, Metrics, evaluate, overlap_of_sample
 from mlh.common.terminal import say
 from mlh.dataset.store import DatasetError
 from mlh.network.blocks import data_from_blocks
+from mlh.network.contract import HamiltonianNetwork
 from mlh.network.devices import Ranks
-from mlh.network.features import Geometry, Topology
-from mlh.network.network import HamiltonianNetwork
-from mlh.training.baseline import mean_blocks
+from mlh.network.topology import Geometry, Topology
 from mlh.training.prepared import PreparedSamples
 
 Array = NDArray[np.float64]
@@ -28,7 +27,7 @@ def flat_prediction(
 ) -> Array:
     """dH (nnz,) Hartree, without gradients; means: of the fitted means alone (geometry with frames)."""
     with torch.no_grad():
-        blocks = mean_blocks(network, topology, geometry) if means else network(topology, geometry)
+        blocks = network.mean_blocks(topology, geometry) if means else network(topology, geometry)
         out: Array = data_from_blocks(topology, blocks, network.orbitals).double().cpu().numpy()
     return out
 

@@ -6,7 +6,7 @@ import os
 
 from mlh.dataset.sample import BasisRecord
 from mlh.model.card import ModelError, read_model
-from mlh.network.network import HamiltonianNetwork
+from mlh.network.contract import HamiltonianNetwork
 
 
 def start_from(network: HamiltonianNetwork, name: str | os.PathLike[str], basis: BasisRecord) -> None:
@@ -15,9 +15,10 @@ def start_from(network: HamiltonianNetwork, name: str | os.PathLike[str], basis:
     Raises ModelError when the model has other sizes, other elements or another basis than the training.
     """
     source, card = read_model(name)
-    if card.network != network.config:
-        theirs, ours = card.network.model_dump(), network.config.model_dump()
-        different = [f"{k}: {theirs[k]!r} there, {ours[k]!r} here" for k in ours if theirs[k] != ours[k]]
+    if source.config != network.config:
+        theirs, ours = source.config.model_dump(), network.config.model_dump()
+        keys = [k for k in {**theirs, **ours} if theirs.get(k) != ours.get(k)]
+        different = [f"{k}: {theirs.get(k)!r} there, {ours.get(k)!r} here" for k in keys]
         raise ModelError(f"init: {name} has other network sizes ({'; '.join(different)})")
     ours_numbers = [o.number for o in network.orbitals]
     if [o.number for o in source.orbitals] != ours_numbers:

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from mlh.dataset.sample import BasisRecord, Sample
 from mlh.network.blocks import Blocks, data_from_blocks
-from mlh.network.features import Topology
 from mlh.network.graph import GraphInput
-from mlh.network.irreps import OrbitalSet
+from mlh.network.orbitals import OrbitalSet
+from mlh.network.topology import Topology
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ smoothly.
       -> off-site block: in the edge frame, mean(r) + scale(r) * head(node features of i and j, r), per pair
       of elements
 
-mean and scale are fitted to the training data (`mlh.training.baseline`); the network learns the remainder, of
+mean and scale are fitted to the training data (`fit.py`); the network learns the remainder, of
 order one. Both directions of a pair of equal elements are computed and averaged (H_ij = H_ji^T); for
 different elements one is.
 """
@@ -20,22 +20,25 @@ import torch
 from torch import nn
 
 from mlh.network.blocks import Blocks
-from mlh.network.config import NetworkConfig
-from mlh.network.features import Geometry, PairGroup, Topology, build_geometry, build_topology
-from mlh.network.graph import GraphInput
-from mlh.network.harmonics import edge_frames
-from mlh.network.heads import PairHead, SiteHead
-from mlh.network.irreps import OrbitalSet, orbital_frames, to_lab
-from mlh.network.layers import rotate_to_edges, soft_norm
-from mlh.network.messages import MessageLayer, NodeUpdate
+from mlh.network.contract import HamiltonianNetwork, Prepared
+from mlh.network.edge_frames.config import EdgeFramesConfig
+from mlh.network.edge_frames.features import EdgeGeometry, build_geometry, own
+from mlh.network.edge_frames.fit import fit_normalisation, mean_blocks
+from mlh.network.edge_frames.harmonics import edge_frames
+from mlh.network.edge_frames.heads import PairHead, SiteHead
+from mlh.network.edge_frames.layers import rotate_to_edges, soft_norm
+from mlh.network.edge_frames.messages import MessageLayer, NodeUpdate
+from mlh.network.edge_frames.parts import orbital_frames, to_lab
+from mlh.network.orbitals import OrbitalSet
+from mlh.network.topology import Geometry, PairGroup, Topology
 
 
-class HamiltonianNetwork(nn.Module):
+class EdgeFramesNetwork(HamiltonianNetwork):
     """All of it. `orbitals`: the elements the model knows; weights per element and pair of elements."""
 
-    def __init__(self, orbitals: Sequence[OrbitalSet], config: NetworkConfig) -> None:
+    def __init__(self, orbitals: Sequence[OrbitalSet], config: EdgeFramesConfig) -> None:
         super().__init__()
-        self.orbitals, self.config = tuple(sorted(orbitals, key=lambda o: o.number)), config
+        self.orbitals, self._config = tuple(sorted(orbitals, key=lambda o: o.number)), config
         self.lmax = max(config.lmax, *(2 * o.shells[-1] for o in self.orbitals))
         n = len(self.orbitals)
         n_features = n * config.n_radial
@@ -60,13 +63,22 @@ class HamiltonianNetwork(nn.Module):
             }
         )
 
-    def geometry(self, topology: Topology, positions: torch.Tensor, keep_frames: bool) -> Geometry:
+    @property
+    def config(self) -> EdgeFramesConfig:
+        """Sizes."""
+        return self._config
+
+    def geometry(self, topology: Topology, positions: torch.Tensor, keep_frames: bool) -> EdgeGeometry:
         """The positional part of the input for this network."""
         return build_geometry(topology, positions, self.orbitals, self.config, self.lmax, keep_frames)
 
-    def topology(self, graph: GraphInput) -> Topology:
-        """The integer part of the input for this network."""
-        return build_topology(graph, self.orbitals, self.config.reach, self.config.sigma)
+    def fit(self, samples: Sequence[Prepared]) -> None:
+        """Set every fitted buffer from the training samples (stored with their frames)."""
+        fit_normalisation(self, samples)
+
+    def mean_blocks(self, topology: Topology, geometry: Geometry) -> Blocks:
+        """Prediction of the fitted means alone (geometry with stored frames)."""
+        return mean_blocks(self, topology, own(geometry))
 
     def whitened(self, topology: Topology, densities: torch.Tensor) -> torch.Tensor:
         """Neighbour densities with the training mean (l = 0) removed, unit covariance per element and l."""
@@ -78,7 +90,7 @@ class HamiltonianNetwork(nn.Module):
             rows.append(torch.cat(parts, dim=1))
         return torch.cat(rows, dim=0)
 
-    def node_features(self, topology: Topology, geometry: Geometry) -> torch.Tensor:
+    def node_features(self, topology: Topology, geometry: EdgeGeometry) -> torch.Tensor:
         """(n, (lmax+1)^2, channels), internal order."""
         slices = topology.species_slices()
         x: torch.Tensor = self.embed(None, self.whitened(topology, geometry.densities), slices)
@@ -93,6 +105,7 @@ class HamiltonianNetwork(nn.Module):
         """dH of every on-site block and of the first direction of every pair; rows: of these pairs of each
         group only.
         """
+        geometry = own(geometry)
         x = self.node_features(topology, geometry)
         slices = topology.species_slices()
         sites = [head(x[atoms]) for head, atoms in zip(self.site_heads, slices, strict=True)]
@@ -107,7 +120,7 @@ class HamiltonianNetwork(nn.Module):
         group: PairGroup,
         x: torch.Tensor,
         topology: Topology,
-        geometry: Geometry,
+        geometry: EdgeGeometry,
         chosen: torch.Tensor | None,
     ) -> torch.Tensor:
         """Blocks (count, n_a, n_b) of one group, in chunks when the frames are not stored."""
@@ -131,12 +144,3 @@ class HamiltonianNetwork(nn.Module):
             block = head(x_i, x_j, geometry.r[rows])
             out.append(to_lab(block, orbital_frames(a, frames), orbital_frames(b, frames)))
         return torch.cat(out) if out else x.new_zeros(0, a.size, b.size)
-
-
-def prepare(
-    network: HamiltonianNetwork, graph: GraphInput, dtype: torch.dtype, keep_frames: bool
-) -> tuple[Topology, Geometry]:
-    """Topology and geometry of one graph for this network, computed in FP64, stored in `dtype`."""
-    topology = network.topology(graph)
-    positions = torch.as_tensor(graph.positions, dtype=torch.float64)
-    return topology, network.geometry(topology, positions, keep_frames).to(dtype)

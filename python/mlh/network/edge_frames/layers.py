@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mlh.network.harmonics import flip_signs, sphere_quadrature, spherical_harmonics
+from mlh.network.edge_frames.harmonics import flip_signs, sphere_quadrature, spherical_harmonics
 
 SILU_GAIN = 1.6790  # 1 / rms of silu of a unit normal
 

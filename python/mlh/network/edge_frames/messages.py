@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from mlh.network.config import NetworkConfig
-from mlh.network.features import Geometry, Topology
-from mlh.network.harmonics import edge_frames
-from mlh.network.layers import (
+from mlh.network.edge_frames.config import EdgeFramesConfig
+from mlh.network.edge_frames.features import EdgeGeometry, Near
+from mlh.network.edge_frames.harmonics import edge_frames
+from mlh.network.edge_frames.layers import (
     GatedOrderLayer,
     OrderLinear,
     Reversible,
@@ -23,7 +23,8 @@ from mlh.network.layers import (
     split_degrees,
     split_orders,
 )
-from mlh.network.longrange import LongRange
+from mlh.network.edge_frames.longrange import LongRange
+from mlh.network.topology import Topology
 
 
 class MessageLayer(Reversible):
@@ -31,7 +32,7 @@ class MessageLayer(Reversible):
     the sphere.
     """
 
-    def __init__(self, n_species: int, config: NetworkConfig, lmax: int) -> None:
+    def __init__(self, n_species: int, config: EdgeFramesConfig, lmax: int) -> None:
         super().__init__(lmax)
         c = config.channels
         self.lmax, self.m_max, self.channels = lmax, min(config.message_m_max, lmax), c
@@ -54,18 +55,19 @@ class MessageLayer(Reversible):
         self,
         x: torch.Tensor,
         topology: Topology,
+        near: Near,
         radial: torch.Tensor,
         frames: Sequence[torch.Tensor],
         first: int,
         inverse_root: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Messages to i and to j of the edges first .. first + len(radial), in the lab: twice (edges,
-        (lmax+1)^2, channels).
+        """Messages to i and to j of the edges first .. first + len(radial) of `near`, in the lab: twice
+        (edges, (lmax+1)^2, channels).
         """
         last = first + radial.shape[0]
-        edges = topology.edges.index[first:last]
+        edges = near.index[first:last]
         x = soft_norm(x)
-        gains, scale = self._weights(topology, radial, first, inverse_root)
+        gains, scale = self._weights(near, radial, first, inverse_root)
         x_i = rotate_to_edges(x, topology.i[edges], frames)
         x_j = rotate_to_edges(x, topology.j[edges], frames)
         rotated = both_directions(x_i, x_j, self.flips)
@@ -80,7 +82,7 @@ class MessageLayer(Reversible):
         return torch.cat(to_i, dim=1), torch.cat(to_j, dim=1)
 
     def _weights(
-        self, topology: Topology, radial: torch.Tensor, first: int, inverse_root: torch.Tensor
+        self, near: Near, radial: torch.Tensor, first: int, inverse_root: torch.Tensor
     ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
         """Distance-dependent factors of the inputs by l, (2 edges, 1, 2 channels), and of the messages,
         (2 edges,): first all edges as i <- j, then all as j <- i.
@@ -89,7 +91,7 @@ class MessageLayer(Reversible):
         gains: list[torch.Tensor] = []
         scale: list[torch.Tensor] = []
         for direction in (0, 1):
-            for a, b, start, stop in topology.edges.groups:
+            for a, b, start, stop in near.groups:
                 lo, hi = max(start, first) - first, min(stop, last) - first
                 if lo < hi:
                     receiver, sender = (a, b) if direction == 0 else (b, a)
@@ -102,24 +104,26 @@ class MessageLayer(Reversible):
         self,
         x: torch.Tensor,
         topology: Topology,
-        geometry: Geometry,
+        geometry: EdgeGeometry,
         radial: torch.Tensor,
         inverse_root: torch.Tensor,
         chunk: int,
     ) -> torch.Tensor:
         """x (n, (lmax+1)^2, channels), radial (E, n_radial) normalised -> the same shape."""
         total = torch.zeros_like(x)
-        n_edges = len(topology.edges)
+        n_edges = len(geometry.edges)
         step = n_edges if geometry.edge_frames is not None else chunk
         for first in range(0, n_edges, max(step, 1)):
             last = min(first + step, n_edges)
-            edges = topology.edges.index[first:last]
+            edges = geometry.edges.index[first:last]
             frames = (
                 geometry.edge_frames
                 if geometry.edge_frames is not None
                 else edge_frames(geometry.vectors[edges], self.lmax)
             )
-            to_i, to_j = self.messages(x, topology, radial[first:last], frames, first, inverse_root)
+            to_i, to_j = self.messages(
+                x, topology, geometry.edges, radial[first:last], frames, first, inverse_root
+            )
             total = total.index_add(0, topology.i[edges], to_i).index_add(0, topology.j[edges], to_j)
         slices = topology.species_slices()
         inputs = [x, total]

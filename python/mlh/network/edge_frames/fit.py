@@ -13,34 +13,39 @@ With its output at zero the network predicts these means; scale makes what it ha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from mlh.network.blocks import Blocks
-from mlh.network.features import Geometry, Topology
-from mlh.network.heads import PairHead, SiteHead
-from mlh.network.irreps import orbital_frames, to_edge_frame, to_lab
-from mlh.network.network import HamiltonianNetwork
+from mlh.network.contract import Prepared
+from mlh.network.edge_frames.features import EdgeGeometry, own
+from mlh.network.edge_frames.heads import PairHead, SiteHead
+from mlh.network.edge_frames.parts import orbital_frames, to_edge_frame, to_lab
+from mlh.network.topology import Topology
 
-Prepared = tuple[Topology, Geometry, Blocks]
+if TYPE_CHECKING:
+    from mlh.network.edge_frames.network import EdgeFramesNetwork
+
 RIDGE = 1e-6  # relative to the largest eigenvalue; directions of the densities below it are not amplified
 
 
-def fit_normalisation(network: HamiltonianNetwork, samples: Sequence[Prepared]) -> None:
+def fit_normalisation(network: EdgeFramesNetwork, samples: Sequence[Prepared]) -> None:
     """Set every fitted buffer of `network` from the training samples (stored with their frames)."""
     _fit_densities(network, samples)
     for s, head in enumerate(network.site_heads):
         _fit_site(cast(SiteHead, head), [blocks.sites[s] for _, _, blocks in samples])
     for g, group in enumerate(samples[0][0].groups):
         head = cast(PairHead, network.pair_heads[f"{group.a}_{group.b}"])
-        _fit_pairs(head, [_frame_components(head, g, *sample) for sample in samples])
+        _fit_pairs(
+            head, [_frame_components(head, g, t, own(geometry), blocks) for t, geometry, blocks in samples]
+        )
 
 
-def _fit_densities(network: HamiltonianNetwork, samples: Sequence[Prepared]) -> None:
+def _fit_densities(network: EdgeFramesNetwork, samples: Sequence[Prepared]) -> None:
     """Whitening per element and l, typical number of neighbours, size of the radial functions."""
     for s in range(len(network.orbitals)):
-        x = torch.cat([g.densities[t.species_slices()[s]].double() for t, g, _ in samples])
+        x = torch.cat([own(g).densities[t.species_slices()[s]].double() for t, g, _ in samples])
         if len(x) == 0:
             continue
         network.density_mean[s] = x[:, 0].mean(dim=0)
@@ -50,11 +55,11 @@ def _fit_densities(network: HamiltonianNetwork, samples: Sequence[Prepared]) -> 
             values, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))
             floor = RIDGE * values[-1].clamp(min=1e-30)
             network.whitening[s, l] = vectors / torch.sqrt(values.clamp(min=0.0) + floor)
-    n_edges = sum(len(t.edges) for t, _, _ in samples)
+    n_edges = sum(len(own(g).edges) for _, g, _ in samples)
     n_atoms = sum(len(t.order) for t, _, _ in samples)
     network.neighbours.fill_(max(n_edges / n_atoms, 1.0))
     if n_edges:
-        radial = torch.cat([g.edge_radial.double() for _, g, _ in samples])
+        radial = torch.cat([own(g).edge_radial.double() for _, g, _ in samples])
         network.edge_scale.copy_(1.0 / torch.sqrt((radial**2).mean(dim=0)).clamp(min=1e-12))
 
 
@@ -82,7 +87,7 @@ def _floored(rms: torch.Tensor) -> torch.Tensor:
 
 
 def _frame_components(
-    head: PairHead, g: int, topology: Topology, geometry: Geometry, blocks: Blocks
+    head: PairHead, g: int, topology: Topology, geometry: EdgeGeometry, blocks: Blocks
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Parts of the blocks of one group in their edge frames (pairs, components), and the distances."""
     group = topology.groups[g]
@@ -135,7 +140,7 @@ def _log_sizes(
     return torch.log(sizes.clamp(min=max(float(sizes.max()) * 1e-6, 1e-14)))
 
 
-def mean_blocks(network: HamiltonianNetwork, topology: Topology, geometry: Geometry) -> Blocks:
+def mean_blocks(network: EdgeFramesNetwork, topology: Topology, geometry: EdgeGeometry) -> Blocks:
     """Prediction of the fitted means alone (geometry with stored frames)."""
     sites, pairs = [], []
     for head, count in zip(network.site_heads, topology.counts, strict=True):

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from mlh.network.config import NetworkConfig
-from mlh.network.irreps import OrbitalSet, pair_parts, site_parts
-from mlh.network.layers import (
+from mlh.network.edge_frames.config import EdgeFramesConfig
+from mlh.network.edge_frames.layers import (
     SILU_GAIN,
     GatedOrderLayer,
     OrderLinear,
@@ -18,6 +17,8 @@ from mlh.network.layers import (
     invariants,
     split_orders,
 )
+from mlh.network.edge_frames.parts import pair_parts, site_parts
+from mlh.network.orbitals import OrbitalSet
 
 SMALL = 0.1  # factor on the heads' last weights at the start: training begins near the fitted means
 
@@ -94,7 +95,7 @@ class SiteHead(nn.Module):
 class PairHead(Reversible):
     """Off-site blocks of one pair of elements (a, b), in the frame of the edge a -> b."""
 
-    def __init__(self, a: OrbitalSet, b: OrbitalSet, lmax: int, config: NetworkConfig) -> None:
+    def __init__(self, a: OrbitalSet, b: OrbitalSet, lmax: int, config: EdgeFramesConfig) -> None:
         super().__init__(lmax)
         parts = pair_parts(a, b)
         self.counts, self.lmax, self.channels = parts.counts, lmax, config.channels

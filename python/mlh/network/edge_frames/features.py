@@ -1,0 +1,168 @@
+"""Positional input of the network: frames and radial functions of pairs, densities of neighbours, waves.
+
+Message edges are the pairs within the message cutoff, in the order of the Topology; a message travels along
+each in both directions. The neighbours that make up the densities have a cutoff of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mlh.network.edge_frames.config import EdgeFramesConfig
+from mlh.network.edge_frames.harmonics import edge_frames
+from mlh.network.edge_frames.longrange import Waves, make_waves, reciprocal_vectors
+from mlh.network.orbitals import OrbitalSet
+from mlh.network.topology import Geometry, Topology, pair_vectors
+
+
+@dataclass(frozen=True, eq=False)
+class Near:
+    """Pairs within a cutoff: index (E,) into the pairs; groups: (a, b, start, stop) into index, elements of i
+    and j.
+    """
+
+    index: torch.Tensor
+    groups: tuple[tuple[int, int, int, int], ...]
+
+    def to(self, target: torch.dtype | torch.device) -> Near:
+        """The same on another device; integers have no other precision."""
+        return self if isinstance(target, torch.dtype) else Near(self.index.to(target), self.groups)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeGeometry(Geometry):
+    """Pairs, and what depends on the positions alone.
+
+    neighbours: pairs that make up the densities; edges: pairs that carry messages. frames: D^l of every pair
+    or None (then made per chunk). densities (n, (lmax+1)^2, elements * n_radial): sum over neighbours of one
+    element of radial function times Y_lm (times sqrt(4 pi)). edge_radial (E, n_radial), edge_frames: D^l of
+    the message edges or None. waves: for the long-range part, None without one.
+    """
+
+    neighbours: Near
+    edges: Near
+    frames: list[torch.Tensor] | None
+    densities: torch.Tensor
+    edge_radial: torch.Tensor
+    edge_frames: list[torch.Tensor] | None
+    waves: Waves | None
+
+
+def own(geometry: Geometry) -> EdgeGeometry:
+    """The geometry of this architecture; refuses that of another."""
+    if not isinstance(geometry, EdgeGeometry):
+        raise TypeError(f"geometry: expected one of the network's own, got {type(geometry).__name__}")
+    return geometry
+
+
+def pair_cutoffs(orbitals: Sequence[OrbitalSet], cutoff: float) -> NDArray[np.float64]:
+    """Cutoff (Bohr) of each ordered pair of elements: `cutoff`, or less where the Pattern ends earlier."""
+    reach = np.array([o.cutoff for o in orbitals])
+    cutoffs: NDArray[np.float64] = np.minimum(cutoff, reach[:, None] + reach[None, :])
+    return cutoffs
+
+
+def _near(topology: Topology, r: torch.Tensor, cutoffs: NDArray[np.float64]) -> Near:
+    """Pairs within the cutoffs and their slices per pair of elements (pairs are sorted by these)."""
+    n = len(cutoffs)
+    distances = r.detach().cpu().numpy()
+    index, groups, first = [], [], 0
+    for group in sorted(topology.groups, key=lambda g: g.a * n + g.b):
+        inside = np.flatnonzero(
+            distances[group.start : group.start + group.count] < cutoffs[group.a, group.b]
+        )
+        if len(inside):
+            index.append(group.start + inside)
+            groups.append((group.a, group.b, first, first + len(inside)))
+            first += len(inside)
+    chosen = np.concatenate(index) if index else np.zeros(0, dtype=np.int64)
+    return Near(torch.from_numpy(chosen).to(r.device), tuple(groups))
+
+
+def bessel_basis(r: torch.Tensor, cutoff: float, n: int) -> torch.Tensor:
+    """sqrt(2/c) sin(k pi r / c) / r times (1 - x)^3 (1 + 3x + 6x^2), x = r/c: smooth (C2) at r = c."""
+    x = r / cutoff
+    envelope = (1 - x) ** 3 * (1 + 3 * x + 6 * x * x)
+    k = torch.arange(1, n + 1, dtype=r.dtype, device=r.device) * torch.pi
+    basis: torch.Tensor = (2.0 / cutoff) ** 0.5 * torch.sin(x[:, None] * k) / r[:, None] * envelope[:, None]
+    return basis
+
+
+def build_geometry(
+    topology: Topology,
+    positions: torch.Tensor,
+    orbitals: Sequence[OrbitalSet],
+    config: EdgeFramesConfig,
+    lmax: int,
+    keep_frames: bool,
+) -> EdgeGeometry:
+    """Vectors, frames and neighbour densities; differentiable in `positions` (n, 3) Bohr, original atom
+    order.
+
+    keep_frames: store the rotations of all pairs (fast, 165 numbers per pair at lmax 4) and the waves instead
+    of making them in chunks when needed.
+    """
+    vectors = pair_vectors(topology, positions)
+    r = torch.linalg.vector_norm(vectors, dim=1)
+    cutoffs = pair_cutoffs(orbitals, config.reach[1])
+    neighbours, edges = (
+        _near(topology, r, pair_cutoffs(orbitals, config.reach[0])),
+        _near(topology, r, cutoffs),
+    )
+    frames = edge_frames(vectors, lmax) if keep_frames else None
+    waves = None
+    if config.sigma is not None:
+        tau = positions[topology.order]
+        g = torch.from_numpy(reciprocal_vectors(topology.cell, config.sigma)).to(tau)
+        volume = float(abs(np.linalg.det(topology.cell)))
+        waves = make_waves(tau, g, volume, config.sigma, keep_frames)
+    return EdgeGeometry(
+        vectors,
+        r,
+        neighbours,
+        edges,
+        frames,
+        neighbour_densities(topology, neighbours, vectors, orbitals, config, lmax),
+        _radial(r[edges.index], edges, cutoffs, config.n_radial),
+        None if frames is None else [d[edges.index] for d in frames],
+        waves,
+    )
+
+
+def _radial(r: torch.Tensor, near: Near, cutoffs: NDArray[np.float64], n: int) -> torch.Tensor:
+    """Radial functions (E, n) of the pairs `near`."""
+    parts = [bessel_basis(r[start:stop], float(cutoffs[a, b]), n) for a, b, start, stop in near.groups]
+    return torch.cat(parts) if parts else r.new_zeros(0, n)
+
+
+def neighbour_densities(
+    topology: Topology,
+    neighbours: Near,
+    vectors: torch.Tensor,
+    orbitals: Sequence[OrbitalSet],
+    config: EdgeFramesConfig,
+    lmax: int,
+) -> torch.Tensor:
+    """(n, (lmax+1)^2, elements * n_radial), in chunks of pairs."""
+    n_atoms, n_species, n_radial = len(topology.order), len(orbitals), config.n_radial
+    cutoffs = pair_cutoffs(orbitals, config.reach[0])
+    parity = torch.cat([vectors.new_full((2 * l + 1,), (-1.0) ** l) for l in range(lmax + 1)])
+    sums = [vectors.new_zeros(n_atoms, (lmax + 1) ** 2, n_radial) for _ in range(n_species)]
+    for a, b, start, stop in neighbours.groups:
+        for first in range(start, stop, config.chunk):
+            pairs = neighbours.index[first : min(first + config.chunk, stop)]
+            v = vectors[pairs]
+            radial = bessel_basis(torch.linalg.vector_norm(v, dim=1), float(cutoffs[a, b]), n_radial)
+            columns = [(2 * l + 1) ** 0.5 * d[:, :, l] for l, d in enumerate(edge_frames(v, lmax))]
+            terms = torch.cat(columns, dim=1)[:, :, None] * radial[:, None, :]
+            sums[b] = sums[b].index_add(0, topology.i[pairs], terms)
+            sums[a] = sums[a].index_add(0, topology.j[pairs], terms * parity[:, None])
+    return torch.cat(sums, dim=2)
