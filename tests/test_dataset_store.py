@@ -312,3 +312,19 @@ def test_nothing_is_left_behind_when_storing_fails(tmp_path: Path, config: Datas
     assert store_hdf5(tmp_path / "set.h5", config, []) == 0
     assert not (tmp_path / "set.h5").exists()
     assert len(vacancies(load_host(config.sources[0]), [3])[0]) == 8
+
+
+def test_a_minority_material_is_no_outlier(tmp_path: Path) -> None:
+    """|dH| is compared between samples of equal composition: of another material it has another size."""
+    sources = [
+        {"name": "q", "crystal": "alpha-quartz", "host": [{"copies": 10, "rattle": 0.03}]},
+        {"name": "s", "crystal": "silicon", "host": [{"copies": 4, "rattle": 0.03}]},
+    ]
+    two = DatasetConfig.model_validate({"name": "two", "sources": sources})
+    labels = [
+        (replace(label, delta_h=(3.0 if 8 in label.atoms.numbers else 0.5) * label.delta_h), record)
+        for label, record in labels_of(two)
+    ]
+    assert store_hdf5(tmp_path / "two.h5", two, labels) == 14
+    report = dataset_report(tmp_path / "two.h5")
+    assert [row for row in report["outliers"] if "dH" in row["quantity"]] == []

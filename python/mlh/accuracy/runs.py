@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ase
 import numpy as np
 
-from mlh.analysis import configuration_coordinate, coordinate_mae, displacements
+from mlh.analysis import cell_strain, configuration_coordinate, coordinate_mae, displacements, in_cell_of
 from mlh.common.files import read_json
 from mlh.relaxation.files import RELAXED, SUMMARY
 from mlh.structures.files import read_frames
@@ -61,6 +62,8 @@ def _row(
 ) -> Mapping[str, Any]:
     atoms, reference = (read_frames(folder / RELAXED)[-1] for folder in folders)
     summaries = [read_json(folder / SUMMARY) for folder in folders]
+    cells = _cells(atoms, reference)
+    atoms = in_cell_of(atoms, reference)  # where the cells relaxed apart, coordinates are fractional ones
     vectors = displacements(atoms, reference, remove_translation=True)
     site = reference.info.get("defect_position")
     near = None if site is None else coordinate_mae(atoms, reference, site, remove_translation=True)
@@ -70,6 +73,7 @@ def _row(
         "n_atoms": len(atoms),
         "status": [s["status"] for s in summaries],
         "energy_difference_per_atom": (summaries[0]["energy"] - summaries[1]["energy"]) / len(atoms),
+        **cells,
         "formation_energy": list(formation),
         "formation_energy_difference": (formation[0] or 0.0) - (formation[1] or 0.0) if known else None,
         "dQ": configuration_coordinate(atoms, reference, remove_translation=True),
@@ -77,4 +81,15 @@ def _row(
         "coordinate_mae_around_site": None if near is None else {f"{r:g}": v for r, v in near.items()},
         "steps": [s["steps"] for s in summaries],
         "seconds": [s["seconds"] for s in summaries],
+    }
+
+
+def _cells(atoms: ase.Atoms, reference: ase.Atoms) -> dict[str, Any]:
+    """Volumes (A^3), lengths and angles (A, degrees) of both, and the strain between them."""
+    volumes = [float(a.cell.volume) for a in (atoms, reference)]
+    return {
+        "volume": volumes,
+        "volume_difference": volumes[0] / volumes[1] - 1.0 if all(volumes) else None,
+        "cell": [a.cell.cellpar().tolist() for a in (atoms, reference)],
+        "cell_strain": cell_strain(atoms, reference) if all(volumes) else None,
     }

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 DEFAULT_RADII = (3.0, 5.0, 7.0, 9.0, 12.0)  # Angstrom
 _CELL_TOLERANCE = 1e-6  # Angstrom
+_STRAIN_LIMIT = 0.3  # beyond, two cells are no strains of each other but other choices of the vectors
 
 
 def displacements(
@@ -45,6 +46,43 @@ def displacements(
     if remove_translation:
         vectors = vectors - np.average(vectors, axis=0, weights=reference.get_masses())
     return vectors
+
+
+def cell_strain(atoms: ase.Atoms, reference: ase.Atoms) -> float:
+    """Largest principal strain from the cell of the reference to that of the atoms; 0 for equal cells.
+
+    Of F = C_ref^-1 C the stretches are the singular values, so that a rotation is no strain. Infinite for a
+    cell with a missing vector.
+    """
+    if np.allclose(atoms.cell[:], reference.cell[:], atol=_CELL_TOLERANCE):
+        return 0.0
+    if not (atoms.cell.volume and reference.cell.volume):
+        return float("inf")
+    stretches = np.linalg.svd(np.linalg.solve(reference.cell[:], atoms.cell[:]), compute_uv=False)
+    return float(np.abs(stretches - 1.0).max())
+
+
+def in_cell_of(atoms: ase.Atoms, reference: ase.Atoms) -> ase.Atoms:
+    """The atoms at their fractional coordinates in the cell of the reference, so that both can be compared.
+
+    Only for strains of one cell: ValueError where the cells differ by more than 30 %.
+    """
+    strain = cell_strain(atoms, reference)
+    if strain == 0.0:
+        return atoms
+    if not strain <= _STRAIN_LIMIT:
+        raise ValueError(
+            f"cells: expected strains of at most {_STRAIN_LIMIT:.0%} between them, got {strain:.0%} from "
+            f"{_shape_text(reference)} to {_shape_text(atoms)}"
+        )
+    moved = atoms.copy()
+    moved.set_constraint()
+    moved.set_cell(reference.cell, scale_atoms=True)
+    return moved
+
+
+def _shape_text(atoms: ase.Atoms) -> str:
+    return "(" + ", ".join(f"{x:.4f}" for x in atoms.cell.cellpar()) + ")"
 
 
 def configuration_coordinate(

@@ -57,7 +57,7 @@ def amorphous_command(
     from mlh.structures.recipe import load_recipe
 
     checkpoint = out.with_name(f"{out.name}.checkpoint.npz")
-    refuse_existing([out], overwrite)
+    refuse_existing([out, *(_report_files(out) if report else ())], overwrite)
     if checkpoint.exists() and not resume and not overwrite:
         raise FileExistsError(f"{checkpoint}: an interrupted run; --resume goes on, --overwrite starts again")
     if shape not in ("cubic", "crystal"):
@@ -136,6 +136,11 @@ def _changed(recipe: Any, changes: dict[str, dict[str, float | int | None]]) -> 
     return type(recipe).model_validate(content)
 
 
+def _report_files(out: Path) -> tuple[Path, Path, Path]:
+    """Table, picture of the structure, picture of the run."""
+    return out.with_suffix(".report.json"), out.with_suffix(".report.png"), out.with_suffix(".run.png")
+
+
 def _finish(run: Any, elements: Any, out: Path, report: bool, console: Console) -> dict[str, Any]:
     """Table, files of the report, and the summary for --json."""
     from mlh.analysis.glass import glass_report
@@ -169,8 +174,9 @@ def _finish(run: Any, elements: Any, out: Path, report: bool, console: Console) 
         from mlh.report.glass_plots import glass_figure, run_figure
         from mlh.report.plots import save_figure
 
-        write_json(out.with_suffix(".report.json"), content)
-        save_figure(glass_figure(quality), out.with_suffix(".report.png"))
+        table, picture, course = _report_files(out)
+        write_json(table, content)
+        save_figure(glass_figure(quality), picture)
         figure = run_figure(run.energies, run.accepted, run.temperatures, len(run.atoms), quality.formula)
-        save_figure(figure, out.with_suffix(".run.png"))
+        save_figure(figure, course)
     return {name: value for name, value in content.items() if name != "pair_distributions"}

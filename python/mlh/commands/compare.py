@@ -11,7 +11,7 @@ import typer
 
 from mlh.accuracy.points import compare_at
 from mlh.accuracy.runs import compare_runs
-from mlh.analysis import configuration_coordinate, coordinate_mae, displacements
+from mlh.analysis import cell_strain, configuration_coordinate, coordinate_mae, displacements, in_cell_of
 from mlh.calculators.engines import KPoints, ModelEngine, dft_engine_of
 from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
@@ -47,6 +47,7 @@ def compare_command(
         tuple[float, float, float] | None, typer.Option(help="Centre of the coordinate MAE, Angstrom.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the result to this JSON file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """With --model: Hamiltonian, energy and forces of the model against DFT at the geometry of STRUCTURE.
@@ -54,14 +55,15 @@ def compare_command(
     With a second structure: dQ and coordinate errors between two structures of the same atoms.
 
     With two folders of mlh relax or mlh defect: energies, formation energies, structures, steps and time of
-    every relaxation that has the same name in both; differences are the first minus the second.
+    every relaxation that has the same name in both; differences are the first minus the second. Where the
+    cells differ, volumes, the strain between them, and coordinates in fractions of the second cell.
     """
     if reference is not None and other is not None:
         raise typer.BadParameter("expected a second argument or --with, got both")
     other = other if other is not None else reference
     if (model is None) == (other is None):
         raise typer.BadParameter("expected exactly one of --model and something to compare with")
-    refuse_existing([out])
+    refuse_existing([out], overwrite)
     if model is not None:
         title, result = (
             f"{structure}: {model} - DFT",
@@ -97,13 +99,22 @@ def _against_dft(structure: str, model: str, kpts: KPoints, index: int | None) -
 def _structures(
     first: str, second: str, center: tuple[float, float, float] | None, index: int | None
 ) -> dict[str, Any]:
-    atoms, reference = load_structure(first, index), load_structure(second, index)
+    given, reference = load_structure(first, index), load_structure(second, index)
+    atoms = in_cell_of(given, reference)
     vectors = displacements(atoms, reference, remove_translation=True)
     result: dict[str, Any] = {
         "dQ (sqrt(amu) A)": configuration_coordinate(atoms, reference, remove_translation=True),
         "largest displacement (A)": float(np.linalg.norm(vectors, axis=1).max()),
         "coordinate MAE (A)": float(np.abs(vectors).mean()),
     }
+    strain = cell_strain(given, reference)
+    if strain:
+        result = {
+            "volume (A^3)": given.cell.volume,
+            "volume of the second (A^3)": reference.cell.volume,
+            "strain of the cell (%), coordinates are fractional ones in the second": 100.0 * strain,
+            **result,
+        }
     point = center
     if point is None and "defect_position" in reference.info:
         point = tuple(reference.info["defect_position"])

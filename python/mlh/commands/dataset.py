@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn
 
 from mlh.commands.openmx import IMPORT_EXAMPLE, import_command
+from mlh.common.files import refuse_existing
 from mlh.common.terminal import Words, bar, clock_text, say, terminal
 from mlh.jobs.dask import DaskExecutor
-from mlh.labelling.build import build_dataset
-from mlh.labelling.config import load_config
+from mlh.labelling.build import BuildError, BuildReport, build_dataset
+from mlh.labelling.config import DatasetConfig, load_config
 from mlh.labelling.plan import plan
 from mlh.labelling.progress import BuildProgress
 from mlh.report.tables import dataset_table
@@ -57,14 +58,14 @@ def build_command(
     """Run every calculation of CONFIG and write the data set.
 
     Can be interrupted (Ctrl-C, kill) and started again at any time: finished calculations are kept in
-    NAME.h5.jobs and never repeated. Unconverged calculations are set aside with the reason.
+    NAME.h5.jobs and never repeated. Unconverged calculations are set aside with the reason: the data set of
+    the others is written, and the exit status is 1.
     """
     console = terminal()
     settings = load_config(config)
     target = out or Path(f"{settings.name}.h5")
     if dry_run:
-        for job in plan(settings):
-            typer.echo(f"{job.id}  {job.atoms.get_chemical_formula()}  up to {job.n_calculations} SCF")
+        _show_plan(settings, as_json)
         return
     start = time.perf_counter()
     signal.signal(signal.SIGTERM, _interrupt)
@@ -86,15 +87,36 @@ def build_command(
             f"interrupted after {time.perf_counter() - start:.0f} s; the same command goes on from here",
         )
         raise typer.Exit(130) from None
-    for name, reason in report.failed.items():
-        say(console, f"set aside {name}: {reason}", style="yellow")
-    say(
-        console,
-        f"{report.n_samples} samples of {report.n_jobs - len(report.failed)} calculations in {target}; "
-        f"{len(report.failed)} set aside; {report.seconds:.0f} s",
-    )
+    except BuildError as error:
+        report = error.report
+    _tell(console, report)
     if as_json:
         typer.echo(json.dumps({**asdict(report), "path": str(report.path)}, indent=2))
+    if report.failed or not report.n_samples:
+        raise typer.Exit(1)
+
+
+def _show_plan(settings: DatasetConfig, as_json: bool) -> None:
+    """The calculations of a configuration."""
+    rows = [(job.id, job.atoms.get_chemical_formula(), job.n_calculations) for job in plan(settings)]
+    if as_json:
+        keys = ("id", "formula", "n_calculations")
+        typer.echo(json.dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=2))
+        return
+    for name, formula, count in rows:
+        typer.echo(f"{name}  {formula}  up to {count} SCF")
+
+
+def _tell(console: Console, report: BuildReport) -> None:
+    """What was set aside, and what is in the data set."""
+    for name, reason in report.failed.items():
+        say(console, f"set aside {name}: {reason}", style="yellow")
+    counts = f"{len(report.failed)} of {report.n_jobs} set aside; {report.seconds:.0f} s"
+    if report.n_samples:
+        done = report.n_jobs - len(report.failed)
+        say(console, f"{report.n_samples} samples of {done} calculations in {report.path}; {counts}")
+    else:
+        say(console, f"no calculation succeeded, {report.path} is not written; {counts}", style="red")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -131,6 +153,7 @@ def merge_command(
 def info_command(
     path: Annotated[Path, typer.Argument(help="HDF5 data set.")],
     plot: Annotated[Path | None, typer.Option(help="Also draw the distributions, to this picture.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Say what is in a data set and whether it is fit for training.
@@ -140,6 +163,7 @@ def info_command(
     """
     from mlh.dataset.report import dataset_report  # late: it loads torch
 
+    refuse_existing([plot], overwrite)
     report = dataset_report(path)
     if as_json:
         typer.echo(json.dumps(report, indent=2))

@@ -11,7 +11,8 @@ import numpy as np
 import typer
 from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 
-from mlh.common.terminal import Words, bar, terminal
+from mlh.common.files import refuse_existing
+from mlh.common.terminal import Words, bar, say, terminal
 from mlh.common.units import HARTREE_EV
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def evaluate_command(
         int | None, typer.Option(min=1, help="At most this many samples, evenly spread over the part.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write scatter plots to this PNG file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Mean absolute errors of dH in meV: all elements, on-site, off-site, per pair of elements and distance.
@@ -60,18 +62,24 @@ def evaluate_command(
         raise typer.BadParameter(f"expected one of {', '.join(_PARTS)}, got {part!r}", param_hint="--part")
     if refine and not physics:
         raise typer.BadParameter("expected together with --physics", param_hint="--refine")
-    loaded = load_model(model)
+    refuse_existing([plot], overwrite)
     results: dict[str, Any] = {}
     cases: list[Case] = []
     states: list[PhysicsCase] = []
     with Dataset(dataset) as data:
         data.require_unpolarised()
-        for name in _SPLIT if part == "each" else (part,):
-            indices = _spread(_indices(data, name, model, config), limit)
-            if indices:
-                content, new_cases, new_states = _evaluate(loaded, data, indices, physics, refine)
-                results[name] = {"model": model, "dataset": str(dataset), "part": name, **content}
-                cases, states = cases + new_cases, states + new_states
+        chosen = {name: _indices(data, name, model, config) for name in _parts(part)}
+        empty = [name for name, indices in chosen.items() if not indices]
+        if len(empty) == len(chosen):
+            raise ValueError(f"--part {part}: expected at least one sample of {dataset}, got none")
+        for name in empty:
+            say(terminal(), f"no samples in part {name} of {dataset}", style="yellow")
+        loaded = load_model(model)
+        for name in (name for name in chosen if name not in empty):
+            indices = _spread(chosen[name], limit)
+            content, new_cases, new_states = _evaluate(loaded, data, indices, physics, refine)
+            results[name] = {"model": model, "dataset": str(dataset), "part": name, **content}
+            cases, states = cases + new_cases, states + new_states
     if plot is not None:
         _plot(plot, cases, states, f"{model} on {dataset.name} ({part})")
     if as_json:
@@ -80,6 +88,10 @@ def evaluate_command(
     for content in results.values():
         for name, value in content.items():
             typer.echo(_row(name, value))
+
+
+def _parts(part: str) -> tuple[str, ...]:
+    return _SPLIT if part == "each" else (part,)
 
 
 def _evaluate(

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from mlh.commands.structure_options import Index
+from mlh.common.files import refuse_existing
 from mlh.common.terminal import terminal
 
 _EXAMPLE = (
@@ -38,6 +39,7 @@ def info_command(
     ] = None,
     index: Index = None,
     plot: Annotated[Path | None, typer.Option(help="Picture of a structure (PNG).")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """This installation, the contents of a matrix file, the quality of a structure, or a basis set.
@@ -45,6 +47,7 @@ def info_command(
     Of a structure: coordination, bonds, angles, rings and density, beside measured values. Of a basis set:
     the cutoff that its species need on the grid, from their potential, core and density.
     """
+    refuse_existing([plot], overwrite)
     if basis is not None:
         if source is not None:
             raise typer.BadParameter(f"expected none together with --basis, got {source}")

@@ -66,7 +66,7 @@ def import_command(
     """Turn finished OpenMX 3.9 calculations (.scfout and .out) into a data set.
 
     All runs below one argument are one group, never divided between training and test. Runs that cannot be
-    labels are set aside with the reason.
+    labels are set aside with the reason: the data set of the others is written, and the exit status is 1.
     """
     from mlh.labelling.openmx_import import Run, find_runs, import_runs  # late: it loads torch
 
@@ -86,3 +86,5 @@ def import_command(
     say(console, f"{report.samples} samples in {out}, {len(report.set_aside)} set aside")
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=2))
+    if report.set_aside:
+        raise typer.Exit(1)

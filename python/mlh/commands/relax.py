@@ -42,7 +42,10 @@ def relax_command(
     cell: Annotated[
         str, typer.Option(help="fixed, volume (one factor) or full (all six components of the strain).")
     ] = "fixed",
-    smax: Annotated[float, typer.Option(help="Largest stress at the end, GPa (with --cell).")] = 0.1,
+    smax: Annotated[
+        float,
+        typer.Option(help="Largest stress at the end, GPa (with --cell; of volume: trace / 3)."),
+    ] = 0.1,
     pressure: Annotated[float, typer.Option(help="Pressure from outside, GPa (with --cell).")] = 0.0,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
@@ -74,7 +77,9 @@ def relax_command(
     if settings.cell != "fixed":
         description["grid"] = as_mesh(calculator.hold_grid(atoms)).describe()
     folder = out or Path(f"{Path(structure.replace(':', '-')).stem}-relax")
-    printer = StepPrinter(console, f"{structure}: {atoms.get_chemical_formula()}, {chosen.kind}", fmax)
+    printer = StepPrinter(
+        console, f"{structure}: {atoms.get_chemical_formula()}, {chosen.kind}", fmax, settings=settings
+    )
     try:
         result = run_relaxation(
             atoms,

@@ -226,11 +226,11 @@ def _neighbors(summaries: Sequence[_Summary]) -> dict[str, dict[str, float]]:
 
 def _outliers(summaries: Sequence[_Summary]) -> list[dict[str, Any]]:
     """Values further than OUTLIER robust standard deviations (1.4826 times the median absolute deviation)
-    from the median of all samples; energies from that of the samples of equal composition."""
+    from the median: energies and |dH| of the samples of equal composition, forces of all."""
     found: list[dict[str, Any]] = []
     formulas = [_formula(summary.composition) for summary in summaries]
     for name in ("energy per atom (eV)", "largest force (eV/A)", "mean |dH| (meV)"):
-        labels = formulas if name.startswith("energy") else [""] * len(summaries)
+        labels = [""] * len(summaries) if "force" in name else formulas
         for label in dict.fromkeys(labels):
             members = [s for s, own in zip(summaries, labels, strict=True) if own == label]
             values = np.array([summary.values[name] for summary in members])

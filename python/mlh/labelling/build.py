@@ -30,9 +30,18 @@ from mlh.matrix.kpoints import kpoints_record
 Store = Callable[[Path, DatasetConfig, Iterable[tuple[Label, dict[str, Any]]]], int]
 
 
+class BuildError(RuntimeError):
+    """No calculation of a build succeeded; `report` has the reasons."""
+
+    def __init__(self, report: BuildReport) -> None:
+        self.report = report
+        first = next(iter(report.failed.values()), "no job")
+        super().__init__(f"{report.path}: no calculation succeeded (first reason: {first})")
+
+
 @dataclass(frozen=True)
 class BuildReport:
-    """Outcome of a build; `failed` maps the jobs set aside to their reasons."""
+    """Outcome of a build; `failed`: reasons by the jobs set aside. Without samples there is no file."""
 
     path: Path
     n_jobs: int
@@ -61,7 +70,7 @@ def build_dataset(
 
     labeller: default: that of the configuration, else the embedded DFT engine.
 
-    Only converged calculations are stored. Raises RuntimeError when no job succeeded.
+    Only converged calculations are stored. Raises BuildError when no job succeeded.
     """
     start = time.perf_counter()
     target = Path(path)
@@ -79,10 +88,10 @@ def build_dataset(
         tracker.report("writing the data set")
         n_samples = (store or _default_store())(target, config, finished_labels(jobs, folder))
     failed = {job.id: folder.reason(job) for job in jobs if not folder.finished(job).exists()}
+    report = BuildReport(target, len(jobs), n_samples, failed, time.perf_counter() - start)
     if n_samples == 0:
-        first = next(iter(failed.values()), "no job")
-        raise RuntimeError(f"{target}: no calculation succeeded (first reason: {first})")
-    return BuildReport(target, len(jobs), n_samples, failed, time.perf_counter() - start)
+        raise BuildError(report)
+    return report
 
 
 def finished_labels(jobs: Sequence[DatasetJob], folder: JobFolder) -> Iterator[tuple[Label, dict[str, Any]]]:

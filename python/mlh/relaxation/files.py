@@ -21,7 +21,7 @@ import numpy as np
 from ase.calculators.calculator import Calculator
 
 from mlh.common.files import read_json, write_json
-from mlh.relaxation.loop import RelaxResult, RelaxSettings, RelaxStep, StepCallback, relax
+from mlh.relaxation.loop import CRITERION, RelaxResult, RelaxSettings, RelaxStep, StepCallback, relax
 from mlh.structures.files import append_frame, read_frames, structure_hash, with_labels, write_structure
 
 TRAJECTORY, RELAXED, SUMMARY = "trajectory.extxyz", "relaxed.extxyz", "relax.json"
@@ -110,8 +110,11 @@ def summary(result: RelaxResult) -> dict[str, Any]:
         else {
             "cell_vectors": result.atoms.cell.array.tolist(),
             "volume": float(result.atoms.cell.volume),
-            "stress": result.steps[-1].stress_gpa,
+            "stress": result.steps[-1].stress_left(result.settings),
             "stress_target": result.settings.smax,
+            "stress_is": CRITERION[result.settings.cell],
+            "largest_stress_component": result.steps[-1].stress_gpa,
+            "pressure": result.settings.pressure,
         }
     )
     return {

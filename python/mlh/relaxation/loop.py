@@ -15,7 +15,7 @@ changes (`grid_shape` of mlh's calculators); otherwise the energy jumps where th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,7 +48,7 @@ class RelaxSettings:
     cell: CellChange = (
         "fixed"  # "volume": all vectors by one factor; "full": all six components of the strain
     )
-    smax: float = 0.1  # GPa, largest component of the stress (plus pressure) at the end, when the cell moves
+    smax: float = 0.1  # GPa, largest stress (CRITERION) at the end, when the cell moves
     pressure: float = 0.0  # GPa, from outside, when the cell moves
 
     def __post_init__(self) -> None:
@@ -68,6 +68,13 @@ class RelaxSettings:
             raise ValueError(f"pressure: expected 0 at a fixed cell, got {self.pressure} GPa")
         if self.stall_steps < 1:
             raise ValueError(f"stall_steps: expected at least 1, got {self.stall_steps}")
+
+
+CRITERION: Mapping[CellChange, str] = {
+    "volume": "|tr(stress) / 3 + pressure|",  # one factor of the cell answers to nothing else
+    "full": "largest component of stress + pressure",
+}
+"""The stress that `smax` limits, for each way in which the cell moves."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,13 @@ class RelaxStep:
     def stress_gpa(self) -> float:
         """Largest component of the stress, GPa; nan at a fixed cell."""
         return float("nan") if self.stress is None else float(np.abs(self.stress).max()) * EV_ANGSTROM3_GPA
+
+    def stress_left(self, settings: RelaxSettings) -> float:
+        """What has to fall below `settings.smax`, GPa; nan at a fixed cell. See `CRITERION`."""
+        if self.stress is None:
+            return float("nan")
+        left = self.stress * EV_ANGSTROM3_GPA + settings.pressure * np.array([1.0, 1, 1, 0, 0, 0])
+        return float(abs(left[:3].mean()) if settings.cell == "volume" else np.abs(left).max())
 
 
 @dataclass(frozen=True)
@@ -230,12 +244,9 @@ def _make_optimizer(name: OptimizerName, work: ase.Atoms, settings: RelaxSetting
 
 def _reached(step: RelaxStep, settings: RelaxSettings) -> bool:
     """True when the forces are at their target, and the stress when the cell moves."""
-    if step.fmax > settings.fmax or settings.cell == "fixed" or step.stress is None:
+    if settings.cell == "fixed" or step.stress is None:
         return step.fmax <= settings.fmax
-    left = step.stress * EV_ANGSTROM3_GPA + settings.pressure * np.array([1.0, 1, 1, 0, 0, 0])
-    if settings.cell == "volume":
-        return bool(abs(left[:3].mean()) <= settings.smax)
-    return bool(np.abs(left).max() <= settings.smax)
+    return step.fmax <= settings.fmax and step.stress_left(settings) <= settings.smax
 
 
 def _record(

@@ -81,5 +81,8 @@ def force_panel(axis: Axes, model: NDArray[np.float64], dft: NDArray[np.float64]
 def save_figure(figure: Figure, path: Path, dpi: int = 160) -> None:
     """Write a picture in one move."""
     FigureCanvasAgg(figure)
+    titles = [axis.title for axis in figure.axes]
+    for title in [*titles, *figure.texts]:
+        title.set_parse_math(False)  # names of files: two dollars are no formula
     with complete_or_absent(path) as temporary:
         figure.savefig(temporary, dpi=dpi, format=path.suffix.lstrip(".") or "png")

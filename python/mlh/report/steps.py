@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mlh.common.terminal import say
-from mlh.relaxation.loop import RelaxResult, RelaxStep
+from mlh.relaxation.loop import RelaxResult, RelaxSettings, RelaxStep
 
 
 class StepPrinter:
@@ -22,12 +22,20 @@ class StepPrinter:
     fast the largest force has fallen so far.
     """
 
-    def __init__(self, console: Console, title: str = "", fmax: float | None = None, label: str = "") -> None:
+    def __init__(
+        self,
+        console: Console,
+        title: str = "",
+        fmax: float | None = None,
+        label: str = "",
+        settings: RelaxSettings | None = None,
+    ) -> None:
         self._console = console
         self._start = time.perf_counter()
         self._last: float | None = None
         self._goal = fmax
         self._label = f"{label:<8s} " if label else ""
+        self._settings = settings or RelaxSettings(cell="full")
         self._forces: list[float] = []
         self._seconds: list[float] = []
         goal = f", until the largest force is below {fmax:g} eV/A" if fmax is not None else ""
@@ -51,7 +59,11 @@ class StepPrinter:
         elapsed = time.perf_counter() - self._start
         self._forces.append(step.fmax)
         self._seconds.append(step.seconds)
-        stress = "" if step.stress is None else f"  stress {step.stress_gpa:.3f} GPa"
+        stress = (
+            ""
+            if step.stress is None
+            else f"  {_stress_name(self._settings)} {step.stress_left(self._settings):.3f} GPa"
+        )
         say(
             self._console,
             f"{self._label}{step.step:>4d} {step.energy:>14.5f} {change:>10s} {step.fmax:>9.4f} "
@@ -86,11 +98,15 @@ def outcome(result: RelaxResult) -> str:
             f"converged in {steps} steps and {result.seconds:.1f} s: energy {result.energy:.6f} eV, "
             f"fmax {result.fmax:.4f} eV/A"
         )
-    stress = result.steps[-1].stress_gpa
+    stress = result.steps[-1].stress_left(result.settings)
     return (
         f"NOT converged after {steps} steps: fmax {result.fmax:.4f} eV/A, "
         f"expected at most {result.settings.fmax:g}"
-        + ("" if math.isnan(stress) else f"; stress {stress:.3f} GPa, target {result.settings.smax:g}")
+        + (
+            ""
+            if math.isnan(stress)
+            else f"; {_stress_name(result.settings)} {stress:.3f} GPa, target {result.settings.smax:g}"
+        )
     )
 
 
@@ -100,5 +116,19 @@ def cell_change(start: ase.Atoms, result: RelaxResult) -> str:
     before, after = ", ".join(f"{x:.4f}" for x in a.cellpar()), ", ".join(f"{x:.4f}" for x in b.cellpar())
     return (
         f"cell (A, degrees): {before} -> {after}; volume {a.volume:.3f} -> {b.volume:.3f} A^3 "
-        f"({100.0 * (b.volume / a.volume - 1.0):+.2f} %); stress {result.steps[-1].stress_gpa:.3f} GPa"
+        f"({100.0 * (b.volume / a.volume - 1.0):+.2f} %); {_stress_at_the_end(result)}"
     )
+
+
+def _stress_name(settings: RelaxSettings) -> str:
+    """What the criterion of the stress is called: with one factor of the cell, only the trace can vanish."""
+    name = "hydrostatic stress" if settings.cell == "volume" else "stress"
+    return f"{name} + pressure" if settings.pressure else name
+
+
+def _stress_at_the_end(result: RelaxResult) -> str:
+    last, settings = result.steps[-1], result.settings
+    words = f"{_stress_name(settings)} {last.stress_left(settings):.3f} GPa"
+    if settings.cell == "volume":
+        words += f" (largest component of the stress, which --cell full relaxes: {last.stress_gpa:.3f} GPa)"
+    return words

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlh.defects.formation import CONVENTION
-from mlh.report.fitted_table import FittedTable, value_text
+from mlh.report.fitted_table import NO_VALUE, FittedTable, value_text
 
 
 def dataset_table(report: Mapping[str, Any]) -> RenderableType:
@@ -106,7 +106,7 @@ def runs_table(title: str, content: Mapping[str, Any]) -> RenderableType:
     """Differences of two runs (`compare_runs`), one row per relaxation."""
     headers = (
         *("relaxation", "energy meV/atom", "E_f eV", "reference eV", "error meV", "dQ", "MAE(3 A)", "MAE A"),
-        *("steps", "time s", "status"),
+        *("volume A^3", "volume %", "strain %", "steps", "time s", "status"),
     )
     cells = [
         (
@@ -118,6 +118,7 @@ def runs_table(title: str, content: Mapping[str, Any]) -> RenderableType:
             value_text(row["dQ"], 3),
             value_text((row["coordinate_mae_around_site"] or {}).get("3"), 4),
             value_text(row["coordinate_mae"], 4),
+            *_cell_cells(row),
             *(" / ".join(f"{v:.0f}" for v in row[name]) for name in ("steps", "seconds")),
             " / ".join(row["status"]),
         )
@@ -125,9 +126,22 @@ def runs_table(title: str, content: Mapping[str, Any]) -> RenderableType:
     ]
     table = FittedTable(headers, cells, title)
     lines = [Text("dQ in sqrt(amu) A, MAE of coordinates in A, both without rigid translation", style="dim")]
+    if any(row.get("cell_strain") for row in content["relaxations"]):
+        note = (
+            "cells differ: dQ and MAE of fractional coordinates in the second cell; strain: largest principal"
+        )
+        lines.append(Text(note, style="dim"))
     if content["only_in_one"]:
         lines.append(Text("only in one of them: " + ", ".join(content["only_in_one"]), style="dim"))
     return Group(table, *lines)
+
+
+def _cell_cells(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Volumes and strain where the cells of both differ."""
+    if not row.get("cell_strain"):
+        return NO_VALUE, NO_VALUE, NO_VALUE
+    volumes = " / ".join(f"{v:.3f}" for v in row["volume"])
+    return volumes, f"{100 * row['volume_difference']:+.3f}", f"{100 * row['cell_strain']:.4f}"
 
 
 def two_column_table(title: str, rows: Sequence[tuple[str, str]]) -> Table:
