@@ -91,9 +91,11 @@ def basis_record() -> BasisRecord:
     return BasisRecord("test", "fingerprint", species)
 
 
-def sample(seed: int, teacher: EdgeFramesNetwork, group: str = "") -> Sample:
+def sample(seed: int, teacher: EdgeFramesNetwork, group: str = "", element: int | None = None) -> Sample:
     """A structure labelled by a random network: a function that a network can learn."""
-    graph = build_graph(*structure(seed), ORBITALS)
+    numbers, positions, cell = structure(seed)
+    numbers = numbers if element is None else np.full_like(numbers, element)
+    graph = build_graph(numbers, positions, cell, ORBITALS)
     dh = 0.02 * predict(teacher, graph)
     return Sample(
         graph,
@@ -105,12 +107,12 @@ def sample(seed: int, teacher: EdgeFramesNetwork, group: str = "") -> Sample:
     )
 
 
-def write_dataset(path: Path, n: int = 8, dtype: str = "float64") -> Path:
-    """Data set of n samples."""
+def write_dataset(path: Path, n: int = 8, dtype: str = "float64", pure: int = 0) -> Path:
+    """Data set of n samples, the last `pure` of them of silicon alone."""
     teacher = network(9)
     writer = DatasetWriter(path, basis_record(), {"xc": "PBE", "cutoff_ry": 200.0}, dtype)  # type: ignore[arg-type]
     for seed in range(n):
-        writer.append(sample(seed, teacher))
+        writer.append(sample(seed, teacher, element=14 if seed >= n - pure else None))
     return path
 
 

@@ -45,18 +45,24 @@ class Ranks:
         return values
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter], extra: torch.Tensor) -> torch.Tensor:
-        """Sum all gradients over the processes in one message; returns the sum of `extra` as well."""
+        """Sum all gradients over the processes in one message; returns the sum of `extra` as well.
+
+        A weight that no process has used (of elements that are not in the batch) keeps no gradient, as in one
+        process: the optimiser leaves it alone, where a gradient of zero would let it decay and coast.
+        """
         if self.size == 1:
             return extra
         wanted = [p for p in parameters if p.requires_grad]
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in wanted]
+        used = [float(p.grad is not None) for p in wanted]
         dtype, device = grads[0].dtype, grads[0].device
-        flat = self.sum(torch.cat([*(g.flatten() for g in grads), extra.to(dtype).to(device)]))
-        first = 0
-        for p in wanted:
-            p.grad = flat[first : first + p.numel()].reshape(p.shape)
+        tail = torch.cat([torch.tensor(used, dtype=torch.float64), extra.to("cpu", torch.float64)])
+        flat = self.sum(torch.cat([*(g.flatten() for g in grads), tail.to(device, dtype)]))
+        first, tail = 0, flat[flat.numel() - tail.numel() :]
+        for p, users in zip(wanted, tail.tolist()):  # the tail is longer: `extra` is behind the users
+            p.grad = flat[first : first + p.numel()].reshape(p.shape) if users else None
             first += p.numel()
-        return flat[first:]
+        return tail[len(wanted) :]
 
     def copy_from_first(self, module: nn.Module) -> None:
         """All weights and buffers of the first process."""
