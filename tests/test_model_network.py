@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.special import factorial, lpmv
 
 from mlh.network.contract import prepare
 from mlh.network.edge_frames.config import EdgeFramesConfig
@@ -19,6 +20,7 @@ from mlh.network.edge_frames.network import EdgeFramesNetwork
 from mlh.network.edge_frames.parts import (
     ORBITAL_ORDER,
     OrbitalSet,
+    gaunt_coupling,
     orbital_frames,
     pair_parts,
     site_parts,
@@ -60,13 +62,34 @@ def test_orbital_order_of_p_and_d() -> None:
     assert np.allclose(harmonics[:, 4:9][:, list(ORBITAL_ORDER[2])], d, atol=1e-14)
 
 
-def test_harmonics_agree_with_e3nn() -> None:
-    o3 = pytest.importorskip("e3nn.o3")
+def test_harmonics_agree_with_legendre_functions() -> None:
     vectors = np.random.default_rng(1).normal(size=(10, 3))
-    given = torch.from_numpy(vectors[:, [1, 2, 0]].copy())  # e3nn's axes: (y, z, x)
-    for l in range(5):
-        theirs = o3.spherical_harmonics(l, given, normalize=True, normalization="integral").numpy()
-        assert np.allclose(spherical_harmonics(4, vectors)[:, l * l : (l + 1) ** 2], theirs, atol=1e-6)
+    x, y, z = vectors.T / np.linalg.norm(vectors, axis=1)
+    phi, ours = np.arctan2(y, x), spherical_harmonics(6, vectors)
+    for l in range(7):
+        for m in range(-l, l + 1):
+            k = abs(m)
+            norm = (2 * l + 1) / (4 * np.pi) * factorial(l - k) / factorial(l + k) * (2 if m else 1)
+            turn = np.sin(k * phi) if m < 0 else np.cos(k * phi)
+            theirs = np.sqrt(norm) * (-1) ** k * lpmv(k, l, z) * turn  # scipy has the Condon-Shortley phase
+            assert np.allclose(ours[:, l * l + l + m], theirs, atol=1e-12)
+
+
+def test_couplings_are_the_integrals_of_three_harmonics() -> None:
+    points, weights = sphere_quadrature(12)
+    y = [spherical_harmonics(6, points)[:, l * l : (l + 1) ** 2] for l in range(7)]
+    for l1, l2, l in ((0, 2, 2), (1, 1, 2), (2, 1, 3), (2, 2, 0), (2, 2, 2), (3, 2, 1), (3, 3, 6)):
+        integral = np.einsum("p,pm,pa,pb->mab", weights, y[l], y[l1], y[l2])
+        coupling = gaunt_coupling(l1, l2, l)
+        ratio = np.linalg.norm(integral) / np.linalg.norm(coupling)
+        assert np.allclose(coupling * ratio, integral, atol=1e-13)
+
+
+def test_irreps_of_an_on_site_block() -> None:
+    parts = site_parts(OrbitalSet(14, (0, 1, 2), 4.0))
+    assert str(parts.irreps) == "3x0e+2x1o+3x2e+1x3o+1x4e"
+    assert parts.irreps.dim == len(parts.basis)
+    assert parts.irreps.num_irreps == sum(parts.counts)
 
 
 def test_edge_frames_turn_z_to_the_edge() -> None:

@@ -241,8 +241,8 @@ def test_a_run_starts_from_the_weights_of_a_model(data: Path, tmp_path: Path) ->
     before, after = (read_model(tmp_path / name)[0].state_dict() for name in ("first", "again"))
     assert all(torch.allclose(before[key], after[key], rtol=0, atol=1e-12) for key in before)
     assert read_model(result.model)[1].closest == read_model(tmp_path / "first")[1].closest
-    with pytest.raises(ModelError, match=r"other network sizes .*channels: 4 there, 5 here"):
-        other = SMALL.model_copy(update={"channels": 5})
+    with pytest.raises(ModelError, match=r"other network sizes .*features: '4x0e.* there, '5x0e"):
+        other = SMALL.model_copy(update={"features": "5x0e+5x1o+5x2e+5x3o+5x4e"})
         train(config(data, tmp_path / "other", init=str(tmp_path / "first"), network=other), quiet())
 
 
@@ -284,7 +284,7 @@ def test_model_file_refuses_what_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no shipped model"):
         load_model(tmp_path / "absent")
     (tmp_path / "bad.npz").write_bytes(b"not a model")
-    with pytest.raises(ModelError, match="not a readable model file"):
+    with pytest.raises(ModelError, match="damaged or another kind of file"):
         load_model(tmp_path / "bad.npz")
 
     class Other:
@@ -306,7 +306,15 @@ def test_configuration_errors_name_the_key(tmp_path: Path) -> None:
     path.write_text("dataset: a.h5\noutput: out\nnetwork: {channels: 8}\n")
     changed = load_config(path, ["network.lmax=3", "optimizer.learning_rate=1e-3", "max_minutes=5"])
     assert changed.network.channels == 8 and changed.network.lmax == 3 and changed.max_minutes == 5
+    assert changed.network.features == "8x0e+8x1o+8x2e+8x3o"
     assert changed.optimizer.learning_rate == 1e-3
+    with pytest.raises(ConfigError, match=r"network: .*features or channels and lmax, got both"):
+        load_config(path, ["network.features=8x0e"])
+    for features in ("8x0e+4x1o", "8x0e+8x1e", "8x1o", "0x0e+0x1o", "s", "8x0e+8x2e"):
+        path.write_text(f"dataset: a.h5\noutput: out\nnetwork: {{features: {features}}}\n")
+        with pytest.raises(ConfigError, match=r"network\.features: .*expected irreps of natural parity"):
+            load_config(path)
+    path.write_text("dataset: a.h5\noutput: out\nnetwork: {channels: 8}\n")
     with pytest.raises(ConfigError, match=r"network\.chanels"):
         load_config(path, ["network.chanels=8"])
     with pytest.raises(ConfigError, match=r"expected key\.subkey=value"):

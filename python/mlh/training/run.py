@@ -341,7 +341,7 @@ class _Run:
     def _card(self, metrics: dict[str, Any]) -> ModelCard:
         numbers = tuple(o.number for o in self.network.orbitals)
         return ModelCard(
-            self.config.network,
+            self.network.config,
             self.dataset.basis,
             self.dataset.settings,
             self.dataset.fingerprint(),

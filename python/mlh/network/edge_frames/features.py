@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from mlh.network.edge_frames.config import EdgeFramesConfig
-from mlh.network.edge_frames.harmonics import edge_frames
+from mlh.network.edge_frames.harmonics import edge_frames, harmonics, rows
 from mlh.network.edge_frames.longrange import Waves, make_waves, reciprocal_vectors
 from mlh.network.orbitals import OrbitalSet
 from mlh.network.topology import Geometry, Topology, pair_vectors
@@ -154,15 +154,14 @@ def neighbour_densities(
     """(n, (lmax+1)^2, elements * n_radial), in chunks of pairs."""
     n_atoms, n_species, n_radial = len(topology.order), len(orbitals), config.n_radial
     cutoffs = pair_cutoffs(orbitals, config.reach[0])
-    parity = torch.cat([vectors.new_full((2 * l + 1,), (-1.0) ** l) for l in range(lmax + 1)])
-    sums = [vectors.new_zeros(n_atoms, (lmax + 1) ** 2, n_radial) for _ in range(n_species)]
+    parity = torch.cat([vectors.new_full((ir.dim,), float(ir.p)) for _, ir in rows(lmax)])
+    sums = [vectors.new_zeros(n_atoms, rows(lmax).dim, n_radial) for _ in range(n_species)]
     for a, b, start, stop in neighbours.groups:
         for first in range(start, stop, config.chunk):
             pairs = neighbours.index[first : min(first + config.chunk, stop)]
             v = vectors[pairs]
             radial = bessel_basis(torch.linalg.vector_norm(v, dim=1), float(cutoffs[a, b]), n_radial)
-            columns = [(2 * l + 1) ** 0.5 * d[:, :, l] for l, d in enumerate(edge_frames(v, lmax))]
-            terms = torch.cat(columns, dim=1)[:, :, None] * radial[:, None, :]
+            terms = harmonics(lmax, v)[:, :, None] * radial[:, None, :]
             sums[b] = sums[b].index_add(0, topology.i[pairs], terms)
             sums[a] = sums[a].index_add(0, topology.j[pairs], terms * parity[:, None])
     return torch.cat(sums, dim=2)

@@ -21,6 +21,7 @@ from mlh.network.blocks import Blocks
 from mlh.network.contract import Prepared
 from mlh.network.edge_frames.features import EdgeGeometry, own
 from mlh.network.edge_frames.heads import PairHead, SiteHead
+from mlh.network.edge_frames.layers import split_degrees
 from mlh.network.edge_frames.parts import orbital_frames, to_edge_frame, to_lab
 from mlh.network.topology import Topology
 
@@ -49,8 +50,8 @@ def _fit_densities(network: EdgeFramesNetwork, samples: Sequence[Prepared]) -> N
         if len(x) == 0:
             continue
         network.density_mean[s] = x[:, 0].mean(dim=0)
-        for l in range(network.lmax + 1):
-            part = x[:, l * l : (l + 1) ** 2] - (network.density_mean[s] if l == 0 else 0.0)
+        for l, rows in enumerate(split_degrees(x, network.lmax)):
+            part = rows - (network.density_mean[s] if l == 0 else 0.0)
             flat = part.reshape(-1, part.shape[2])
             values, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))
             floor = RIDGE * values[-1].clamp(min=1e-30)
@@ -69,16 +70,15 @@ def _fit_site(head: SiteHead, blocks: Sequence[torch.Tensor]) -> None:
     if len(data) == 0:
         return
     components = data @ head.basis.double().T
-    first, part = 0, 0
-    for big_l, n in enumerate(head.counts):
-        width = (2 * big_l + 1) * n
-        x = components[:, first : first + width].reshape(-1, 2 * big_l + 1, n)
-        if big_l == 0:
+    part = 0
+    for (n, ir), columns in zip(head.irreps, head.irreps.slices(), strict=True):
+        x = components[:, columns].reshape(-1, ir.dim, n)
+        if ir.l == 0:
             head.mean.copy_(x[:, 0].mean(dim=0))
             x = x - head.mean
         rms = torch.sqrt((x**2).mean(dim=(0, 1)))
         head.scale[part : part + n] = _floored(rms)
-        first, part = first + width, part + n
+        part += n
 
 
 def _floored(rms: torch.Tensor) -> torch.Tensor:

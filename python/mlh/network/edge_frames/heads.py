@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mlh.network.edge_frames.config import EdgeFramesConfig
+from mlh.network.edge_frames.harmonics import rows
 from mlh.network.edge_frames.layers import (
     SILU_GAIN,
     GatedOrderLayer,
@@ -48,7 +49,8 @@ class SiteHead(nn.Module):
     def __init__(self, orbitals: OrbitalSet, lmax: int, channels: int) -> None:
         super().__init__()
         parts = site_parts(orbitals)
-        self.counts = parts.counts
+        self.irreps, self.counts = parts.irreps, parts.counts
+        self.places = rows(parts.irreps.lmax).slices()
         self.scalars = nn.Sequential(
             nn.Linear(channels, 2 * channels),
             nn.SiLU(),
@@ -74,12 +76,10 @@ class SiteHead(nn.Module):
         scalars = self.scalars(x[:, 0])
         gates = 2 * torch.sigmoid(scalars).reshape(len(x), len(self.counts) + 1, self.channels)
         columns, first = [], 0
-        for big_l, n in enumerate(self.counts):
+        for big_l, (n, place) in enumerate(zip(self.counts, self.places, strict=True)):
             if n == 0:
                 continue
-            part = (x[:, big_l * big_l : (big_l + 1) ** 2] * gates[:, big_l : big_l + 1]) @ self.weights[
-                big_l
-            ]
+            part = (x[:, place] * gates[:, big_l : big_l + 1]) @ self.weights[big_l]
             if big_l == 0:
                 hidden = scalars[:, None, len(self.counts) * self.channels :]
                 part = part + (nn.functional.silu(hidden) * SILU_GAIN) @ self.weights[0]

@@ -14,7 +14,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from mlh.network.edge_frames.harmonics import flip_signs, sphere_quadrature, spherical_harmonics
+from mlh.network.edge_frames.harmonics import (
+    degree_sizes,
+    flip_signs,
+    sphere_quadrature,
+    spherical_harmonics,
+)
 
 SILU_GAIN = 1.6790  # 1 / rms of silu of a unit normal
 
@@ -95,7 +100,7 @@ def split_orders(rotated: Sequence[torch.Tensor], m_max: int) -> list[torch.Tens
 
 def split_degrees(x: torch.Tensor, lmax: int) -> list[torch.Tensor]:
     """(n, (lmax+1)^2, k) -> by l, (n, 2l+1, k)."""
-    return list(torch.split(x, [2 * l + 1 for l in range(lmax + 1)], dim=1))
+    return list(torch.split(x, degree_sizes(lmax), dim=1))
 
 
 def join_orders(h: Sequence[torch.Tensor], lmax: int, channels: int) -> list[torch.Tensor]:

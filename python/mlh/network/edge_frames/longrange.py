@@ -18,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mlh.network.edge_frames.harmonics import harmonics, rows
+
 FIELD_L = 2  # highest derivative of the potential that is passed on
 _WAVES_AT_ONCE = 1024
 _TRUNCATION = 1e-5  # G vectors whose smearing factor is smaller are left out
@@ -82,25 +84,10 @@ def make_waves(
     """Waves at the positions (n, 3) Bohr; g (nG, 3) from `reciprocal_vectors`."""
     g2 = (g * g).sum(dim=1)
     kernel = 2 * 4 * torch.pi / (volume * g2) * torch.exp(-0.5 * g2 * sigma**2)
-    x, y, z = g.unbind(dim=1)
-    root = 3.0**0.5
-    harmonics = torch.stack(
-        [
-            torch.ones_like(x),
-            y,
-            z,
-            x,
-            root * x * y,
-            root * y * z,
-            z * z - 0.5 * (x * x + y * y),
-            root * x * z,
-            0.5 * root * (x * x - y * y),
-        ],
-        dim=1,
-    )
+    solid = harmonics(FIELD_L, g, normalize=False, normalization="norm")
     phase = positions @ g.T if store else None
     stored = None if phase is None else (torch.cos(phase), torch.sin(phase))
-    return Waves(positions, g, kernel, harmonics, stored)
+    return Waves(positions, g, kernel, solid, stored)
 
 
 class LongRange(nn.Module):
@@ -116,21 +103,21 @@ class LongRange(nn.Module):
     def forward(self, x: torch.Tensor, slices: list[slice], waves: Waves) -> torch.Tensor:
         """x (n, (lmax+1)^2, channels) -> fields (n, (lmax+1)^2, n_fields), zero for l > 2."""
         sources = self._sources(x, slices)
-        rows = (min(FIELD_L, self.lmax) + 1) ** 2
-        fields = x.new_zeros(len(x), rows * self.n_fields)
+        degrees = rows(min(FIELD_L, self.lmax))
+        fields = x.new_zeros(len(x), degrees.dim * self.n_fields)
         for which, cosines, sines in waves.chunks():
             even, odd = self._structure_factors(sources, cosines, sines, waves.harmonics[which])
             kernel = waves.kernel[which, None]
             p, q = [], []
-            for l in range(min(FIELD_L, self.lmax) + 1):
-                factor = _UNITS[l] * kernel
-                for m in range(l * l, (l + 1) ** 2):
-                    weight = factor * waves.harmonics[which, m, None]
-                    p.append((even if l % 2 == 0 else odd) * weight)
-                    q.append((odd if l % 2 == 0 else -even) * weight)
+            for (_, ir), unit, block in zip(degrees, _UNITS, degrees.slices(), strict=False):
+                factor = unit * kernel
+                for harmonic in waves.harmonics[which, block].unbind(dim=1):
+                    weight = factor * harmonic[:, None]
+                    p.append((even if ir.p == 1 else odd) * weight)
+                    q.append((odd if ir.p == 1 else -even) * weight)
             fields = fields + cosines @ torch.cat(p, dim=1) + sines @ torch.cat(q, dim=1)
-        shaped = fields.reshape(len(x), rows, self.n_fields)
-        return nn.functional.pad(shaped, (0, 0, 0, (self.lmax + 1) ** 2 - rows))
+        shaped = fields.reshape(len(x), degrees.dim, self.n_fields)
+        return nn.functional.pad(shaped, (0, 0, 0, rows(self.lmax).dim - degrees.dim))
 
     def _sources(self, x: torch.Tensor, slices: list[slice]) -> torch.Tensor:
         """Charges, then the three components of the dipoles: (n, 4 n_fields)."""

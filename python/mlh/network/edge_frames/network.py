@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from e3nn import o3
 from torch import nn
 
 from mlh.network.blocks import Blocks
@@ -26,7 +27,7 @@ from mlh.network.edge_frames.features import EdgeGeometry, build_geometry, own
 from mlh.network.edge_frames.fit import fit_normalisation, mean_blocks
 from mlh.network.edge_frames.harmonics import edge_frames
 from mlh.network.edge_frames.heads import PairHead, SiteHead
-from mlh.network.edge_frames.layers import rotate_to_edges, soft_norm
+from mlh.network.edge_frames.layers import rotate_to_edges, soft_norm, split_degrees
 from mlh.network.edge_frames.messages import MessageLayer, NodeUpdate
 from mlh.network.edge_frames.parts import orbital_frames, to_lab
 from mlh.network.orbitals import OrbitalSet
@@ -38,8 +39,10 @@ class EdgeFramesNetwork(HamiltonianNetwork):
 
     def __init__(self, orbitals: Sequence[OrbitalSet], config: EdgeFramesConfig) -> None:
         super().__init__()
-        self.orbitals, self._config = tuple(sorted(orbitals, key=lambda o: o.number)), config
-        self.lmax = max(config.lmax, *(2 * o.shells[-1] for o in self.orbitals))
+        self.orbitals = tuple(sorted(orbitals, key=lambda o: o.number))
+        self._config = config.raised_to(max(2 * o.shells[-1] for o in self.orbitals))
+        self.features = o3.Irreps(self._config.features)
+        self.lmax = self.features.lmax
         n = len(self.orbitals)
         n_features = n * config.n_radial
         self.register_buffer("edge_scale", torch.ones(config.n_radial, dtype=torch.float64))
@@ -65,7 +68,7 @@ class EdgeFramesNetwork(HamiltonianNetwork):
 
     @property
     def config(self) -> EdgeFramesConfig:
-        """Sizes."""
+        """Sizes; with the features that the network has, whatever it was asked for."""
         return self._config
 
     def geometry(self, topology: Topology, positions: torch.Tensor, keep_frames: bool) -> EdgeGeometry:
@@ -85,8 +88,9 @@ class EdgeFramesNetwork(HamiltonianNetwork):
         rows = []
         for s, atoms in enumerate(topology.species_slices()):
             x = densities[atoms]
-            parts = [(x[:, :1] - self.density_mean[s]) @ self.whitening[s, 0]]
-            parts += [x[:, l * l : (l + 1) ** 2] @ self.whitening[s, l] for l in range(1, self.lmax + 1)]
+            scalars, *others = split_degrees(x, self.lmax)
+            parts = [(scalars - self.density_mean[s]) @ self.whitening[s, 0]]
+            parts += [part @ w for part, w in zip(others, self.whitening[s, 1:], strict=True)]
             rows.append(torch.cat(parts, dim=1))
         return torch.cat(rows, dim=0)
 

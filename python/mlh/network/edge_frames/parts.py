@@ -22,9 +22,9 @@ from functools import cache
 
 import numpy as np
 import torch
+from e3nn import o3
 from numpy.typing import NDArray
 
-from mlh.network.edge_frames.harmonics import sphere_quadrature, spherical_harmonics
 from mlh.network.orbitals import ORBITAL_ORDER, OrbitalSet
 
 Array = NDArray[np.float64]
@@ -46,19 +46,19 @@ class PairParts:
 
 @dataclass(frozen=True)
 class SiteParts:
-    """Parts of an on-site block: counts[L] of order L (natural parity).
+    """Parts of an on-site block: `irreps`, as "7x0e+3x1o+4x2e", one entry for each L = 0, 1, ..
 
     basis (n_components, n, n): orthonormal symmetric matrices in the package's orbital order, sorted by L,
-    then M of L (outer), then part (inner), so that components [L^2-like slice] reshape to (2L+1, counts[L]).
+    then M of L (outer), then part (inner), so that components [irreps.slices()[L]] reshape to (2L+1, parts).
     """
 
-    counts: tuple[int, ...]
+    irreps: o3.Irreps
     basis: Array
 
     @property
-    def starts(self) -> tuple[int, ...]:
-        """First component of each L; the last entry is the number of components."""
-        return tuple(int(s) for s in np.cumsum([0, *((2 * L + 1) * c for L, c in enumerate(self.counts))]))
+    def counts(self) -> tuple[int, ...]:
+        """Parts of each L."""
+        return tuple(mul for mul, _ in self.irreps)
 
 
 def _circle(m_max: int, m: int, phi: Array) -> Array:
@@ -113,28 +113,38 @@ def pair_parts(a: OrbitalSet, b: OrbitalSet) -> PairParts:
     return PairParts(counts, np.stack(basis), np.asarray(part, dtype=np.int64))
 
 
+def natural(l: int) -> o3.Irrep:
+    """The irrep of Y_l."""
+    return o3.Irrep(l, (-1) ** l)
+
+
+def gaunt_coupling(l1: int, l2: int, l: int) -> Array:
+    """(2l+1, 2l1+1, 2l2+1): integral of Y_l Y_l1 Y_l2 up to a positive factor, l1 + l2 + l even.
+
+    That integral and the Wigner 3j symbol are proportional; with all m = 0 the integral is positive.
+    """
+    coupling = o3.wigner_3j(l1, l2, l, dtype=torch.float64).numpy().transpose(2, 0, 1)
+    out: Array = coupling * np.sign(coupling[l, l1, l2])
+    return out
+
+
 @cache
 def site_parts(a: OrbitalSet) -> SiteParts:
     """Parts of the on-site block of an atom of `a`."""
-    l_max = 2 * a.shells[-1]
-    points, weights = sphere_quadrature(2 * l_max)
-    y = spherical_harmonics(l_max, points)
-    found: list[list[Array]] = [[] for _ in range(l_max + 1)]
+    orbitals = o3.Irreps([(1, natural(l)) for l in a.shells])
+    places = list(zip(orbitals.slices(), [ir for _, ir in orbitals], strict=True))
+    found: dict[o3.Irrep, list[Array]] = {natural(l): [] for l in range(2 * orbitals.lmax + 1)}
     order = a.order
-    for p, (l1, s1) in enumerate(zip(a.shells, a.starts, strict=True)):
-        for q, (l2, s2) in enumerate(zip(a.shells, a.starts, strict=True)):
-            if q < p:
-                continue
-            for big_l in range(abs(l1 - l2), l1 + l2 + 1, 2):
-                y1, y2 = y[:, l1 * l1 : (l1 + 1) ** 2], y[:, l2 * l2 : (l2 + 1) ** 2]
-                gaunt = np.einsum("p,pa,pb,pm->mab", weights, y1, y2, y[:, big_l * big_l : (big_l + 1) ** 2])
-                full = np.zeros((2 * big_l + 1, a.size, a.size))
-                full[:, s1 : s1 + 2 * l1 + 1, s2 : s2 + 2 * l2 + 1] = gaunt
+    for p, (rows, first) in enumerate(places):
+        for columns, second in places[p:]:
+            for ir in (ir for ir in first * second if ir in found):
+                full = np.zeros((ir.dim, a.size, a.size))
+                full[:, rows, columns] = gaunt_coupling(first.l, second.l, ir.l)
                 full = 0.5 * (full + full.transpose(0, 2, 1))
                 full /= np.linalg.norm(full[0])
-                found[big_l].append(full[:, order][:, :, order])
-    basis = [np.stack(parts, axis=1).reshape(-1, a.size, a.size) for parts in found if parts]
-    return SiteParts(tuple(len(parts) for parts in found), np.concatenate(basis))
+                found[ir].append(full[:, order][:, :, order])
+    basis = [np.stack(parts, axis=1).reshape(-1, a.size, a.size) for parts in found.values() if parts]
+    return SiteParts(o3.Irreps([(len(parts), ir) for ir, parts in found.items()]), np.concatenate(basis))
 
 
 def orbital_frames(orbitals: OrbitalSet, frames: Sequence[torch.Tensor]) -> torch.Tensor:
