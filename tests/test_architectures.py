@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,7 +17,12 @@ from torch import nn
 from mlh.model.card import SHIPPED, ModelCard, ModelError, read_model
 from mlh.model.model import load_model
 from mlh.network import architectures
-from mlh.network.architectures import Architecture, read_network_config, register_architecture
+from mlh.network.architectures import (
+    Architecture,
+    build_network,
+    read_network_config,
+    register_architecture,
+)
 from mlh.network.blocks import Blocks
 from mlh.network.config import NetworkConfig
 from mlh.network.contract import HamiltonianNetwork, Prepared
@@ -124,6 +131,26 @@ def test_what_names_no_architecture_means_the_first_one() -> None:
     assert '"architecture"' not in text  # made before there were several
     assert isinstance(ModelCard.from_json(text).network, EdgeFramesConfig)
     assert isinstance(read_model("sio2-vo")[0].config, EdgeFramesConfig)
+
+
+def test_features_are_those_that_the_network_has() -> None:
+    """Blocks with d orbitals need l = 4, whatever was asked for; the card says so."""
+    network = build_network(list(ORBITALS.values()), EdgeFramesConfig(channels=2, lmax=1, layers=0))
+    assert isinstance(network.config, EdgeFramesConfig)
+    assert network.config.features == "2x0e+2x1o+2x2e+2x3o+2x4e"
+
+
+def test_settings_and_commands_are_read_without_torch_and_e3nn(tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text("dataset: a.h5\noutput: run\nnetwork: {features: 4x0e+4x1o}\n")
+    program = (
+        "import sys, mlh, mlh.commands.cli\n"
+        "from mlh.training.config import load_config\n"
+        f"assert load_config({str(path)!r}).network.lmax == 1\n"
+        "print(sorted({'torch', 'e3nn'} & set(sys.modules)))\n"
+    )
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert out == "[]\n"
 
 
 def test_a_card_with_an_unknown_architecture_is_refused(toy: Architecture) -> None:

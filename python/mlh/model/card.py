@@ -13,19 +13,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from mlh.common.files import DamagedFileError, intact
 from mlh.common.npz import write_npz
+from mlh.common.version import VERSION as MLH_VERSION
 from mlh.dataset.sample import BasisRecord
 from mlh.network.architectures import build_network, read_network_config
 from mlh.network.config import NetworkConfig
-from mlh.network.contract import HamiltonianNetwork
 
-FORMAT, VERSION = "mlh-model", 1
+if TYPE_CHECKING:
+    import torch
+
+    from mlh.network.contract import HamiltonianNetwork
+
+FORMAT, VERSION = "mlh-model", 2
 SHIPPED = Path(__file__).parent.parent / "data" / "models"
 
 
@@ -106,10 +110,10 @@ def make_network(card: ModelCard) -> HamiltonianNetwork:
 
 def save_model(path: str | os.PathLike[str], network: HamiltonianNetwork, card: ModelCard) -> None:
     """Write weights and card to one .npz file, in one move (complete or absent)."""
-    target = Path(path)
-    from mlh.common.version import VERSION as __version__
+    import torch
 
-    versions = {"mlh": __version__, "torch": torch.__version__}
+    target = Path(path)
+    versions = {"mlh": MLH_VERSION, "torch": torch.__version__}
     stamped = ModelCard(
         card.network,
         card.basis,
@@ -154,9 +158,11 @@ def model_digest(name: str | os.PathLike[str]) -> str:
 
 
 def read_model(
-    name: str | os.PathLike[str], dtype: torch.dtype = torch.float64
+    name: str | os.PathLike[str], dtype: torch.dtype | None = None
 ) -> tuple[HamiltonianNetwork, ModelCard]:
-    """Network (evaluation mode) and card of a model file."""
+    """Network (evaluation mode; FP64 by default) and card of a model file."""
+    import torch
+
     path = find_model(name)
     try:
         with intact(path, "expected a model file"), np.load(path, allow_pickle=False) as archive:
@@ -173,4 +179,4 @@ def read_model(
         network.load_state_dict(state)
     except RuntimeError as error:
         raise ModelError(f"{path}: weights do not fit the card ({error})") from error
-    return network.to(dtype).eval(), card
+    return network.to(dtype or torch.float64).eval(), card
