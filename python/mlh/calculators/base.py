@@ -166,6 +166,13 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         kpts = with_cell(self.theory.kpts, cell.cell.array, atoms.pbc)
         return System.of(cell, replace(self.theory, basis=basis, kpts=kpts))
 
+    def _turned(self, result: SCFResult) -> bool:
+        """Whether the molecule is to be computed again, in a box along the dipole that it has now."""
+        if self.atoms.pbc.any() or self.theory.grid_shape is not None:
+            return False
+        system = result.system
+        return self._box.settle(self.atoms, system.basis, system.dipole(result.D))  # type: ignore[attr-defined]
+
     def hold_grid(self, atoms: Atoms) -> GridShape:
         """Fix `grid_shape` to what the cutoff gives for the cell of `atoms`, before the cell changes; the k
         mesh of a spacing too. In a skewed cell it is a `GridMesh` along other vectors of the lattice."""

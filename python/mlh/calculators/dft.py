@@ -143,6 +143,9 @@ class DFTCalculator(Engine):
             _log.warning("%s", result.advice)
         self._numbers, self._moments = self.atoms.numbers.copy(), moments
         self._past.add(system.positions, result.H - system.harris_hamiltonian())
+        if self._turned(result):
+            self.calculate(self.atoms, properties, all_changes)
+            return
         self._store(result, properties)
 
     def _basis_of(self, atoms: Atoms) -> Basis:

@@ -117,6 +117,9 @@ class MLHCalculator(Engine):
             width=self.theory.width,
             solver=self.solver,
         )
+        if self._turned(result):
+            self.calculate(self.atoms, properties, all_changes)
+            return
         self._store(result, properties)
         warn_of_residual(self.model, result.history[0].residual_rms * HARTREE_EV)
         if isinstance(self.model, Committee):

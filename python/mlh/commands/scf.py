@@ -139,6 +139,8 @@ def _resources(calculator: Any, watch: Any) -> dict[str, Any]:
 
 
 def _print(report: dict[str, Any]) -> None:
+    from mlh.common.units import DEBYE_ANGSTROM
+
     typer.echo(f"{report['structure']}: {report['formula']}, {report['n_orbitals']} orbitals")
     typer.echo(f"grid carries {report['effective_cutoff_ry']:.0f} Ry (cutoff {report['cutoff_ry']:g} Ry)")
     for name, value in report["contributions_ev"].items():
@@ -153,6 +155,10 @@ def _print(report: dict[str, Any]) -> None:
         for number, (charge, moment) in enumerate(zip(report["charges"], report["magmoms"])):
             atom = f"{report['symbols'][number]} {number}"
             typer.echo(f"{atom:>16s} {moment:18.6f} charge {charge:9.4f} e (Mulliken)")
+    if "dipole" in report:
+        size = float(np.linalg.norm(report["dipole"])) / DEBYE_ANGSTROM
+        vector = " ".join(f"{x:.4f}" for x in report["dipole"])
+        typer.echo(f"{'dipole':>16s} {size:18.6f} Debye ({vector} e A)")
     if report["note"]:
         typer.echo(report["note"])
     typer.echo(f"converged in {report['scf_steps']} steps, residual {report['residual_ev']:.1e} eV")

@@ -13,6 +13,7 @@ OPENMX_BOHR_ANGSTROM: Final = 0.529177249  # 1 Bohr in Angstrom inside OpenMX, f
 HARTREE_EV: Final = 27.211386245988  # 1 Hartree in eV
 RYDBERG: Final = 0.5  # 1 Rydberg in Hartree
 KELVIN: Final = 3.1668115634556e-6  # k_B * 1 K in Hartree
+DEBYE_ANGSTROM: Final = 0.20819433  # 1 Debye in e Angstrom
 AMU: Final = 1822.888486209  # 1 unified atomic mass unit in electron masses
 FEMTOSECOND: Final = 41.341373335  # 1 fs in atomic units of time
 

@@ -31,6 +31,7 @@ from mlh.structures import (
     structure_hash,
     vacancies,
 )
+from mlh.structures.cell import require_cell
 
 _MIN_DISTANCE = 0.7  # Angstrom: a rattle that brings atoms closer is an input error
 
@@ -90,7 +91,9 @@ def load_host(source: SourceConfig) -> ase.Atoms:
         return crystal(source.crystal, source.repeat)
     if source.file is None:
         raise ValueError(f"source {source.name}: expected crystal or file")
-    host = load_structure(source.file).repeat(source.repeat)
+    host = load_structure(source.file)
+    require_cell(host, f"source {source.name}")
+    host = host.repeat(source.repeat)
     host.info["source"] = f"{Path(source.file).name}:{'x'.join(str(count) for count in source.repeat)}"
     return host
 
