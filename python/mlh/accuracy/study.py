@@ -107,14 +107,12 @@ def run_accuracy(
 
     A DFT calculation that does not converge is listed in `failures`, and the rest goes on.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    record = _Record(folder, _content(folder, model, settings))
     checker = settings.engine(model).calculator()
     loaded = checker.model
-    for name in hosts:
-        host = load_structure(name)
-        checker.check_elements(host)
-        sites = select_sites(host, settings.species, settings.sites, settings.seed)
+    chosen = {name: _host_with_sites(name, checker, settings) for name in hosts}  # all, before the work
+    folder.mkdir(parents=True, exist_ok=True)
+    record = _Record(folder, _content(folder, model, settings))
+    for name, (host, sites) in chosen.items():
         label = Path(name).stem.replace(":", "-")
         dft = dft_engine_of(settings.engine(loaded))
         study = _HostStudy(label, host, sites, model, loaded, dft, folder, settings, announce)
@@ -131,6 +129,15 @@ def run_accuracy(
             record.save()
             on_part(record.content)
     return record.content
+
+
+def _host_with_sites(
+    name: str, checker: MLHCalculator, settings: AccuracySettings
+) -> tuple[ase.Atoms, tuple[int, ...]]:
+    """A host with the sites of its vacancies; an error for what the model does not know."""
+    host = load_structure(name)
+    checker.check_elements(host)
+    return host, select_sites(host, settings.species, settings.sites, settings.seed)
 
 
 def evaluate_point(

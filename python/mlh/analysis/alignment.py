@@ -24,6 +24,7 @@ from mlh.matrix.block_matrix import pattern_index
 
 FloatArray = NDArray[np.float64]
 
+_SAME_CELL = 5e-5  # Angstrom
 _SAME_SITE = 1.0  # Angstrom; an atom that moved further has no partner in the host
 
 
@@ -43,9 +44,7 @@ def align(
 ) -> Alignment:
     """Shift of the levels of a defect cell against those of its host, from the atoms further from the centre
     than `fraction` of the farthest one."""
-    if not np.allclose(defect.system.cell, host.system.cell, atol=1e-4):
-        raise ValueError("host: expected the cell of the defect structure, got another one")
-    pairs = matching_atoms(defect.atoms, host.atoms)
+    pairs = check_host(defect.atoms, host.atoms)
     _, distances = find_mic(
         defect.atoms.positions - np.asarray(center, dtype=float), defect.atoms.cell, defect.atoms.pbc
     )
@@ -56,6 +55,13 @@ def align(
     here, there = onsite_energies(defect), onsite_energies(host)
     differences = np.array([here[a] - there[b] for a, b in far]) * HARTREE_EV
     return Alignment(float(differences.mean()), float(differences.std()), len(far), limit)
+
+
+def check_host(defect: Atoms, host: Atoms) -> list[tuple[int, int]]:
+    """`matching_atoms`, after an error for a host in another cell."""
+    if not np.allclose(defect.cell.array, host.cell.array, atol=_SAME_CELL):
+        raise ValueError("host: expected the cell of the defect structure, got another one")
+    return matching_atoms(defect, host)
 
 
 def onsite_energies(state: ElectronicState) -> FloatArray:

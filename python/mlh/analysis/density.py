@@ -71,15 +71,19 @@ def density_field(state: ElectronicState, kind: DensityKind) -> DensityField:
 
 def subtract(field: DensityField, other: GridFunction) -> DensityField:
     """field - other on the same grid, `other` for instance from a file of another calculation."""
-    here, cell = field.function.values.shape, field.function.cell
+    require_same_grid(field.function.values.shape, field.function.cell, other)
+    difference = GridFunction(field.function.values - other.values, field.function.cell)
+    return DensityField(difference, field.electrons - other.integral())
+
+
+def require_same_grid(here: tuple[int, ...], cell: FloatArray, other: GridFunction) -> None:
+    """ValueError unless the other function is on a grid of this shape in this cell (Bohr)."""
     if other.values.shape != here or not np.allclose(other.cell, cell, atol=_CELL_TOLERANCE):
         raise ValueError(
             f"other: expected the same cell and the grid {here}, got {other.values.shape} in a cell with "
             f"vectors of {np.linalg.norm(other.cell, axis=1).round(4).tolist()} Bohr instead of "
             f"{np.linalg.norm(cell, axis=1).round(4).tolist()}"
         )
-    difference = GridFunction(field.function.values - other.values, cell)
-    return DensityField(difference, field.electrons - other.integral())
 
 
 def _spin_densities(state: ElectronicState) -> list[FloatArray]:

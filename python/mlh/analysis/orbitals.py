@@ -71,30 +71,45 @@ def homo_index(state: ElectronicState, spin: int = 0, k: int = 0) -> int:
     return int(np.flatnonzero(filled)[-1])
 
 
+def check_states(
+    names: str | Sequence[str], shape: tuple[int, int, int], spin: int = 0, k: int = 0
+) -> list[str]:
+    """The names of states one by one; ValueError for what none of (spins, k points, bands) has.
+
+    What is wrong can be said before there is a state.
+    """
+    nspin, nk, nbands = shape
+    if not (0 <= spin < nspin and 0 <= k < nk):
+        raise ValueError(f"spin, k: expected 0 to {nspin - 1} and 0 to {nk - 1}, got {spin} and {k}")
+    wanted = [text.strip().lower() for text in (names.split(",") if isinstance(names, str) else names)]
+    for name in wanted:
+        if name.isdigit() and int(name) >= nbands:
+            raise ValueError(f"states: expected bands 0 to {nbands - 1}, got {name}")
+        if not (name.isdigit() or _FRONTIER.match(name) or _WINDOW.match(name)):
+            raise ValueError(
+                f"states: expected homo, lumo, homo-1, lumo+2, a band number or window:-1..0.5, got {name!r}"
+            )
+    return wanted
+
+
 def select_states(
     state: ElectronicState, names: str | Sequence[str], spin: int = 0, k: int = 0
 ) -> list[StateIndex]:
     """States by name, at one k point: "homo", "lumo", "homo-1", "lumo+2", a band number from 0 ("57"), or
     "window:-1..0.5", all levels between two energies in eV from the highest filled one. Sorted, each once."""
-    wanted = names.split(",") if isinstance(names, str) else list(names)
     nspin, nk, nbands = state.solution.eigenvalues.shape
-    if not (0 <= spin < nspin and 0 <= k < nk):
-        raise ValueError(f"spin, k: expected 0 to {nspin - 1} and 0 to {nk - 1}, got {spin} and {k}")
+    wanted = check_states(names, (nspin, nk, nbands), spin, k)
     homo = homo_index(state, spin, k)
     bands: set[int] = set()
-    for name in (text.strip().lower() for text in wanted):
+    for name in wanted:
         frontier, window = _FRONTIER.match(name), _WINDOW.match(name)
         if frontier:
             start = homo if frontier[1] == "homo" else homo + 1
             bands.add(start + int(frontier["offset"] or 0))
         elif window:
             bands |= _in_window(state, spin, k, homo, float(window["low"]), float(window["high"]))
-        elif name.isdigit():
-            bands.add(int(name))
         else:
-            raise ValueError(
-                f"states: expected homo, lumo, homo-1, lumo+2, a band number or window:-1..0.5, got {name!r}"
-            )
+            bands.add(int(name))
     outside = sorted(band for band in bands if not 0 <= band < nbands)
     if outside:
         raise ValueError(f"states: expected bands 0 to {nbands - 1}, got {outside}")

@@ -173,6 +173,11 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         system = result.system
         return self._box.settle(self.atoms, system.basis, system.dipole(result.D))  # type: ignore[attr-defined]
 
+    def system_for(self, atoms: Atoms) -> tuple[System, Atoms]:
+        """The System and the periodic atoms that a calculation of these atoms will have, before the work."""
+        system = self._system(atoms)
+        return system, self._box.periodic(atoms, system.basis)
+
     def hold_grid(self, atoms: Atoms) -> GridShape:
         """Fix `grid_shape` to what the cutoff gives for the cell of `atoms`, before the cell changes; the k
         mesh of a spacing too. In a skewed cell it is a `GridMesh` along other vectors of the lattice."""

@@ -20,11 +20,21 @@ from mlh.matrix.block_matrix import BlockMatrix
 from mlh.scf.loop import SCFStep
 from mlh.solver import Dense
 
+Check = Callable[[System, Atoms], Any]
+"""Raises for what cannot be made of a system with these (periodic) atoms."""
+
 
 def electronic_state(
-    atoms: Atoms, engine: Engine, *, on_scf_step: Callable[[SCFStep], Any] | None = None
+    atoms: Atoms,
+    engine: Engine,
+    *,
+    on_scf_step: Callable[[SCFStep], Any] | None = None,
+    check: Check | None = None,
 ) -> ElectronicState:
-    """Self-consistent state by DFT, or the state of a predicted Hamiltonian (with its `refine` steps)."""
+    """Self-consistent state by DFT, or the state of a predicted Hamiltonian (with its `refine` steps).
+
+    check: called before the work.
+    """
     if not isinstance(engine.solver, Dense):
         raise ValueError(
             f"solver: levels, bands and states need eigenstates, which {engine.solver.name!r} does not have; "
@@ -33,6 +43,8 @@ def electronic_state(
     calculator = (
         engine.calculator(on_scf_step=on_scf_step) if isinstance(engine, DFTEngine) else engine.calculator()
     )
+    if check is not None:
+        check(*calculator.system_for(atoms))
     work = atoms.copy()
     work.calc = calculator
     work.get_potential_energy()
@@ -40,7 +52,9 @@ def electronic_state(
 
 
 def state_of_file(
-    path: str | os.PathLike[str], changes: Callable[[Atoms], Mapping[str, Any]] | None = None
+    path: str | os.PathLike[str],
+    changes: Callable[[Atoms], Mapping[str, Any]] | None = None,
+    check: Check | None = None,
 ) -> ElectronicState:
     """The eigenstates of the H in a matrix file (of `mlh.io`), without self-consistency.
 
@@ -70,6 +84,8 @@ def state_of_file(
     # The initial moments, which lower the symmetry, are not in the file: the whole mesh.
     level = replace(theory, basis=content.basis, spin=H.nspin == 2, symmetry=False)
     system = System.of(content.atoms, level)
+    if check is not None:
+        check(system, content.atoms)
     return ElectronicState.from_hamiltonian(
         system,
         BlockMatrix(system.pattern, H.data),

@@ -17,7 +17,10 @@ from mlh.common.files import refuse_existing
 from mlh.common.terminal import Words, bar, terminal
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from mlh.analysis.bands import Bands
+    from mlh.dft.system import System
 
 _EXAMPLE = "Example: mlh bands si.xyz --dft --kpts 4 4 4 --path GXWKGL"
 
@@ -62,13 +65,12 @@ def bands_command(
     files = [options.beside(prefix, ending) for ending in (".json", ".png")]
     refuse_existing(files, overwrite)
     special = _points(point or [])
-    atoms = None
-    if not structure.endswith(".h5"):
-        from mlh.structures import load_structure
+    options.check_window(window)
 
-        atoms = load_structure(structure, index)
-        band_path(atoms, path, points, special)  # a wrong path before the work
-    state = options.state_of(console, structure, engine, theory, index, atoms)
+    def check(system: System, atoms: Atoms) -> None:
+        band_path(atoms, path, points, special)
+
+    state = options.state_of(console, structure, engine, theory, index, check=check)
     chosen = band_path(state.atoms, path, points, special)
     columns = (Words(lambda _: "bands"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with bar(console, *columns) as progress:

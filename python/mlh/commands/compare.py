@@ -63,6 +63,8 @@ def compare_command(
     other = other if other is not None else reference
     if (model is None) == (other is None):
         raise typer.BadParameter("expected exactly one of --model and something to compare with")
+    if model is None and mesh.mesh() is not None:
+        raise ValueError("--kpts, --kspacing: expected together with --model")
     refuse_existing([out], overwrite)
     if model is not None:
         title, result = (

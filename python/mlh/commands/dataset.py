@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn
 
 from mlh.commands.openmx import IMPORT_EXAMPLE, import_command
-from mlh.common.files import refuse_existing
+from mlh.common.files import refuse_picture
 from mlh.common.terminal import Words, bar, clock_text, say, terminal
 from mlh.jobs.dask import DaskExecutor
 from mlh.labelling.build import BuildError, BuildReport, build_dataset
@@ -163,7 +163,7 @@ def info_command(
     """
     from mlh.dataset.report import dataset_report  # late: it loads torch
 
-    refuse_existing([plot], overwrite)
+    refuse_picture(plot, overwrite)
     report = dataset_report(path)
     if as_json:
         typer.echo(json.dumps(report, indent=2))

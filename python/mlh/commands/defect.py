@@ -18,6 +18,7 @@ from mlh.common.terminal import say, terminal
 from mlh.defects.references import reference_energies
 from mlh.defects.run import (
     DefectSettings,
+    check_folder,
     compare,
     describe_run,
     run_vacancies,
@@ -49,7 +50,7 @@ def defect_command(
         str, typer.Option(help="all, inequivalent, a number drawn at random, or index:4,17.")
     ] = "1",
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
-    verify_dft: Annotated[int, typer.Option(help="Repeat the first N vacancies by DFT.")] = 0,
+    verify_dft: Annotated[int, typer.Option(min=0, help="Repeat the first N vacancies by DFT.")] = 0,
     verify_start: Annotated[
         str, typer.Option(help="DFT starts from: initial (as the model did) or relaxed (by the model).")
     ] = "initial",
@@ -92,6 +93,7 @@ def defect_command(
         overwrite=overwrite,
         processes=processes,
     )
+    check_folder(host, chosen, out, settings)
 
     def announce(title: str) -> StepPrinter:
         return StepPrinter(console, title, fmax, label=title if processes > 1 else "")

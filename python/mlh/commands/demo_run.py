@@ -28,6 +28,7 @@ from mlh.defects.references import Reference, reference_energies
 from mlh.defects.run import (
     DefectRun,
     DefectSettings,
+    check_folder,
     compare,
     describe_run,
     run_vacancies,
@@ -83,6 +84,8 @@ def run_demo(folder: Path, settings: DemoSettings, announce: Announce) -> DemoRe
         resume=settings.resume,
         overwrite=settings.overwrite,
     )
+    check_folder(host, sites, folder / "model", options)
+    check_folder(host, sites[:1], folder / "dft", options)
     step = announce(f"1/5 {settings.species}2, the reference of the element, by DFT (kept for later runs)")
     references = reference_energies([settings.species], reference_engine, on_step=step)
     run = run_vacancies(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,11 @@ from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import EngineOptions, TheoryOptions
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import terminal
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from mlh.dft.system import System
 
 _EXAMPLE = "Example: mlh density glass.xyz --model sio2-vo --kind difference --plane 4,6,24"
 _KINDS = {
@@ -55,7 +60,8 @@ def density_command(
     The sum over the grid and the number of electrons from the orbitals are printed; their difference is the
     error of the grid.
     """
-    from mlh.analysis.density import density_field, subtract
+    from mlh.analysis.density import density_field, require_same_grid, subtract
+    from mlh.analysis.slices import plane_through
     from mlh.io import read_volumetric, write_volumetric
     from mlh.report.volumetric import average_picture, plane_picture
 
@@ -73,7 +79,16 @@ def density_command(
     files = [file for file in (volume, picture, curve) if file is not None]
     refuse_existing(files, overwrite)
     other = read_volumetric(minus)[1] if minus is not None else None
-    state = options.state_of(console, structure, engine, theory, index)
+
+    def check(system: System, atoms: Atoms) -> None:
+        if indices is not None:
+            plane_through(atoms, indices, margin)
+        if kind == "spin" and system.nspin != 2:
+            raise ValueError("--kind spin: expected two spin components, got one; with --dft use --spin")
+        if other is not None:
+            require_same_grid(tuple(system.grid.shape), system.cell, other)
+
+    state = options.state_of(console, structure, engine, theory, index, check=check)
     field = density_field(state, "total" if kind == "total" else "spin" if kind == "spin" else "difference")
     name = _KINDS[kind]
     if other is not None and minus is not None:

@@ -43,16 +43,22 @@ def dos_command(
     from mlh.analysis.bands import describe_edges
     from mlh.analysis.dos import density_of_states, describe_dos
     from mlh.common.files import write_json
+    from mlh.matrix.kpoints import as_kpoints
     from mlh.report.electronic import dos_figure
     from mlh.report.plots import save_figure
 
     console = terminal()
+    if not width > 0.0:
+        raise typer.BadParameter(f"expected a positive width in eV, got {width}", param_hint="--width")
+    if window is not None:
+        options.check_window(window)
+    denser = None if mesh is None else as_kpoints({"size": mesh, "gamma": True})
     prefix = options.prefix_of(structure, out, "dos")
     files = [options.beside(prefix, ending) for ending in (".json", ".png")]
     refuse_existing(files, overwrite)
     state = options.state_of(console, structure, engine, theory, index)
-    if mesh is not None:
-        state = state.at({"size": mesh, "gamma": True})
+    if denser is not None:
+        state = state.at(denser)
     dos = density_of_states(state, width, window)
     prefix.parent.mkdir(parents=True, exist_ok=True)
     write_json(files[0], {"structure": structure, **describe_dos(dos)})

@@ -11,7 +11,7 @@ import numpy as np
 import typer
 from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 
-from mlh.common.files import refuse_existing
+from mlh.common.files import refuse_picture
 from mlh.common.terminal import Words, bar, say, terminal
 from mlh.common.units import HARTREE_EV
 
@@ -62,7 +62,7 @@ def evaluate_command(
         raise typer.BadParameter(f"expected one of {', '.join(_PARTS)}, got {part!r}", param_hint="--part")
     if refine and not physics:
         raise typer.BadParameter("expected together with --physics", param_hint="--refine")
-    refuse_existing([plot], overwrite)
+    refuse_picture(plot, overwrite)
     results: dict[str, Any] = {}
     cases: list[Case] = []
     states: list[PhysicsCase] = []

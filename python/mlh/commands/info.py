@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from mlh.commands.structure_options import Index
-from mlh.common.files import refuse_existing
+from mlh.common.files import refuse_picture
 from mlh.common.terminal import terminal
 
 _EXAMPLE = (
@@ -47,7 +47,7 @@ def info_command(
     Of a structure: coordination, bonds, angles, rings and density, beside measured values. Of a basis set:
     the cutoff that its species need on the grid, from their potential, core and density.
     """
-    refuse_existing([plot], overwrite)
+    refuse_picture(plot, overwrite)
     if basis is not None:
         if source is not None:
             raise typer.BadParameter(f"expected none together with --basis, got {source}")

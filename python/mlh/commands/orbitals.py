@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,9 +18,12 @@ from mlh.common.files import refuse_existing
 from mlh.common.terminal import terminal
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from mlh.analysis.defect_levels import DefectLevels
-    from mlh.analysis.orbitals import Orbital
+    from mlh.analysis.orbitals import Orbital, StateIndex
     from mlh.analysis.state import ElectronicState
+    from mlh.dft.system import System
 
 _AT_ONCE = 8  # states in memory together
 _EXAMPLE = "Example: mlh orbitals vacancy.xyz --model sio2-vo --refine 1 --defect"
@@ -69,9 +73,12 @@ def orbitals_command(
     With --defect: the states of a defect in the gap, their localisation (PREFIX-levels.png), and the occupied
     and empty one as files and pictures; at an oxygen vacancy the bonding and antibonding state of the dimer.
     """
-    from mlh.analysis.defect_levels import describe_levels
-    from mlh.analysis.orbitals import orbitals, select_states
+    from mlh.analysis.alignment import check_host
+    from mlh.analysis.defect_levels import defect_levels, defect_site, describe_levels
+    from mlh.analysis.orbitals import check_states, orbitals, select_states
+    from mlh.analysis.slices import plane_through
     from mlh.common.files import write_json
+    from mlh.matrix.kpoints import as_kpoints
 
     console = terminal()
     check_format(format)
@@ -83,25 +90,42 @@ def orbitals_command(
     prefix = options.prefix_of(structure, out, "orbitals")
     summary_file, levels_file = options.beside(prefix, ".json"), options.beside(prefix, "-levels.png")
     refuse_existing([summary_file, *([levels_file] if defect else [])], overwrite)
-    state = options.state_of(console, structure, engine, theory, index)
     spin_index = ("up", "down").index(channel)
     names = states if states is not None or defect else "homo,lumo"
+    members = _members(around)
+    host_atoms = None if host is None else options.atoms_of(host)
+
+    def check(system: System, atoms: Atoms) -> None:
+        shape = (system.nspin, len(as_kpoints(system.kpts)), system.n_orbitals)
+        check_states(names or (), shape, spin_index, k)
+        if indices is not None:
+            plane_through(atoms, indices, margin)
+        if defect:
+            defect_site(atoms, site, members)
+        if host_atoms is not None:
+            check_host(atoms, host_atoms)
+
+    state = options.state_of(console, structure, engine, theory, index, check=check)
     chosen = [] if names is None else select_states(state, names, spin_index, k)
     content: dict[str, Any] = {"structure": structure}
-    prefix.parent.mkdir(parents=True, exist_ok=True)
+    levels = None
     if defect:
         perfect = None if host is None else options.state_of(console, host, engine, theory)
-        levels = _defect(state, site, around, perfect, spin_index, k)
+        levels = defect_levels(state, defect_site(state.atoms, site, members), perfect, spin_index, k)
         content["defect"] = describe_levels(state, levels)
         chosen += [level.index for level in (levels.occupied, levels.empty) if level.index not in chosen]
         indices = indices if plane is not None else _plane_of(state, levels)
+    drawing = _Drawing(prefix, state, format, squared, indices, margin)
+    refuse_existing([file for index in chosen for file in drawing.files(index)], overwrite)
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    if levels is not None:
         _draw_levels(levels_file, levels, structure)
         if not as_json:
             _print_levels(state, levels)
     rows = []
     for start in range(0, len(chosen), _AT_ONCE):
         for orbital in orbitals(state, chosen[start : start + _AT_ONCE]):
-            files = _write(prefix, state, orbital, format, squared, indices, margin, overwrite)
+            files = drawing.write(orbital)
             rows.append(describe_orbital(state, orbital) | {"files": [str(file) for file in files]})
     content["orbitals"] = rows
     write_json(summary_file, content)
@@ -112,23 +136,14 @@ def orbitals_command(
         typer.echo(f"summary: {summary_file}" + (f", picture: {levels_file}" if defect else ""))
 
 
-def _defect(
-    state: ElectronicState,
-    site: tuple[float, float, float] | None,
-    around: str | None,
-    host: ElectronicState | None,
-    spin: int,
-    k: int,
-) -> DefectLevels:
-    from mlh.analysis.defect_levels import defect_levels, defect_site
-
+def _members(around: str | None) -> list[int] | None:
+    """--around 4,6."""
     try:
-        atoms = None if around is None else [int(part) for part in around.split(",")]
+        return None if around is None else [int(part) for part in around.split(",")]
     except ValueError:
         raise typer.BadParameter(
             f"expected atoms such as 4,6, got {around!r}", param_hint="--around"
         ) from None
-    return defect_levels(state, defect_site(state.atoms, site, atoms), host, spin, k)
 
 
 def _plane_of(state: ElectronicState, levels: DefectLevels) -> tuple[int, int, int] | None:
@@ -145,50 +160,56 @@ def _draw_levels(path: Path, levels: DefectLevels, title: str) -> None:
     save_figure(defect_figure(levels, title), path)
 
 
-def _write(
-    prefix: Path,
-    state: ElectronicState,
-    orbital: Orbital,
-    format: str,
-    squared: bool,
-    indices: tuple[int, int, int] | None,
-    margin: float,
-    overwrite: bool,
-) -> list[Path]:
-    """Files of one state: psi (real and imaginary part away from Gamma) or |psi|^2."""
-    from mlh.io import write_volumetric
-    from mlh.report.volumetric import plane_picture
+@dataclass(frozen=True)
+class _Drawing:
+    """What is made of every state: files of psi (real and imaginary part away from Gamma) or |psi|^2, and
+    their pictures on a plane through three atoms."""
 
-    index = orbital.index
-    name = "".join(
-        [
-            f"-{('up', 'down')[index.spin]}" if state.solution.nspin == 2 else "",
-            f"-k{index.k}" if len(state.kpts) > 1 else "",
-            f"-b{index.band}",
-        ]
-    )
-    if squared:
-        parts = {"-squared": (orbital.density, "|psi|^2 (Bohr^-3)")}
-    elif orbital.imaginary is None:
-        parts = {"": (orbital.real, "psi (Bohr^-3/2)")}
-    else:
-        parts = {
-            "-re": (orbital.real, "Re psi (Bohr^-3/2)"),
-            "-im": (orbital.imaginary, "Im psi (Bohr^-3/2)"),
-        }
-    files = []
-    for ending, (function, label) in parts.items():
-        title = f"{prefix.name}, band {index.band}"
-        if format != "none":
-            file = options.beside(prefix, f"{name}{ending}.{format}")
-            write_volumetric(file, state.atoms, function, f"{title}, {label}", overwrite)
-            files.append(file)
-        if indices is not None:
-            picture = options.beside(prefix, f"{name}{ending}.png")
-            refuse_existing([picture], overwrite)
-            plane_picture(picture, state.atoms, function, indices, margin, _in_picture(label), title)
-            files.append(picture)
-    return files
+    prefix: Path
+    state: ElectronicState
+    format: str
+    squared: bool
+    plane: tuple[int, int, int] | None
+    margin: float
+
+    def files(self, index: StateIndex) -> list[Path]:
+        """Names of the files of one state, in the order in which they are written."""
+        name = "".join(
+            [
+                f"-{('up', 'down')[index.spin]}" if self.state.solution.nspin == 2 else "",
+                f"-k{index.k}" if len(self.state.kpts) > 1 else "",
+                f"-b{index.band}",
+            ]
+        )
+        if self.squared:
+            parts = ["-squared"]
+        else:
+            parts = ["-re", "-im"] if self.state.kpts.points[index.k].any() else [""]
+        kinds = [self.format] * (self.format != "none") + ["png"] * (self.plane is not None)
+        return [options.beside(self.prefix, f"{name}{part}.{kind}") for part in parts for kind in kinds]
+
+    def write(self, orbital: Orbital) -> list[Path]:
+        """Write the files of one state; what is there may be replaced."""
+        from mlh.io import write_volumetric
+        from mlh.report.volumetric import plane_picture
+
+        if self.squared:
+            parts = [(orbital.density, "|psi|^2 (Bohr^-3)")]
+        elif orbital.imaginary is None:
+            parts = [(orbital.real, "psi (Bohr^-3/2)")]
+        else:
+            parts = [(orbital.real, "Re psi (Bohr^-3/2)"), (orbital.imaginary, "Im psi (Bohr^-3/2)")]
+        title, files = f"{self.prefix.name}, band {orbital.index.band}", self.files(orbital.index)
+        remaining = iter(files)
+        for function, label in parts:
+            if self.format != "none":
+                write_volumetric(
+                    next(remaining), self.state.atoms, function, f"{title}, {label}", overwrite=True
+                )
+            if self.plane is not None:
+                place = (self.plane, self.margin)
+                plane_picture(next(remaining), self.state.atoms, function, *place, _in_picture(label), title)
+        return files
 
 
 def _in_picture(label: str) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from mlh.analysis.state import ElectronicState
+    from mlh.calculators.electronic import Check
     from mlh.scf.loop import SCFStep
 
 Structure = Annotated[
@@ -33,10 +34,11 @@ def state_of(
     theory: TheoryOptions,
     index: int | None = None,
     atoms: Atoms | None = None,
+    check: Check | None = None,
 ) -> ElectronicState:
     """The state of a structure by the engine that the options name, with progress on the console.
 
-    atoms: the structure where it has been read already.
+    atoms: the structure where it has been read already. check: of what depends on it, before the work.
     """
     from mlh.calculators.electronic import electronic_state, state_of_file
     from mlh.common.units import HARTREE_EV
@@ -47,7 +49,7 @@ def state_of(
             raise ValueError(f"index: expected none with a matrix file, got {index}")
         if engine.model is not None or engine.dft:
             raise ValueError("structure: expected no --model and no --dft with a matrix file, which holds H")
-        return state_of_file(structure, theory.given)
+        return state_of_file(structure, theory.given, check)
 
     def show(step: SCFStep) -> None:
         say(
@@ -58,10 +60,26 @@ def state_of(
 
     if atoms is None:
         atoms = load_structure(structure, index)
-    state = electronic_state(atoms, engine_of(engine, theory, atoms), on_scf_step=show)
+    state = electronic_state(atoms, engine_of(engine, theory, atoms), on_scf_step=show, check=check)
     if engine.model is not None and state.residual is not None:
         say(console, f"{engine.model}: residual max |H[D] - H| {state.residual * HARTREE_EV:.2e} eV")
     return state
+
+
+def atoms_of(structure: str) -> Atoms:
+    """The atoms of a structure or of a matrix file, without a state."""
+    from mlh.io import read_atoms
+    from mlh.structures import load_structure
+
+    return read_atoms(structure) if structure.endswith(".h5") else load_structure(structure)
+
+
+def check_window(window: tuple[float, float]) -> None:
+    """Refuse energies that do not increase."""
+    if not window[0] < window[1]:
+        raise typer.BadParameter(
+            f"expected two increasing energies in eV, got {window[0]:g} {window[1]:g}", param_hint="--window"
+        )
 
 
 def prefix_of(structure: str, out: Path | None, suffix: str) -> Path:

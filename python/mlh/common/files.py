@@ -81,7 +81,38 @@ def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None
 
 
 def refuse_existing(paths: Iterable[str | os.PathLike[str] | None], overwrite: bool = False) -> None:
-    """FileExistsError for a file that is there, unless it may be overwritten: before the work, not after."""
-    for path in paths:
-        if path is not None and not overwrite and Path(path).exists():
+    """FileExistsError for a file that is there, unless it may be overwritten: before the work, not after.
+
+    Also what cannot be a file is said then: a folder of that name, a place where no folder can be made, one
+    name for two files.
+    """
+    files = [Path(path) for path in paths if path is not None]
+    for number, path in enumerate(files):
+        if path.is_dir():
+            raise IsADirectoryError(f"{path}: expected the name of a file, got a folder")
+        if not overwrite and path.exists():
             raise FileExistsError(f"{path}: exists; choose another name or overwrite it")
+        if path in files[:number]:
+            raise ValueError(f"{path}: expected another name for every file, got it twice")
+        require_place(path.parent)
+
+
+def require_place(folder: Path) -> None:
+    """An error where the folder is not there and cannot be made, or cannot be written to."""
+    there = folder.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise NotADirectoryError(f"{folder}: expected a folder, got the file {there}")
+    if not os.access(there, os.W_OK):
+        raise PermissionError(f"{folder}: expected a folder that can be written, got {there}, which cannot")
+
+
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".eps", ".ps")
+
+
+def refuse_picture(path: str | os.PathLike[str] | None, overwrite: bool = False) -> None:
+    """As `refuse_existing`, for a picture, whose kind is the ending of its name."""
+    if path is not None and Path(path).suffix.lower() not in ("", *PICTURES):
+        raise ValueError(f"{path}: expected a picture (.png, .pdf, .svg, .jpg, ...)")
+    refuse_existing([path], overwrite)

@@ -20,7 +20,7 @@ import ase
 import numpy as np
 
 from mlh.analysis import configuration_coordinate, coordinate_mae
-from mlh.common.files import write_json
+from mlh.common.files import require_place, write_json
 from mlh.defects.formation import CONVENTION, formation_energy, removed_atoms
 from mlh.defects.references import Reference
 from mlh.relaxation.jobs import Announce, EngineLike, RelaxJob, RelaxJobs, refuse_finished
@@ -90,13 +90,19 @@ def run_vacancies(
     announce: Announce = lambda title: None,
 ) -> DefectRun:
     """Relax the host, then the vacancy at each site of the relaxed host."""
-    if not (settings.resume or settings.overwrite):
-        refuse_finished([folder / "host", *(folder / vacancy_name(host, site) for site in sites)])
+    check_folder(host, sites, folder, settings)
     host_result = _relax_host(host, engine, folder, settings, announce)
     relaxed = host_result.atoms
     relaxed.info.setdefault("source", host.info.get("source", host.get_chemical_formula()))
     starts = dict(zip(map(int, sites), vacancies(relaxed, sites), strict=True))
     return _relax_vacancies(host, host_result, starts, engine, references, folder, settings, announce)
+
+
+def check_folder(host: ase.Atoms, sites: Sequence[int], folder: Path, settings: DefectSettings) -> None:
+    """Before the work: an error where the folder holds these relaxations already, or cannot be one."""
+    require_place(folder)
+    if not (settings.resume or settings.overwrite):
+        refuse_finished([folder / "host", *(folder / vacancy_name(host, site) for site in sites)])
 
 
 def verify(

@@ -20,7 +20,7 @@ import ase
 import numpy as np
 from ase.calculators.calculator import Calculator
 
-from mlh.common.files import read_json, write_json
+from mlh.common.files import read_json, require_place, write_json
 from mlh.relaxation.loop import CRITERION, RelaxResult, RelaxSettings, RelaxStep, StepCallback, relax
 from mlh.structures.files import append_frame, read_frames, structure_hash, with_labels, write_structure
 
@@ -153,6 +153,7 @@ def _prepare(
     """Create or clear the folder, or read back what an earlier run recorded."""
     if resume and overwrite:
         raise ValueError("run_relaxation: expected one of resume and overwrite, got both")
+    require_place(target)
     existing = held_files(target)
     if existing and not (resume or overwrite):
         raise FileExistsError(
