@@ -214,10 +214,10 @@ def test_the_rate_falls_at_plateaus_and_along_the_cosine() -> None:
     plateau = Plateau()
     assert learning_rate(steps, 0, 0.0, plateau) == pytest.approx(2.5e-3)
     for error, rate in [(1.0, 1e-2), (0.9, 1e-2), (0.9, 1e-2), (0.9, 1e-2), (0.9, 1e-3), (0.5, 1e-3)]:
-        plateau.update(error, steps)
+        plateau = plateau.after(error, steps)
         assert learning_rate(steps, 10, 0.5, plateau) == pytest.approx(rate)
     for error in [0.5] * 40:
-        plateau.update(error, steps)
+        plateau = plateau.after(error, steps)
     assert learning_rate(steps, 10, 0.5, plateau) == 1e-6
     cosine = OptimizerConfig(learning_rate=1e-2, warmup_steps=1)
     rates = [learning_rate(cosine, 5, p, Plateau()) for p in (0.0, 0.5, 1.0)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,29 @@ def epoch(sizes: Sequence[int], batch: int, rng: np.random.Generator) -> list[li
     skip = int(rng.integers(len(order) % batch + 1))
     batches = [order[k : k + batch].tolist() for k in range(skip, len(order) - batch + 1, batch)]
     return [batches[k] for k in rng.permutation(len(batches))]
+
+
+@dataclass(frozen=True)
+class Order:
+    """Batches that are still to come in this epoch, the last one first, and the generator of the next one."""
+
+    waiting: tuple[tuple[int, ...], ...]
+    rng: Mapping[str, Any]
+
+    @classmethod
+    def start(cls, seed: int) -> Order:
+        """Before the first epoch."""
+        return cls((), np.random.default_rng(seed).bit_generator.state)
+
+
+def draw(order: Order, sizes: Sequence[int], batch: int) -> tuple[tuple[int, ...], Order]:
+    """The next batch of structures of these sizes, and what is left."""
+    if not order.waiting:
+        rng = np.random.default_rng()
+        rng.bit_generator.state = dict(order.rng)
+        made = epoch(sizes, batch, rng)
+        order = Order(tuple(tuple(b) for b in made), rng.bit_generator.state)
+    return order.waiting[-1], Order(order.waiting[:-1], order.rng)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,13 +5,12 @@ error.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from mlh.training.config import OptimizerConfig
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plateau:
     """Lowers the rate by a factor when the validation error has not improved for some evaluations."""
 
@@ -19,18 +18,13 @@ class Plateau:
     best: float = math.inf
     waiting: int = 0
 
-    def update(self, error: float, config: OptimizerConfig) -> None:
-        """Take note of a validation error."""
+    def after(self, error: float, config: OptimizerConfig) -> Plateau:
+        """With one more validation error."""
         if error < self.best * (1.0 - 1e-3):
-            self.best, self.waiting = error, 0
-            return
-        self.waiting += 1
-        if self.waiting > config.plateau_evaluations:
-            self.factor, self.waiting = self.factor * config.plateau_factor, 0
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON values, for the checkpoint."""
-        return asdict(self)
+            return replace(self, best=error, waiting=0)
+        if self.waiting + 1 > config.plateau_evaluations:
+            return replace(self, factor=self.factor * config.plateau_factor, waiting=0)
+        return replace(self, waiting=self.waiting + 1)
 
 
 def learning_rate(config: OptimizerConfig, step: int, progress: float, plateau: Plateau) -> float:

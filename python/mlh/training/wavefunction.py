@@ -23,6 +23,7 @@ from mlh.network.blocks import Blocks, data_from_blocks
 from mlh.network.graph import GraphInput
 from mlh.network.orbitals import OrbitalSet
 from mlh.network.topology import Topology
+from mlh.training.prepared import PreparedSamples
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +127,28 @@ def reference_states(
         n_orbitals,
         tuple(points),
     )
+
+
+class StatesOfSamples:
+    """Reference states of training samples, each made once."""
+
+    def __init__(self, samples: PreparedSamples) -> None:
+        self.samples = samples
+        self._known: dict[int, ReferenceStates] = {}
+
+    def __getitem__(self, index: int) -> ReferenceStates:
+        if index not in self._known:
+            s = self.samples
+            self._known[index] = reference_states(
+                s.dataset[s.indices[index]],
+                s.dataset.basis,
+                s.dataset.settings,
+                s[index][0],
+                s.network.orbitals,
+                s.dtype,
+                s.device,
+            )
+        return self._known[index]
 
 
 def _layout(graph: GraphInput, size: Mapping[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
