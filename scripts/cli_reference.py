@@ -116,10 +116,12 @@ def _parameters(
 
 
 def _values(kind: Any) -> str:
-    """What follows the name of an option: nothing for a switch, one letter per number of a tuple."""
+    """What follows the name of an option: nothing for a switch, one letter per number of a tuple, choices."""
     members = [k for k in typing.get_args(kind) if k is not type(None)]
     if kind is bool:
         return ""
+    if typing.get_origin(kind) is typing.Literal:
+        return " " + "\\|".join(members)
     if typing.get_origin(kind) is tuple:
         return " " + " ".join("XYZ"[: len(members)])
     if members:

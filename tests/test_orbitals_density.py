@@ -145,7 +145,7 @@ def test_densities_integrate_to_the_electrons(state):
     assert difference.integral == pytest.approx(0.0, abs=2e-3)
     assert 0.3 < difference.absolute_integral < 3.0  # bonds
     np.testing.assert_array_equal(density_field(state, "total").function.values, total.function.values)
-    with pytest.raises(ValueError, match="kind: expected one of total, spin, difference"):
+    with pytest.raises(ValueError, match="kind: expected 'total', 'spin' or 'difference'"):
         density_field(state, "all")
 
 

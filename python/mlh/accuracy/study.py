@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ase
 import numpy as np
@@ -26,10 +26,19 @@ import numpy as np
 from mlh.accuracy.points import hamiltonian_errors
 from mlh.calculators import DFTCalculator, MLHCalculator
 from mlh.calculators.engines import DFTEngine, KPoints, ModelEngine, dft_engine_of
+from mlh.common.choices import check_choice
 from mlh.common.files import read_json, write_json
 from mlh.common.units import ANGSTROM, HARTREE_EV
 from mlh.defects.references import reference_energies
-from mlh.defects.run import DefectRun, DefectSettings, compare, run_vacancies, vacancy_name, verify
+from mlh.defects.run import (
+    DefectRun,
+    DefectSettings,
+    DFTStart,
+    compare,
+    run_vacancies,
+    vacancy_name,
+    verify,
+)
 from mlh.matrix.kpoints import kpoints_record
 from mlh.model.card import model_digest
 from mlh.relaxation.jobs import Announce
@@ -52,7 +61,7 @@ class AccuracySettings:
     relax: bool = False
     relax_refine: tuple[int, ...] = (1,)
     limits: RelaxSettings = field(default_factory=RelaxSettings)
-    dft_start: Literal["initial", "relaxed"] = "initial"
+    dft_start: DFTStart = "initial"
     """DFT relaxes the host and its own vacancies from the start, or goes on from what the model relaxed."""
     processes: int = 1
     kpts: KPoints = None
@@ -82,6 +91,7 @@ class AccuracySettings:
             raise ValueError(f"refine: expected one or more numbers of steps, got {self.refine}")
         if self.relax and not self.relax_refine:
             raise ValueError("relax_refine: expected one or more numbers of steps, got none")
+        check_choice("dft_start", self.dft_start, DFTStart)
 
 
 @dataclass

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlh.analysis.state import ElectronicState
+from mlh.common.choices import check_choice
 from mlh.dft.grid_function import GridFunction
 
 FloatArray = NDArray[np.float64]
@@ -64,8 +65,7 @@ def density_difference(state: ElectronicState) -> DensityField:
 def density_field(state: ElectronicState, kind: DensityKind) -> DensityField:
     """The density of that name."""
     makers = {"total": electron_density, "spin": spin_density, "difference": density_difference}
-    if kind not in makers:
-        raise ValueError(f"kind: expected one of {', '.join(makers)}, got {kind!r}")
+    check_choice("kind", kind, DensityKind)
     return makers[kind](state)
 
 

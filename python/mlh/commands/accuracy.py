@@ -15,6 +15,7 @@ from mlh.commands.theory_options import MeshOptions
 from mlh.commands.vacancies import parse_sites
 from mlh.common.files import write_text
 from mlh.common.terminal import say, terminal
+from mlh.defects.run import DFTStart
 from mlh.relaxation.loop import RelaxSettings
 from mlh.report.steps import StepPrinter
 
@@ -39,7 +40,7 @@ def accuracy_command(
     relax: Annotated[bool, typer.Option("--relax", help="Also relax hosts and vacancies by both.")] = False,
     relax_refine: Annotated[str, typer.Option(help="Refining steps of relaxations, such as 1.")] = "1",
     dft_start: Annotated[
-        str, typer.Option(help="DFT relaxes from: initial, or relaxed (the model's minima, fewer steps).")
+        DFTStart, typer.Option(help="DFT relaxes from; relaxed: the model's minima (fewer steps).")
     ] = "initial",
     fmax: Annotated[float, typer.Option(help="Largest force at the end, eV/Angstrom.")] = 0.02,
     max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 300,
@@ -64,8 +65,6 @@ def accuracy_command(
     from mlh.report.accuracy import accuracy_figure, accuracy_markdown  # late: it loads matplotlib
     from mlh.report.plots import save_figure
 
-    if dft_start not in ("initial", "relaxed"):
-        raise typer.BadParameter(f"expected initial or relaxed, got {dft_start!r}", param_hint="--dft-start")
     settings = AccuracySettings(
         species=species,
         sites=parse_sites(sites),
@@ -74,7 +73,7 @@ def accuracy_command(
         relax=relax,
         relax_refine=_numbers(relax_refine, "--relax-refine"),
         limits=RelaxSettings(fmax=fmax, max_steps=max_steps),
-        dft_start="relaxed" if dft_start == "relaxed" else "initial",
+        dft_start=dft_start,
         processes=processes,
         kpts=mesh.mesh(),
         cutoff_ry=cutoff,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, TimeRemainingColumn
 
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import Words, bar, say, terminal
+from mlh.structures.bond_network import Shape
 
 _EXAMPLE = "Example: mlh amorphous SiO2 --atoms 96 --density 2.20 --seed 1 --out host.xyz --report"
 
@@ -32,7 +33,7 @@ def amorphous_command(
     start: Annotated[
         str, typer.Option(help="crystal, random, a crystal such as alpha-quartz:2x2x2, or a file.")
     ] = "crystal",
-    shape: Annotated[str, typer.Option(help="cubic, or crystal: the shape of the start.")] = "cubic",
+    shape: Annotated[Shape, typer.Option(help="Of the cell; crystal: that of the start.")] = "cubic",
     melt_moves: Annotated[int | None, typer.Option(help="Default: the recipe's.")] = None,
     quench_moves: Annotated[int | None, typer.Option(help="Default: the recipe's.")] = None,
     three_rings: Annotated[float | None, typer.Option(help="Penalty of a 3-ring, eV.")] = None,
@@ -60,9 +61,6 @@ def amorphous_command(
     refuse_existing([out, *(_report_files(out) if report else ())], overwrite)
     if checkpoint.exists() and not resume and not overwrite:
         raise FileExistsError(f"{checkpoint}: an interrupted run; --resume goes on, --overwrite starts again")
-    if shape not in ("cubic", "crystal"):
-        raise typer.BadParameter(f"expected cubic or crystal, got {shape!r}", param_hint="--shape")
-    kept_shape: Literal["cubic", "crystal"] = "cubic" if shape == "cubic" else "crystal"
     material = _changed(
         load_recipe(recipe),
         {
@@ -80,7 +78,7 @@ def amorphous_command(
                 density=density,
                 seed=seed,
                 start=start,
-                shape=kept_shape,
+                shape=shape,
                 checkpoint=checkpoint,
                 resume=resume,
                 on_progress=bar,

@@ -18,6 +18,7 @@ from mlh.common.terminal import say, terminal
 from mlh.defects.references import reference_energies
 from mlh.defects.run import (
     DefectSettings,
+    DFTStart,
     check_folder,
     compare,
     describe_run,
@@ -52,7 +53,7 @@ def defect_command(
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     verify_dft: Annotated[int, typer.Option(min=0, help="Repeat the first N vacancies by DFT.")] = 0,
     verify_start: Annotated[
-        str, typer.Option(help="DFT starts from: initial (as the model did) or relaxed (by the model).")
+        DFTStart, typer.Option(help="DFT starts from; relaxed: the model's minima (fewer steps).")
     ] = "initial",
     potential: Annotated[
         float, typer.Option(help="Chemical potential mu of SPECIES in eV; 0 is oxygen-rich for O.")
@@ -76,10 +77,6 @@ def defect_command(
     The reference energy of the gas (triplet O2 for oxygen) is calculated by DFT in the same basis, once.
     """
     console = terminal()
-    if verify_start not in ("initial", "relaxed"):
-        raise typer.BadParameter(
-            f"expected initial or relaxed, got {verify_start!r}", param_hint="--verify-start"
-        )
     host = load_structure(structure, index)
     worker = engine_of(engine, theory, host, solver)
     chosen = select_sites(host, species, parse_sites(sites), seed)
@@ -88,7 +85,7 @@ def defect_command(
         relax=RelaxSettings(fmax=fmax, max_steps=max_steps),
         relax_host=not host_as_is,
         potentials={species: potential},
-        verify_start="relaxed" if verify_start == "relaxed" else "initial",
+        verify_start=verify_start,
         resume=resume,
         overwrite=overwrite,
         processes=processes,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mlh.analysis.density import DensityKind
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
@@ -21,12 +22,11 @@ if TYPE_CHECKING:
     from mlh.dft.system import System
 
 _EXAMPLE = "Example: mlh density glass.xyz --model sio2-vo --kind difference --plane 4,6,24"
-_KINDS = {
+_KINDS: dict[DensityKind, str] = {
     "total": "electron density",
     "spin": "spin density (up - down)",
     "difference": "density - neutral atoms",
 }
-_FORMATS = ("cube", "xsf", "none")
 
 
 def register(app: typer.Typer) -> None:
@@ -40,17 +40,19 @@ def density_command(
     theory: TheoryOptions,
     index: Index = None,
     kind: Annotated[
-        str, typer.Option(help="total, spin, or difference (minus the neutral atoms).")
+        DensityKind, typer.Option(help="difference: minus the neutral atoms; spin: up minus down.")
     ] = "total",
     minus: Annotated[
         Path | None, typer.Option(help="Subtract the density in this cube or xsf file (another run).")
     ] = None,
-    format: Annotated[str, typer.Option(help="cube, xsf or none.")] = "cube",
+    format: options.Format = "cube",
     plane: Annotated[
         str | None, typer.Option(help="Picture of the plane through three atoms: 4,6,24.")
     ] = None,
     margin: Annotated[float, typer.Option(help="Space around the atoms of the plane, Angstrom.")] = 3.0,
-    axis: Annotated[str | None, typer.Option(help="Picture of the average along a, b or c.")] = None,
+    axis: Annotated[
+        Literal["a", "b", "c"] | None, typer.Option(help="Picture of the average along this vector.")
+    ] = None,
     out: options.Out = None,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
@@ -67,11 +69,6 @@ def density_command(
 
     console = terminal()
     indices = atom_triple(plane, "--plane")
-    if kind not in _KINDS:
-        raise typer.BadParameter(f"expected one of {', '.join(_KINDS)}, got {kind!r}", param_hint="--kind")
-    check_format(format)
-    if axis is not None and axis not in ("a", "b", "c"):
-        raise typer.BadParameter(f"expected a, b or c, got {axis!r}", param_hint="--axis")
     prefix = options.prefix_of(structure, out, kind if kind == "spin" else "density")
     volume = options.beside(prefix, f".{format}") if format != "none" else None
     picture = options.beside(prefix, "-plane.png") if indices is not None else None
@@ -89,7 +86,7 @@ def density_command(
             require_same_grid(tuple(system.grid.shape), system.cell, other)
 
     state = options.state_of(console, structure, engine, theory, index, check=check)
-    field = density_field(state, "total" if kind == "total" else "spin" if kind == "spin" else "difference")
+    field = density_field(state, kind)
     name = _KINDS[kind]
     if other is not None and minus is not None:
         field, name = subtract(field, other), f"{name} - {minus.name}"
@@ -135,11 +132,3 @@ def atom_triple(text: str | None, option: str) -> tuple[int, int, int] | None:
     if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
         raise typer.BadParameter(f"expected three atoms such as 4,6,24, got {text!r}", param_hint=option)
     return int(parts[0]), int(parts[1]), int(parts[2])
-
-
-def check_format(name: str) -> None:
-    """Refuse what is not a format of volumetric files."""
-    if name not in _FORMATS:
-        raise typer.BadParameter(
-            f"expected one of {', '.join(_FORMATS)}, got {name!r}", param_hint="--format"
-        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import numpy as np
 import typer
@@ -14,6 +14,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 from mlh.common.files import refuse_picture
 from mlh.common.terminal import Words, bar, say, terminal
 from mlh.common.units import HARTREE_EV
+from mlh.dataset.choices import Part
 
 if TYPE_CHECKING:
     from mlh.accuracy.metrics import Case
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 _EXAMPLE = "Example: mlh evaluate runs/sio2/model.npz sio2.h5 --part test --json"
 MEV = 1000.0 * HARTREE_EV
-_SPLIT = ("train", "validation", "test")
-_PARTS = ("all", *_SPLIT, "each")
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +34,9 @@ def register(app: typer.Typer) -> None:
 def evaluate_command(
     model: Annotated[str, typer.Argument(help="Model file or shipped name.")],
     dataset: Annotated[Path, typer.Argument(help="HDF5 data set.")],
-    part: Annotated[str, typer.Option(help="all, train, validation, test, or each of these three.")] = "all",
+    part: Annotated[
+        Literal["all", Part, "each"], typer.Option(help="Samples; each: the parts of the split in turn.")
+    ] = "all",
     config: Annotated[
         Path | None, typer.Option(help="Training configuration with the split; default: beside the model.")
     ] = None,
@@ -58,8 +59,6 @@ def evaluate_command(
     from mlh.dataset.store import Dataset
     from mlh.model.model import load_model
 
-    if part not in _PARTS:
-        raise typer.BadParameter(f"expected one of {', '.join(_PARTS)}, got {part!r}", param_hint="--part")
     if refine and not physics:
         raise typer.BadParameter("expected together with --physics", param_hint="--refine")
     refuse_picture(plot, overwrite)
@@ -91,7 +90,7 @@ def evaluate_command(
 
 
 def _parts(part: str) -> tuple[str, ...]:
-    return _SPLIT if part == "each" else (part,)
+    return get_args(Part) if part == "each" else (part,)
 
 
 def _evaluate(

@@ -14,11 +14,12 @@ of the object, and packs what comes back.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 
 def expanded(function: Callable[..., None]) -> Callable[..., None]:
@@ -51,11 +52,17 @@ def expanded(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _fields_of(kind: type) -> list[inspect.Parameter]:
-    """The fields of an option object as keyword parameters."""
+    """The fields of an option object as keyword parameters, in the panel of that object.
+
+    A field that another object inherits stands in another panel there: what typer reads is copied.
+    """
     hints = get_type_hints(kind, include_extras=True)
     for f in fields(kind):
-        for info in getattr(hints[f.name], "__metadata__", ()):
+        told, *infos = get_args(hints[f.name])
+        infos = [copy.copy(info) for info in infos]
+        for info in infos:
             info.rich_help_panel = getattr(kind, "panel", None)
+        hints[f.name] = Annotated[told, *infos]
     return [
         inspect.Parameter(
             f.name,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
 from mlh.commands import state_options as options
-from mlh.commands.density import atom_triple, check_format
+from mlh.commands.density import atom_triple
 from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import EngineOptions, TheoryOptions
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlh.analysis.state import ElectronicState
     from mlh.dft.system import System
 
+Channel = Literal["up", "down"]
 _AT_ONCE = 8  # states in memory together
 _EXAMPLE = "Example: mlh orbitals vacancy.xyz --model sio2-vo --refine 1 --defect"
 
@@ -57,9 +58,9 @@ def orbitals_command(
         str | None, typer.Option(help="Perfect structure whose band edges are carried over.")
     ] = None,
     k: Annotated[int, typer.Option(help="Number of the k point of the mesh, from 0.")] = 0,
-    channel: Annotated[str, typer.Option(help="up or down (with --spin).")] = "up",
+    channel: Annotated[Channel, typer.Option(help="With --spin.")] = "up",
     squared: Annotated[bool, typer.Option("--squared", help="Write |psi|^2 instead of psi.")] = False,
-    format: Annotated[str, typer.Option(help="cube, xsf or none.")] = "cube",
+    format: options.Format = "cube",
     plane: Annotated[
         str | None, typer.Option(help="Pictures of the plane through three atoms: 4,6,24, or none.")
     ] = None,
@@ -81,16 +82,13 @@ def orbitals_command(
     from mlh.matrix.kpoints import as_kpoints
 
     console = terminal()
-    check_format(format)
-    if channel not in ("up", "down"):
-        raise typer.BadParameter(f"expected up or down, got {channel!r}", param_hint="--channel")
     if not defect and (site is not None or around is not None or host is not None):
         raise typer.BadParameter("expected together with --defect", param_hint="--site, --around, --host")
     indices = None if plane == "none" else atom_triple(plane, "--plane")
     prefix = options.prefix_of(structure, out, "orbitals")
     summary_file, levels_file = options.beside(prefix, ".json"), options.beside(prefix, "-levels.png")
     refuse_existing([summary_file, *([levels_file] if defect else [])], overwrite)
-    spin_index = ("up", "down").index(channel)
+    spin_index = get_args(Channel).index(channel)
     names = states if states is not None or defect else "homo,lumo"
     members = _members(around)
     host_atoms = None if host is None else options.atoms_of(host)
@@ -176,7 +174,7 @@ class _Drawing:
         """Names of the files of one state, in the order in which they are written."""
         name = "".join(
             [
-                f"-{('up', 'down')[index.spin]}" if self.state.solution.nspin == 2 else "",
+                f"-{get_args(Channel)[index.spin]}" if self.state.solution.nspin == 2 else "",
                 f"-k{index.k}" if len(self.state.kpts) > 1 else "",
                 f"-b{index.band}",
             ]

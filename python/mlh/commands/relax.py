@@ -15,7 +15,7 @@ from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOpti
 from mlh.common.terminal import say, terminal
 from mlh.dft.mesh import as_mesh
 from mlh.relaxation.files import run_relaxation, summary
-from mlh.relaxation.loop import RelaxSettings
+from mlh.relaxation.loop import CellChange, OptimizerName, RelaxSettings
 from mlh.report.steps import StepPrinter, cell_change, outcome
 from mlh.structures import load_structure
 
@@ -38,9 +38,9 @@ def relax_command(
     out: Annotated[Path | None, typer.Option(help="Folder; default: NAME-relax here.")] = None,
     fmax: options.FMax = 0.02,
     max_steps: options.MaxSteps = 300,
-    optimizer: Annotated[str, typer.Option(help="lbfgs (FIRE when it stalls) or fire.")] = "lbfgs",
+    optimizer: Annotated[OptimizerName, typer.Option(help="LBFGS (FIRE when it stalls), or FIRE.")] = "lbfgs",
     cell: Annotated[
-        str, typer.Option(help="fixed, volume (one factor) or full (all six components of the strain).")
+        CellChange, typer.Option(help="volume: one factor; full: all six components of the strain.")
     ] = "fixed",
     smax: Annotated[
         float,
@@ -58,15 +58,11 @@ def relax_command(
     the target. The grid of the first cell is held while the cell changes.
     """
     console = terminal()
-    if optimizer not in ("lbfgs", "fire"):
-        raise typer.BadParameter(f"expected lbfgs or fire, got {optimizer!r}", param_hint="--optimizer")
-    if cell not in ("fixed", "volume", "full"):
-        raise typer.BadParameter(f"expected fixed, volume or full, got {cell!r}", param_hint="--cell")
     settings = RelaxSettings(
         fmax=fmax,
         max_steps=max_steps,
-        optimizer="fire" if optimizer == "fire" else "lbfgs",
-        cell="full" if cell == "full" else "volume" if cell == "volume" else "fixed",
+        optimizer=optimizer,
+        cell=cell,
         smax=smax,
         pressure=pressure,
     )

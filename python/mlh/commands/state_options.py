@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlh.calculators.electronic import Check
     from mlh.scf.loop import SCFStep
 
+Format = Annotated[Literal["cube", "xsf", "none"], typer.Option(help="Of the volumetric files.")]
 Structure = Annotated[
     str,
     typer.Argument(help="A file, a crystal such as alpha-quartz:2x2x1, or a matrix file of mlh scf (.h5)."),

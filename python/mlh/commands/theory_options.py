@@ -13,8 +13,9 @@ import typer
 from ase import Atoms
 
 from mlh.calculators.engines import Engine, KPoints, choose_engine
-from mlh.dft.theory import Theory
+from mlh.dft.theory import Functional, Theory
 from mlh.solver import THRESHOLD, Purification, Solver, as_solver
+from mlh.solver.occupations import SmearingType
 
 KSpacing = Annotated[
     float | None,
@@ -92,7 +93,7 @@ class TheoryOptions(MeshOptions):
     cutoff: Annotated[float | None, typer.Option(help="Grid cutoff, Ry; default: 200, or the model's.")] = (
         None
     )
-    xc: Annotated[str | None, typer.Option(help="Functional of --dft: PBE (default) or PW92.")] = None
+    xc: Annotated[Functional | None, typer.Option(help="Functional of --dft; default: PBE.")] = None
     spin: Annotated[
         bool | None,
         typer.Option(
@@ -106,7 +107,7 @@ class TheoryOptions(MeshOptions):
             help="Width of the occupations, eV; default: integer ones, or as the model's labels (0: integer)."
         ),
     ] = None
-    smearing_type: Annotated[str | None, typer.Option(help="fermi-dirac (default) or gaussian.")] = None
+    smearing_type: Annotated[SmearingType | None, typer.Option(help="Default: fermi-dirac.")] = None
 
     no_symmetry: Annotated[
         bool, typer.Option("--no-symmetry", help="All k points, not only the irreducible ones.")

@@ -6,13 +6,14 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from mlh.common.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
+from mlh.dataset.choices import SplitBy
 from mlh.dataset.sample import Sample
 from mlh.dataset.store import Dataset, DatasetError
 
@@ -253,7 +254,7 @@ def _outliers(summaries: Sequence[_Summary]) -> list[dict[str, Any]]:
     return found
 
 
-def _split(data: Dataset, by: Literal["group", "trajectory", "random"]) -> dict[str, Any]:
+def _split(data: Dataset, by: SplitBy) -> dict[str, Any]:
     """Sizes and hash of the 8:1:1 split with seed 0, or why there is none."""
     try:
         parts = data.split(0, by)

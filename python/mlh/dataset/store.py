@@ -27,7 +27,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from mlh.common.choices import Precision, check_choice
 from mlh.common.files import intact
+from mlh.dataset.choices import Compression, SplitBy
 from mlh.dataset.sample import MATRICES, BasisRecord, Sample, unique_elements
 from mlh.network.graph import GraphInput
 
@@ -59,8 +61,8 @@ class DatasetWriter:
         path: str | os.PathLike[str],
         basis: Any,
         settings: Mapping[str, Any],
-        dtype: Literal["float32", "float64"] = "float32",
-        compression: Literal["gzip", "lzf", "none"] = "gzip",
+        dtype: Precision = "float32",
+        compression: Compression = "gzip",
         level: int = 4,
     ) -> None:
         """basis: a `mlh.Basis` or a BasisRecord; settings: level of theory as JSON values; dtype of dH in the
@@ -71,10 +73,8 @@ class DatasetWriter:
         self.path = Path(path)
         self.basis = basis if isinstance(basis, BasisRecord) else BasisRecord.of(basis)
         self.settings = json.dumps(dict(settings), sort_keys=True)
-        if dtype not in ("float32", "float64"):
-            raise ValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r}")
-        if compression not in ("gzip", "lzf", "none"):
-            raise ValueError(f"compression: expected 'gzip', 'lzf' or 'none', got {compression!r}")
+        check_choice("dtype", dtype, Precision)
+        check_choice("compression", compression, Compression)
         if not 1 <= level <= 9:
             raise ValueError(f"level: expected 1 to 9, got {level}")
         self.dtype = dtype
@@ -299,7 +299,7 @@ class Dataset(Sequence[Sample]):
     def split(
         self,
         seed: int = 0,
-        by: Literal["group", "trajectory", "random"] = "group",
+        by: SplitBy = "group",
         fractions: tuple[float, float] = (0.1, 0.1),
     ) -> dict[str, list[int]]:
         """Indices of "train", "validation", "test"; fractions: validation, test (of samples, nearly).
@@ -311,8 +311,7 @@ class Dataset(Sequence[Sample]):
         Sources that the configuration of the build gave to "validation" or "test" are that part, and nothing
         is drawn for it.
         """
-        if by not in ("group", "trajectory", "random"):
-            raise ValueError(f"by: expected 'group', 'trajectory' or 'random', got {by!r}")
+        check_choice("by", by, SplitBy)
         parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
         free: dict[str, list[int]] = {}
         for k in range(len(self)):

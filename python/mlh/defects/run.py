@@ -20,6 +20,7 @@ import ase
 import numpy as np
 
 from mlh.analysis import configuration_coordinate, coordinate_mae
+from mlh.common.choices import check_choice
 from mlh.common.files import require_place, write_json
 from mlh.defects.formation import CONVENTION, formation_energy, removed_atoms
 from mlh.defects.references import Reference
@@ -29,6 +30,9 @@ from mlh.structures import structure_hash, vacancies
 
 SUMMARY = "defects.json"
 
+DFTStart = Literal["initial", "relaxed"]
+"""Where DFT starts beside a model: where the model did, or from what the model relaxed (fewer steps)."""
+
 
 @dataclass(frozen=True)
 class DefectSettings:
@@ -37,12 +41,14 @@ class DefectSettings:
     relax: RelaxSettings = field(default_factory=RelaxSettings)
     relax_host: bool = True
     potentials: Mapping[str, float] = field(default_factory=dict)
-    verify_start: Literal["initial", "relaxed"] = "initial"
-    """DFT starts where the model started, or from what the model relaxed (fewer steps)."""
+    verify_start: DFTStart = "initial"
     resume: bool = False
     overwrite: bool = False
     processes: int = 1
     """So many vacancies are relaxed at the same time, each in a process of its own."""
+
+    def __post_init__(self) -> None:
+        check_choice("verify_start", self.verify_start, DFTStart)
 
 
 @dataclass(frozen=True)

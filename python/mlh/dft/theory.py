@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ase import Atoms
 
@@ -17,7 +17,8 @@ from mlh.dft.terms.contract import Integration
 from mlh.matrix.kpoints import KPointsSpec, as_kpoints, kpoints_record, with_cell
 from mlh.solver.occupations import SMEARINGS, Smearing
 
-FUNCTIONALS = ("PBE", "PW92")
+Functional = Literal["PBE", "PW92"]
+FUNCTIONALS: tuple[str, ...] = get_args(Functional)
 """Exchange-correlation functionals of the core."""
 
 

@@ -9,8 +9,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mlh.common.choices import Precision
+from mlh.dataset.choices import Compression, Part
 from mlh.labelling.labels import EngineSettings
 from mlh.matrix.kpoints import KPointsSpec
+from mlh.solver.occupations import SmearingType
 from mlh.structures.crystals import CRYSTALS
 from mlh.structures.files import shipped_structures
 
@@ -59,7 +62,7 @@ class EngineConfig(_Model):
     max_scf_steps: PositiveInt = 80
     integration: str | None = None
     smearing_ev: Annotated[float, Field(gt=0.0)] | None = None
-    smearing: Literal["fermi-dirac", "gaussian"] = "fermi-dirac"
+    smearing: SmearingType = "fermi-dirac"
     spin: bool = False
     total_moment: float | None = None
     labeller: Annotated[str, Field(pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$")] = ""
@@ -122,7 +125,7 @@ class SourceConfig(_Model):
     file: str | None = None
     repeat: Repeat = (1, 1, 1)
     kpts: Repeat | KMesh | None = None
-    split: Literal["train", "validation", "test"] = "train"
+    split: Part = "train"
     host: list[Variation] = Field(default_factory=list)
     vacancies: list[VacancyPlan] = Field(default_factory=list)
     relaxations: list[RelaxationPlan] = Field(default_factory=list)
@@ -142,8 +145,8 @@ class StorageConfig(_Model):
     """How matrices are written: float32 keeps seven digits of dH, float64 all; `compression` of the large
     arrays, `level` (gzip only) from 1, fast, to 9, small."""
 
-    dtype: Literal["float32", "float64"] = "float32"
-    compression: Literal["gzip", "lzf", "none"] = "gzip"
+    dtype: Precision = "float32"
+    compression: Compression = "gzip"
     level: Annotated[int, Field(ge=1, le=9)] = 4
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mlh.common.choices import Precision, check_choice
 from mlh.dft.integrations import DEFAULT_INTEGRATION
 from mlh.matrix.kpoints import KPointsSpec
 from mlh.model.card import ModelCard, ModelError, read_model
@@ -149,12 +150,11 @@ class Model:
         return Prediction(data, tuple(domain_notes(graph, self.card.closest)), seconds)
 
 
-def load_model(name: str | os.PathLike[str], device: str = "cpu", precision: str = "float64") -> Model:
+def load_model(name: str | os.PathLike[str], device: str = "cpu", precision: Precision = "float64") -> Model:
     """Model by path or shipped name. device: "cpu", "cuda", "cuda:N"; precision: "float64" (default) or
     "float32".
     """
-    if precision not in ("float32", "float64"):
-        raise ValueError(f"precision: expected 'float32' or 'float64', got {precision!r}")
+    check_choice("precision", precision, Precision)
     target = pick_device(device, Ranks())
     network, card = read_model(name, torch.float32 if precision == "float32" else torch.float64)
     return Model(network.to(target), card, str(name))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import mlh._core as _core
 from mlh.basis.species import Basis
+from mlh.common.choices import check_choice
 from mlh.dft.mesh import GridMesh, plane_mesh
 from mlh.dft.terms.contract import (
     AtomicCoefficients,
@@ -43,6 +44,8 @@ FloatArray = NDArray[np.float64]
 _FUNCTIONAL = "PBE-PW92"
 _STENCIL_ORDER = 2
 
+NeutralAtom = Literal["projectors", "grid"]
+
 
 @dataclass(frozen=True, slots=True)
 class OpenMXIntegration:
@@ -57,13 +60,12 @@ class OpenMXIntegration:
     there is no stress.
     """
 
-    neutral_atom: Literal["projectors", "grid"] = "projectors"
+    neutral_atom: NeutralAtom = "projectors"
     grid_origin: tuple[float, float, float] | None = None
     quirks: bool = False
 
     def __post_init__(self) -> None:
-        if self.neutral_atom not in ("projectors", "grid"):
-            raise ValueError(f"neutral_atom: expected 'projectors' or 'grid', got {self.neutral_atom!r}")
+        check_choice("neutral_atom", self.neutral_atom, NeutralAtom)
         origin = self.grid_origin
         if origin is not None and (len(origin) != 3 or not np.isfinite(origin).all()):
             raise ValueError(f"grid_origin: expected three finite numbers in Bohr or None, got {origin!r}")

@@ -26,6 +26,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE, LBFGS
 from numpy.typing import NDArray
 
+from mlh.common.choices import check_choice
 from mlh.common.units import EV_ANGSTROM3_GPA
 from mlh.relaxation.optimizer import PreconditionedLBFGS
 
@@ -56,12 +57,10 @@ class RelaxSettings:
             raise ValueError(f"fmax: expected a positive force in eV/A, got {self.fmax}")
         if self.max_steps < 0:
             raise ValueError(f"max_steps: expected 0 or more, got {self.max_steps}")
-        if self.optimizer not in ("lbfgs", "fire"):
-            raise ValueError(f"optimizer: expected 'lbfgs' or 'fire', got {self.optimizer!r}")
+        check_choice("optimizer", self.optimizer, OptimizerName)
         if not 0.0 < self.max_displacement <= 1.0:
             raise ValueError(f"max_displacement: expected 0 to 1 A, got {self.max_displacement}")
-        if self.cell not in ("fixed", "volume", "full"):
-            raise ValueError(f"cell: expected 'fixed', 'volume' or 'full', got {self.cell!r}")
+        check_choice("cell", self.cell, CellChange)
         if not self.smax > 0.0:
             raise ValueError(f"smax: expected a positive stress in GPa, got {self.smax}")
         if self.pressure and self.cell == "fixed":

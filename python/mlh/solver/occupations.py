@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfc, expit, xlogy
 
-FloatArray = NDArray[np.float64]
-Smearing = Literal["none", "fermi-dirac", "gaussian"]
+from mlh.common.choices import check_choice
 
-SMEARINGS: tuple[Smearing, ...] = ("fermi-dirac", "gaussian")
+FloatArray = NDArray[np.float64]
+SmearingType = Literal["fermi-dirac", "gaussian"]
 """Occupation functions of a finite width."""
+
+Smearing = Literal["none", SmearingType]
+SMEARINGS: tuple[SmearingType, ...] = get_args(SmearingType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,7 @@ def occupy(
         raise ValueError(
             f"n_electrons: expected more than 0 and at most {2 * nbands} (2 per orbital), got {n_electrons}"
         )
-    if smearing not in ("none", *SMEARINGS):
-        raise ValueError(f"smearing: expected 'none', 'fermi-dirac' or 'gaussian', got {smearing!r}")
+    check_choice("smearing", smearing, Smearing)
     if smearing != "none" and width <= 0.0:
         raise ValueError(f"width: expected a positive width (Ha) for smearing {smearing!r}, got {width}")
     if nspin == 1 and spin_moment not in (None, 0, 0.0):

@@ -19,7 +19,9 @@ from pydantic import (
     model_validator,
 )
 
+from mlh.common.choices import Precision
 from mlh.common.files import write_text
+from mlh.dataset.choices import SplitBy
 from mlh.network.architectures import read_network_config
 from mlh.network.config import NetworkConfig
 
@@ -32,7 +34,7 @@ class SplitConfig(_Strict):
     """How samples are divided. by="group" keeps all samples of one host together, "trajectory" all geometries
     of one relaxation."""
 
-    by: Literal["group", "trajectory", "random"] = "group"
+    by: SplitBy = "group"
     validation: float = Field(0.1, gt=0, lt=1)
     test: float = Field(0.1, ge=0, lt=1)
     seed: int = 0
@@ -113,7 +115,7 @@ class TrainingConfig(_Strict):
         description="test (else validation) samples whose energies and forces go into the model card",
     )
     checkpoint_minutes: float = Field(5.0, gt=0)
-    precision: Literal["float32", "float64"] = "float32"
+    precision: Precision = "float32"
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda or cuda:N")
     threads: int = Field(2, ge=1, description="of this machine; parallel processes share them")
     seed: int = 0
