@@ -18,4 +18,9 @@ Correlation pbe_correlation(double n, double sigma);
 /// Collinear spin; densities below the floor count as the floor.
 Correlation pbe_correlation(double n_up, double n_down, double sigma);
 
+/// How e and its derivatives change, to first order, along (dn, dsigma).
+Correlation pbe_correlation_change(double n, double sigma, double dn, double dsigma);
+Correlation pbe_correlation_change(double n_up, double n_down, double sigma, double dn_up,
+                                   double dn_down, double dsigma);
+
 }  // namespace mlh::detail

@@ -26,6 +26,11 @@ class XcEvaluator {
   void operator()(std::size_t n_points, const double* density, const double* sigma,
                   double* energy_density, double* v_density, double* v_sigma) const noexcept;
 
+  /// evaluate_xc_change likewise.
+  void change(std::size_t n_points, const double* density, const double* sigma,
+              const double* density_change, const double* sigma_change, double* energy_density,
+              double* v_density, double* v_sigma) const noexcept;
+
  private:
   bool gradient_;
   std::size_t nspin_;

@@ -40,4 +40,11 @@ bool needs_gradient(Functional functional);
 void evaluate_xc(Functional functional, int nspin, std::size_t n_points, const double* density,
                  const double* sigma, double* energy_density, double* v_density, double* v_sigma);
 
+/// How e, de/dn_s and de/dsigma_ss' change, to first order, when density and sigma change by
+/// `density_change` and `sigma_change`; layouts and errors as of evaluate_xc.
+void evaluate_xc_change(Functional functional, int nspin, std::size_t n_points,
+                        const double* density, const double* sigma, const double* density_change,
+                        const double* sigma_change, double* energy_density, double* v_density,
+                        double* v_sigma);
+
 }  // namespace mlh
