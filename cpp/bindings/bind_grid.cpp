@@ -84,6 +84,13 @@ void bind_values(py::module_& m) {
       });
 }
 
+Stencil stencil_of_order(int order) {
+  if (order != 2 && order != 8) {
+    throw py::value_error("stencil_order: expected 2 or 8, got " + std::to_string(order));
+  }
+  return order == 2 ? Stencil::second : Stencil::eighth;
+}
+
 py::tuple gradient_of_orbitals(const GridHandle& h, const py::object& D,
                                const Potential& potential) {
   py::array keep;
@@ -98,7 +105,8 @@ py::tuple gradient_of_orbitals(const GridHandle& h, const py::object& D,
 
 py::tuple gradient_of_atoms(const GridHandle& h, const py::object& potential,
                             const py::object& density, const py::object& weight,
-                            const py::object& sphere_potential, const Potential* core) {
+                            const py::object& sphere_potential, const Potential* core,
+                            const Potential* neutral) {
   py::array keep[4];
   SphericalCoefficients c;
   c.potential = uniform_data(h, potential, "potential", keep[0]);
@@ -108,6 +116,7 @@ py::tuple gradient_of_atoms(const GridHandle& h, const py::object& potential,
                                  {static_cast<py::ssize_t>(h.grid.n_sphere_points())});
   c.sphere_potential = {s.data(), static_cast<std::size_t>(s.size())};
   c.core = core;
+  c.neutral = neutral;
   Gradient gradient;
   {
     const py::gil_scoped_release release;
@@ -229,15 +238,24 @@ void bind_grid(py::module_& m) {
           [](const GridHandle& h, const std::string& name, const std::vector<Density>& n,
              int order) {
             const Functional functional = functional_from_name(name);
-            if (order != 2 && order != 8) {
-              throw py::value_error("stencil_order: expected 2 or 8, got " + std::to_string(order));
-            }
-            const Stencil stencil = order == 2 ? Stencil::second : Stencil::eighth;
+            const Stencil stencil = stencil_of_order(order);
             const py::gil_scoped_release release;
             return exchange_correlation(h.grid, h.neutral, functional, n, stencil);
           },
           py::arg("functional"), py::arg("density"), py::arg("stencil_order") = 8,
           "E_xc of n + n_core; stencil_order of the density gradient on the grid: 2 or 8.")
+      .def(
+          "exchange_correlation_change",
+          [](const GridHandle& h, const std::string& name, const std::vector<Density>& n,
+             const std::vector<Density>& change, int order) {
+            const Functional functional = functional_from_name(name);
+            const Stencil stencil = stencil_of_order(order);
+            const py::gil_scoped_release release;
+            return exchange_correlation_change(h.grid, h.neutral, functional, n, change, stencil);
+          },
+          py::arg("functional"), py::arg("density"), py::arg("change"),
+          py::arg("stencil_order") = 8,
+          "First-order change of exchange_correlation when the density changes by `change`.")
       .def(
           "neutral_atoms", [](const GridHandle& h) { return neutral_potential(h.grid, h.neutral); },
           "V_na with its quadrature weights as a Potential.")
@@ -267,6 +285,7 @@ void bind_grid(py::module_& m) {
            "(dE/dtau (n_atoms, 3), dE/deps (3, 3)) through the orbitals at fixed potential.")
       .def("spherical_gradient", &gradient_of_atoms, py::arg("potential"), py::arg("density"),
            py::arg("weight"), py::arg("sphere_potential"), py::arg("core") = py::none(),
+           py::arg("neutral") = py::none(),
            "(dE/dtau (n_atoms, 3), dE/deps (3, 3)) through V_na, n_I, w and n_core at fixed "
            "coefficients.");
 }

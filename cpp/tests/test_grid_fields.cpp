@@ -648,6 +648,89 @@ TEST_CASE("gradient through the partial cores", "[core]") {
                  [&](const Grid& g) { return energy(v, neutral_fields(g).core); });
 }
 
+TEST_CASE("gradient through the superposed densities on all points", "[gradient]") {
+  const Fixture f;
+  const Grid grid = f.grid();
+  const std::vector<double> zero(grid.uniform().size(), 0.0),
+      none(static_cast<std::size_t>(grid.n_sphere_points()), 0.0);
+  const Potential v = random_potential(grid, 98);
+  check_gradient(f, spherical_gradient(grid, {zero, zero, zero, none, nullptr, &v}),
+                 [&](const Grid& g) { return energy(v, neutral_density(neutral_fields(g))); });
+}
+
+/// a + x b on all points.
+Density moved(const Density& a, double x, const Density& b) {
+  Density out = a;
+  for (std::size_t g = 0; g < out.uniform.size(); ++g) out.uniform[g] += x * b.uniform[g];
+  for (std::size_t p = 0; p < out.sphere.size(); ++p) {
+    out.sphere[p] += x * b.sphere[p];
+    out.sphere_gradient[p] += x * b.sphere_gradient[p];
+  }
+  return out;
+}
+
+TEST_CASE("change of the xc energy and of all its derivatives", "[core]") {
+  for (const Fixture& f : {Fixture(), with_cores()}) {
+    const Grid grid = f.grid();
+    const NeutralFields neutral = neutral_fields(grid);
+    for (const Functional functional :
+         {Functional::pbe, Functional::pbe_pw92, Functional::lda_pw92}) {
+      for (const unsigned n_spin : {1U, 2U}) {
+        std::vector<Density> n, change;
+        for (unsigned s = 0; s < n_spin; ++s) {
+          n.push_back(density(grid, symmetric_matrix(*f.pattern, 50 + s, 0.01, 1.0 + s)));
+          change.push_back(density(grid, symmetric_matrix(*f.pattern, 60 + s, 0.02)));
+        }
+        constexpr double kStep = 1e-4;
+        const auto at = [&](double x) {
+          std::vector<Density> there;
+          for (unsigned s = 0; s < n_spin; ++s) there.push_back(moved(n[s], x, change[s]));
+          return exchange_correlation(grid, neutral, functional, there);
+        };
+        const auto plus = at(kStep), minus = at(-kStep);
+        const auto exact = exchange_correlation_change(grid, neutral, functional, n, change);
+        const auto slope = [](double a, double b) { return (a - b) / (2.0 * kStep); };
+        INFO("spins " << n_spin << ", functional " << static_cast<int>(functional));
+        CHECK(exact.energy == Approx(slope(plus.energy, minus.energy)).epsilon(1e-6));
+        CHECK(std::abs(exact.energy) > 1e-3);
+        for (int a = 0; a < 3; ++a) {
+          for (int b = 0; b < 3; ++b)
+            CHECK(exact.strain(a, b) ==
+                  Approx(slope(plus.strain(a, b), minus.strain(a, b))).margin(1e-6));
+        }
+        const auto worst = [&](const auto& part) {
+          double error = 0.0, size = 0.0;
+          const auto &x = part(exact), &y = part(plus), &z = part(minus);
+          for (std::size_t g = 0; g < x.size(); ++g) {
+            error = std::max(error, std::abs(x[g] - slope(y[g], z[g])));
+            size = std::max(size, std::abs(x[g]));
+          }
+          return error / size;
+        };
+        CHECK(worst([](const ExchangeCorrelation& x) -> auto& { return x.energy_density; }) < 1e-5);
+        for (unsigned s = 0; s < n_spin; ++s) {
+          CHECK(worst([s](const ExchangeCorrelation& x) -> auto& {
+                  return x.potential[s].uniform;
+                }) < 1e-5);
+          CHECK(worst([s](const ExchangeCorrelation& x) -> auto& {
+                  return x.potential[s].sphere;
+                }) < 1e-5);
+          double error = 0.0, size = 0.0;
+          for (std::size_t p = 0; p < exact.potential[s].sphere_vector.size(); ++p) {
+            const Vec3 difference =
+                (plus.potential[s].sphere_vector[p] - minus.potential[s].sphere_vector[p]) /
+                (2.0 * kStep);
+            error = std::max(error, (exact.potential[s].sphere_vector[p] - difference).norm());
+            size = std::max(size, difference.norm());
+          }
+          CHECK(error <= 1e-5 * size);
+          CHECK((size > 0.0) == needs_gradient(functional));
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("strain of the xc energy through the metric of the stencil", "[gradient]") {
   // The density on the points is kept, the cell strains: what is left is the volume and the metric.
   const Fixture f;

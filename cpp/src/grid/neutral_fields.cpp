@@ -27,6 +27,15 @@ Vec3 hessian_dot(double slope, double curvature, const Ray& to, const Vec3& q) {
   return over_r * q + ((curvature - over_r) * q.dot(to.direction)) * to.direction;
 }
 
+/// A density of a species with what multiplies it on all points; a null table where there is none.
+using WithCoefficients = std::pair<const RadialTable*, const Potential*>;
+
+std::array<WithCoefficients, 2> densities_with_coefficients(const SpeciesData& s,
+                                                            const SphericalCoefficients& c) {
+  return {WithCoefficients{c.core && s.core_density ? &*s.core_density : nullptr, c.core},
+          WithCoefficients{c.neutral ? &s.density : nullptr, c.neutral}};
+}
+
 bool has_core(const BasisData& basis) {
   return std::any_of(basis.species.begin(), basis.species.end(),
                      [](const SpeciesData& s) { return s.core_density.has_value(); });
@@ -141,6 +150,7 @@ Gradient spherical_gradient(const Grid& grid, const SphericalCoefficients& c) {
     for (const ActiveAtom& atom : grid.active(batch)) {
       const SpeciesData& s = grid.species(atom.atom);
       const Vec3 center = grid.center(atom);
+      const auto everywhere = densities_with_coefficients(s, c);
       Vec3 sum = Vec3::Zero();
       for (int p = 0; p < batch.n_points; ++p) {
         const auto g = static_cast<std::size_t>(index[p]);
@@ -150,16 +160,17 @@ Gradient spherical_gradient(const Grid& grid, const SphericalCoefficients& c) {
           slope = c.potential[g] * s.neutral_potential.derivatives(to.r)[1] +
                   c.density[g] * s.density.derivatives(to.r)[1];
           if (s.sphere) slope += c.weight[g] * partition_weight(*s.sphere, to.r)[1];
-          if (c.core && s.core_density) {
-            slope += c.core->uniform[g] * s.core_density->derivatives(to.r)[1];
+          for (const auto& [table, v] : everywhere) {
+            if (table) slope += v->uniform[g] * table->derivatives(to.r)[1];
           }
           strain[k] += (slope * to.r) * to.direction * to.direction.transpose();
         } else {
           slope = c.sphere_potential[g] * s.neutral_potential.derivatives(to.r)[1];
-          if (c.core && s.core_density) {
-            const auto core = s.core_density->derivatives(to.r);
-            slope += c.core->sphere[g] * core[1];
-            sum -= hessian_dot(core[1], core[2], to, c.core->sphere_vector[g]);
+          for (const auto& [table, v] : everywhere) {
+            if (!table) continue;
+            const auto n = table->derivatives(to.r);
+            slope += v->sphere[g] * n[1];
+            sum -= hessian_dot(n[1], n[2], to, v->sphere_vector[g]);
           }
         }
         sum -= slope * to.direction;  // d|r - tau|/dtau = -direction

@@ -60,6 +60,14 @@ ExchangeCorrelation exchange_correlation(const Grid& grid, const NeutralFields& 
                                          Functional functional, const std::vector<Density>& density,
                                          Stencil stencil = Stencil::eighth);
 
+/// First-order change of all of it (energy, potential with weights, energy density, strain) when
+/// the density changes by `change`: d/dl of exchange_correlation at density + l change.
+ExchangeCorrelation exchange_correlation_change(const Grid& grid, const NeutralFields& neutral,
+                                                Functional functional,
+                                                const std::vector<Density>& density,
+                                                const std::vector<Density>& change,
+                                                Stencil stencil = Stencil::eighth);
+
 /// dE_xc/dn_core on the points: the mean of the potentials of the spins.
 Potential core_potential(const ExchangeCorrelation& xc);
 
@@ -83,11 +91,12 @@ Gradient orbital_gradient(const Grid& grid, std::span<const double> D, const Pot
 
 /// Gradient through the spherical functions of the atoms, sum over all points of
 /// a V_na + b n_a + c w  (uniform) and  sphere V_na (spheres, riding with their atom), and, where
-/// given, of `core` over n_core on all points.
+/// given, of `core` over n_core and of `neutral` over n_a on all points.
 struct SphericalCoefficients {
   std::span<const double> potential, density, weight;  ///< uniform grid: a, b, c
   std::span<const double> sphere_potential;
   const Potential* core = nullptr;
+  const Potential* neutral = nullptr;
 };
 Gradient spherical_gradient(const Grid& grid, const SphericalCoefficients& coefficients);
 
