@@ -27,6 +27,7 @@ from mlh.common.units import ANGSTROM
 from mlh.dft.energies import Energies, Forces, Stress
 from mlh.dft.fields import Fields, LastFields
 from mlh.dft.grid_function import GridFunction
+from mlh.dft.harris import HarrisHamiltonian
 from mlh.dft.integrations import as_integration
 from mlh.dft.mesh import GridMesh, as_mesh, check_mesh
 from mlh.dft.terms.contract import (
@@ -192,15 +193,9 @@ class System:
         return BlockMatrix(self.pattern, tables.overlap(self.structure, self.pattern))
 
     @cached_property
-    def _matrix_sum(self) -> FloatArray:
-        """Sum of the matrices that do not depend on D, (1, nnz)."""
-        return np.asarray(sum(term.matrix.data for term in self.discretisation.matrix_terms))
-
-    @cached_property
-    def _harris(self) -> BlockMatrix:
-        neutral = [self._points.neutral()]
-        potential = _total([term.at(neutral) for term in self.discretisation.local_terms], 1)[0]
-        return BlockMatrix(self.pattern, self._matrix_sum + self._points.matrix(potential))
+    def harris(self) -> HarrisHamiltonian:
+        """H0 with its derivative, as a term."""
+        return HarrisHamiltonian(self.discretisation)
 
     def _matrix(self, name: str) -> BlockMatrix:
         """The matrix of the terms of one name, local ones linear in the density included."""
@@ -228,7 +223,7 @@ class System:
 
     def harris_hamiltonian(self) -> BlockMatrix:
         """H0 = H at the density of superposed neutral atoms; exact, not self-consistent. Hartree."""
-        return self._harris
+        return self.harris.matrix
 
     def potential_matrix(self, v: FloatArray) -> BlockMatrix:
         """<phi_i | v | phi_j> of a smooth potential on the uniform grid, Hartree.
@@ -246,7 +241,8 @@ class System:
         """Energy contributions and H = dE/dD (nspin of the system) in one pass over the grid."""
         fields = self._fields(D)
         grid_part = np.stack([self._points.matrix(v) for v in fields.potential])
-        return Evaluation(BlockMatrix(self.pattern, self._matrix_sum + grid_part), self._energies(D, fields))
+        H = BlockMatrix(self.pattern, self.discretisation.fixed_matrix + grid_part)
+        return Evaluation(H, self._energies(D, fields))
 
     def hamiltonian(self, D: BlockMatrix) -> BlockMatrix:
         """H[D] = dE/dD, Hartree."""

@@ -11,7 +11,7 @@ with respect to the geometry: dE/dtau, and dE/deps for r -> (1 + eps) r of atoms
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -51,6 +51,12 @@ class Derivative(NamedTuple):
     strain: FloatArray
 
 
+def sum_of_derivatives(parts: Iterable[Derivative]) -> Derivative:
+    """Added up; at least one."""
+    atoms, strains = zip(*parts, strict=True)
+    return Derivative(np.sum(atoms, axis=0), np.sum(strains, axis=0))
+
+
 class MatrixTerm(Protocol):
     """E = Tr D M with M independent of D."""
 
@@ -69,7 +75,7 @@ class AtomicCoefficients:
     """dE/df_g for the functions f that ride on the atoms, at fixed density; None: no dependence.
 
     On the uniform grid (n1, n2, n3): V_na, n_a and the weights of the spheres; on the points of the spheres:
-    V_na; on all points, with their quadrature weights: the partial core density.
+    V_na; on all points, with their quadrature weights: the partial core density and n_a.
     """
 
     potential: FloatArray | None = None
@@ -77,6 +83,7 @@ class AtomicCoefficients:
     weight: FloatArray | None = None
     sphere_potential: FloatArray | None = None
     core: _core.Potential | None = None
+    neutral: _core.Potential | None = None
 
     def __add__(self, other: AtomicCoefficients) -> AtomicCoefficients:
         def total(a: Any, b: Any) -> Any:
@@ -85,6 +92,25 @@ class AtomicCoefficients:
         return AtomicCoefficients(
             *(total(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
         )
+
+
+class LocalChange(Protocol):
+    """A local term along a change of the density: derivatives with respect to x at density + x change, x = 0,
+    of everything that a `LocalState` is."""
+
+    @property
+    def energy(self) -> float:
+        """int v change."""
+
+    @property
+    def potential(self) -> Sequence[_core.Potential]:
+        """The kernel applied to the change: one for both spins, or one per spin."""
+
+    def atomic(self) -> AtomicCoefficients:
+        """Of the dependence on the functions that ride on the atoms."""
+
+    def strain(self) -> FloatArray:
+        """Of dE/deps (3, 3) at fixed density and functions on the points."""
 
 
 class LocalState(Protocol):
@@ -102,6 +128,9 @@ class LocalState(Protocol):
 
     def strain(self) -> FloatArray:
         """dE/deps (3, 3) at fixed density and functions on the points: volume element and metric."""
+
+    def along(self, change: Sequence[_core.Density]) -> LocalChange:
+        """The derivative of all of this along a change of the density (one per spin)."""
 
 
 class LocalTerm(Protocol):
@@ -170,6 +199,11 @@ class Discretisation(ABC):
     @property
     @abstractmethod
     def matrix_terms(self) -> Sequence[MatrixTerm]: ...
+
+    @cached_property
+    def fixed_matrix(self) -> FloatArray:
+        """Sum of the matrices that do not depend on D, (1, nnz)."""
+        return np.asarray(sum(term.matrix.data for term in self.matrix_terms))
 
     @property
     @abstractmethod

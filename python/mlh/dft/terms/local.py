@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,6 +31,7 @@ def atomic_gradient(grid: _core.Grid, c: AtomicCoefficients) -> Derivative:
             weight=zero if c.weight is None else c.weight,
             sphere_potential=none if c.sphere_potential is None else c.sphere_potential,
             core=c.core,
+            neutral=c.neutral,
         )
     )
 
@@ -81,6 +82,12 @@ class NeutralAtomState:
         energy = grid.volume_element * float(np.vdot(grid.weight * n, grid.neutral_potential))
         return np.eye(3) * energy
 
+    def along(self, change: Sequence[_core.Density]) -> NeutralAtomState:
+        """Linear in the density: the same of the change, with a potential that stays as it is."""
+        grid = self._grid
+        energy = sum(grid.neutral_energy(n) for n in change)
+        return NeutralAtomState(energy, (grid.uniform_potential(np.zeros(grid.shape)),), grid, change)
+
 
 class Hartree:
     """1/2 int dn V_H[dn], dn = n - n_a, on the uniform grid: dn is smooth."""
@@ -88,15 +95,15 @@ class Hartree:
     name = "hartree"
 
     def __init__(self, grid: _core.Grid) -> None:
-        self._grid, self._cell = grid, grid.cell
+        self._grid = grid
 
     def at(self, density: Sequence[_core.Density]) -> HartreeState:
         """Solves the Poisson equation of dn."""
         grid = self._grid
         dn = uniform_density(grid, density) - grid.neutral_density
-        v = hartree_potential(dn, self._cell)
+        v = hartree_potential(dn, grid.cell)
         energy = 0.5 * grid.volume_element * float(np.vdot(dn, v))
-        return HartreeState(energy, (grid.uniform_potential(v),), -grid.volume_element * v, dn, self._cell)
+        return HartreeState(energy, (grid.uniform_potential(v),), v, dn, grid)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,17 +112,47 @@ class HartreeState:
 
     energy: float
     potential: Sequence[_core.Potential]
-    _density_slope: FloatArray
+    _v: FloatArray
     _deformation: FloatArray
-    _cell: FloatArray
+    _grid: _core.Grid
 
     def atomic(self) -> AtomicCoefficients:
         """Through n_a."""
-        return AtomicCoefficients(density=self._density_slope)
+        return AtomicCoefficients(density=-self._grid.volume_element * self._v)
 
     def strain(self) -> FloatArray:
         """Of the volume and of the Poisson equation."""
-        return hartree_strain(self._deformation, self._cell)
+        return hartree_strain(self._deformation, self._grid.cell)
+
+    def along(self, change: Sequence[_core.Density]) -> HartreeChange:
+        """Solves the Poisson equation of the change."""
+        grid = self._grid
+        n = uniform_density(grid, change)
+        v = hartree_potential(n, grid.cell)
+        energy = grid.volume_element * float(np.vdot(n, self._v))
+        return HartreeChange(energy, (grid.uniform_potential(v),), v, self._deformation, n, grid)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HartreeChange:
+    """`Hartree` along a change of the density."""
+
+    energy: float
+    potential: Sequence[_core.Potential]
+    _v: FloatArray
+    _deformation: FloatArray
+    _change: FloatArray
+    _grid: _core.Grid
+
+    def atomic(self) -> AtomicCoefficients:
+        """Through n_a."""
+        return AtomicCoefficients(density=-self._grid.volume_element * self._v)
+
+    def strain(self) -> FloatArray:
+        """The strain is quadratic in the density: by polarisation."""
+        cell = self._grid.cell
+        plus = hartree_strain(self._deformation + self._change, cell)
+        return 0.5 * (plus - hartree_strain(self._deformation - self._change, cell))
 
 
 class ExchangeCorrelation:
@@ -128,18 +165,31 @@ class ExchangeCorrelation:
 
     def at(self, density: Sequence[_core.Density]) -> ExchangeCorrelationState:
         """Energy and potential of a density."""
-        result = self._grid.exchange_correlation(self._functional, list(density), self._order)
-        return ExchangeCorrelationState(result.energy, result.potential, self._grid, result)
+        return ExchangeCorrelationState(
+            self._grid.exchange_correlation(self._functional, list(density), self._order),
+            self._grid,
+            lambda change: self._grid.exchange_correlation_change(
+                self._functional, list(density), list(change), self._order
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ExchangeCorrelationState:
-    """`ExchangeCorrelation` at one density."""
+class ExchangeCorrelationParts:
+    """What `ExchangeCorrelation` gives: of a density, or along a change of it."""
 
-    energy: float
-    potential: Sequence[_core.Potential]
-    _grid: _core.Grid
     _result: _core.ExchangeCorrelation
+    _grid: _core.Grid
+
+    @property
+    def energy(self) -> float:
+        """Hartree."""
+        return self._result.energy
+
+    @property
+    def potential(self) -> Sequence[_core.Potential]:
+        """One per spin."""
+        return self._result.potential
 
     def atomic(self) -> AtomicCoefficients:
         """Through the weights of the spheres and the partial core densities."""
@@ -152,3 +202,14 @@ class ExchangeCorrelationState:
         e = np.reshape(self._result.energy_density, self._grid.shape)
         energy = self._grid.volume_element * float(np.vdot(self._grid.weight, e))
         return self._result.strain + np.eye(3) * energy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExchangeCorrelationState(ExchangeCorrelationParts):
+    """`ExchangeCorrelation` at one density."""
+
+    _change: Callable[[Sequence[_core.Density]], _core.ExchangeCorrelation]
+
+    def along(self, change: Sequence[_core.Density]) -> ExchangeCorrelationParts:
+        """The kernel, applied to a change of the density."""
+        return ExchangeCorrelationParts(self._change(change), self._grid)

@@ -1,0 +1,70 @@
+"""The Harris Hamiltonian H0 = H[n_a], n_a the superposed neutral atoms, as a term that is a matrix.
+
+    d Tr[Z H0]/dtau at fixed Z = Tr[Z dM] + sum v[n_a] dn_Z + sum (K[n_a] n_Z) dn_a + (functions on the atoms)
+
+M: the matrices that do not depend on D; n_Z: the density of Z; v and K = dv/dn: potential and kernel of the
+discretised local terms. The first sum goes through the orbitals in n_Z, the second through the atomic
+densities, both on all points of grid and spheres, so that the derivative is that of the discretised matrix.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property, reduce
+from operator import add
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mlh._core as _core
+from mlh.dft.terms.contract import (
+    AtomicCoefficients,
+    Derivative,
+    Discretisation,
+    LocalState,
+    sum_of_derivatives,
+)
+from mlh.dft.terms.local import atomic_gradient
+from mlh.matrix.block_matrix import BlockMatrix
+
+FloatArray = NDArray[np.float64]
+
+
+class HarrisHamiltonian:
+    """H0 of one geometry: a `MatrixTerm`."""
+
+    name = "harris"
+
+    def __init__(self, discretisation: Discretisation) -> None:
+        self._discretisation = discretisation
+
+    @cached_property
+    def _states(self) -> list[LocalState]:
+        """The local terms at n_a."""
+        d = self._discretisation
+        return [term.at([d.grid.neutral()]) for term in d.local_terms]
+
+    @cached_property
+    def _potential(self) -> _core.Potential:
+        return reduce(add, (state.potential[0] for state in self._states))
+
+    @cached_property
+    def matrix(self) -> BlockMatrix:
+        """H0, one spin component, Hartree."""
+        d = self._discretisation
+        return BlockMatrix(d.geometry.pattern, d.fixed_matrix + d.grid.matrix(self._potential))
+
+    def derivative(self, D: FloatArray) -> Derivative:
+        """Of Tr[Z H0] at fixed Z (nnz,); the argument has the name that all terms give it."""
+        d = self._discretisation
+        grid, density = d.grid, [d.grid.density(D)]
+        changes = [state.along(density) for state in self._states]
+        kernel = reduce(add, (change.potential[0] for change in changes))
+        atomic = reduce(add, (change.atomic() for change in changes), AtomicCoefficients(neutral=kernel))
+        at_rest = np.zeros((len(d.geometry.structure.positions), 3))
+        parts = [
+            d.on_grid(Derivative(*grid.orbital_gradient(D, self._potential))),
+            d.on_grid(atomic_gradient(grid, atomic)),
+            *(Derivative(at_rest, change.strain()) for change in changes),
+            *(term.derivative(D) for term in d.matrix_terms),
+        ]
+        return sum_of_derivatives(parts)
