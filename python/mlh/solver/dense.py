@@ -20,8 +20,10 @@ from mlh.common.blas import blas_threads_for
 from mlh.matrix.block_matrix import BlockMatrix, Pattern, pattern_index
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
 from mlh.solver.contract import Filling
+from mlh.solver.dense_response import response_of_states
+from mlh.solver.folding import at_k, blocks_of, symmetrised
 from mlh.solver.occupations import Occupations, Smearing, filled_bands, occupy
-from mlh.solver.state import State
+from mlh.solver.state import Response, State
 
 FloatArray = NDArray[np.float64]
 
@@ -45,7 +47,7 @@ class OverlapFactor:
         factors, conditions = [], []
         with blas_threads_for(int(np.sum(S.pattern.n_orbitals))):
             for k in points.points:
-                lower, rcond = _cholesky(_at(S, k), k)
+                lower, rcond = _cholesky(at_k(S, k), k)
                 factors.append(lower)
                 conditions.append(rcond)
         return cls(S.pattern, points, tuple(factors), min(conditions))
@@ -72,10 +74,6 @@ class Dense:
     def prepare(self, S: BlockMatrix, kpts: KPointsSpec = None) -> OverlapFactor:
         """Cholesky factors of S at the k points."""
         return OverlapFactor.of(S, kpts)
-
-
-def _at(matrix: BlockMatrix, k: FloatArray, spin: int = 0) -> NDArray[Any]:
-    return matrix.to_dense(k if k.any() else None, spin)
 
 
 def _cholesky(S: NDArray[Any], k: FloatArray) -> tuple[NDArray[Any], float]:
@@ -113,6 +111,7 @@ class Solution(State):
     fermi_levels: FloatArray
     entropy_energy: float
     coefficients: tuple[tuple[NDArray[Any], ...], ...]
+    filling: Filling
 
     @cached_property
     def _energy_weighted(self) -> BlockMatrix:
@@ -189,6 +188,10 @@ class Solution(State):
         """The sum over pairs of states."""
         return _residual_energy(self, residual)
 
+    def response(self, R: BlockMatrix) -> Response:
+        """The sums over pairs of states."""
+        return response_of_states(self, R)
+
 
 def diagonalise(
     H: BlockMatrix,
@@ -209,7 +212,7 @@ def diagonalise(
     levels, states = [], []
     with blas_threads_for(len(factor.lower[0])):
         for spin in range(H.nspin):
-            pairs = [_eigenstates(_at(H, k, spin), lower) for k, lower in zip(points.points, factor.lower)]
+            pairs = [_eigenstates(at_k(H, k, spin), lower) for k, lower in zip(points.points, factor.lower)]
             levels.append([e for e, _ in pairs])
             states.append(tuple(c for _, c in pairs))
     eigenvalues = np.array(levels)
@@ -225,6 +228,7 @@ def diagonalise(
         fermi_levels=filled.fermi_levels,
         entropy_energy=filled.entropy_energy,
         coefficients=coefficients,
+        filling=Filling(n_electrons, smearing, width, spin_moment),
     )
 
 
@@ -258,24 +262,8 @@ def _density_matrix(
             used = occupations[spin, k] > 0.0
             c = per_k[k][:, used]
             dense = (c * (weight * x_all[spin, k, used])) @ c.conj().T
-            data[spin] += _blocks(dense, point, index.flat, index.pair, cells)
-    return _symmetrised(BlockMatrix(pattern, data), kpts)
-
-
-def _symmetrised(matrix: BlockMatrix, kpts: KPoints) -> BlockMatrix:
-    """What a sum over irreducible points becomes for the whole mesh."""
-    return matrix if kpts.symmetry is None else kpts.symmetry.matrix(matrix)
-
-
-def _blocks(
-    dense: NDArray[Any], k: FloatArray, flat: NDArray[np.int64], pair: NDArray[np.int64], cells: NDArray[Any]
-) -> FloatArray:
-    """Re[conj(P(k))_ij exp(2 pi i k.R)] for every stored element."""
-    values = dense.ravel()[flat]
-    if not k.any():
-        return np.asarray(values.real, dtype=np.float64)
-    phase = np.exp(2j * np.pi * (cells @ k))[pair]
-    return np.asarray((values.conj() * phase).real, dtype=np.float64)
+            data[spin] += blocks_of(dense, point, index.flat, index.pair, cells)
+    return symmetrised(BlockMatrix(pattern, data), kpts)
 
 
 def _projected_w(solution: Solution, H: BlockMatrix) -> BlockMatrix:
@@ -288,10 +276,10 @@ def _projected_w(solution: Solution, H: BlockMatrix) -> BlockMatrix:
             f = solution.occupations[spin, k]
             used = f > 0.0
             c = solution.coefficients[spin][k][:, used]
-            projected = c.conj().T @ _at(H, point, spin) @ c
+            projected = c.conj().T @ at_k(H, point, spin) @ c
             c = c * np.sqrt(weight * f[used])
-            data[spin] += _blocks(c @ projected @ c.conj().T, point, index.flat, index.pair, cells)
-    return _symmetrised(BlockMatrix(pattern, data), solution.kpts)
+            data[spin] += blocks_of(c @ projected @ c.conj().T, point, index.flat, index.pair, cells)
+    return symmetrised(BlockMatrix(pattern, data), solution.kpts)
 
 
 def _residual_energy(solution: Solution, residual: BlockMatrix) -> float:
@@ -301,7 +289,7 @@ def _residual_energy(solution: Solution, residual: BlockMatrix) -> float:
             c = solution.coefficients[spin][k]
             e, f = solution.eigenvalues[spin, k], solution.occupations[spin, k]
             occupied = f > 1e-12
-            squared = np.abs(c[:, occupied].conj().T @ _at(residual, point, spin) @ c) ** 2
+            squared = np.abs(c[:, occupied].conj().T @ at_k(residual, point, spin) @ c) ** 2
             df = f[occupied][:, None] - f[None, :]
             de = e[None, :] - e[occupied][:, None]
             # Each pair once: from the state that holds more; pairs of equal filling do not respond.

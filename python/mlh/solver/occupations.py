@@ -138,6 +138,18 @@ def _smeared(
     return f, mu, entropy
 
 
+def occupation_slope(
+    eigenvalues: FloatArray, fermi_level: float, smearing: Smearing, width: float
+) -> FloatArray:
+    """df/de of the occupation of one state, per Hartree (negative); zeros for integer occupations."""
+    if smearing == "none":
+        return np.zeros_like(eigenvalues)
+    x = (eigenvalues - fermi_level) / width
+    if smearing == "fermi-dirac":
+        return np.asarray(-expit(-x) * expit(x) / width, dtype=np.float64)
+    return np.asarray(-np.exp(-(x**2)) / (width * np.sqrt(np.pi)), dtype=np.float64)
+
+
 def filled_bands(eigenvalues: FloatArray, electrons: FloatArray, shared: bool) -> NDArray[np.int64] | None:
     """Bands of every spin that are full at all k points, by counting; None when there is no such number, in a
     metal.

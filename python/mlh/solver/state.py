@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import KPoints
@@ -82,6 +84,32 @@ class State(ABC):
     @abstractmethod
     def residual_energy(self, residual: BlockMatrix) -> float:
         """See `residual_energy`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Response:
+    """First-order changes of D and of the energy-weighted W when the Hamiltonian changes by R; of nspin of R.
+
+    dD = chi0 R is symmetric in R and dH, and dW is what goes with the overlap: for any change of H and S
+
+        Tr R dD = Tr[(chi0 R) dH] - Tr[(dW/dH R) dS] ,
+
+    the number of electrons kept. In the eigenstates, with f(e) the occupation and df/de its slope,
+
+        D_ij = R_ij (f_i - f_j)/(e_i - e_j),   W_ij = R_ij (f_i e_i - f_j e_j)/(e_i - e_j),
+        D_ii = (R_ii - r) df/de,   W_ii = (R_ii - r) e_i df/de + f_i R_ii,   r: shift of the Fermi level.
+    """
+
+    D: BlockMatrix
+    W: BlockMatrix
+
+
+@runtime_checkable
+class Responding(Protocol):
+    """What a state has whose solver knows the first-order change of the density matrix."""
+
+    def response(self, R: BlockMatrix) -> Response:
+        """Along a change R of the Hamiltonian, Hartree."""
 
 
 def projected_w(state: State, H: BlockMatrix) -> BlockMatrix:
