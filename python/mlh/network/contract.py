@@ -33,10 +33,18 @@ class HamiltonianNetwork(nn.Module, ABC):
         """The settings it was built with."""
 
     @abstractmethod
-    def geometry(self, topology: Topology, positions: torch.Tensor, keep_frames: bool) -> Geometry:
-        """The positional part of the input; differentiable in `positions` (n, 3) Bohr, original atom order.
+    def geometry(
+        self,
+        topology: Topology,
+        positions: torch.Tensor,
+        keep_frames: bool,
+        stretch: torch.Tensor | None = None,
+    ) -> Geometry:
+        """The positional part of the input; differentiable in `positions` (n, 3) Bohr, original atom order,
+        and in `stretch` (3, 3), symmetric, which multiplies all of space: atoms and cell.
 
-        keep_frames: keep what is costly to make again (training); otherwise memory stays small (prediction).
+        keep_frames: keep what is costly to make again (training); otherwise memory stays small (prediction),
+        with gradients too.
         """
 
     @abstractmethod

@@ -162,7 +162,12 @@ def _check_sizes(graph: GraphInput, orbitals: Sequence[OrbitalSet], species: Ind
         )
 
 
-def pair_vectors(topology: Topology, positions: torch.Tensor) -> torch.Tensor:
-    """tau_j + R - tau_i (P, 3) of the pairs; differentiable in `positions` (n, 3), original atom order."""
+def pair_vectors(
+    topology: Topology, positions: torch.Tensor, stretch: torch.Tensor | None = None
+) -> torch.Tensor:
+    """tau_j + R - tau_i (P, 3) of the pairs, differentiable in `positions` (n, 3), original atom order; with
+    all of space stretched by the symmetric `stretch` (3, 3).
+    """
     tau = positions[topology.order]
-    return tau[topology.j] + topology.shift.to(tau) - tau[topology.i]
+    vectors = tau[topology.j] + topology.shift.to(tau) - tau[topology.i]
+    return vectors if stretch is None else vectors @ stretch

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mlh.network.edge_frames.config import EdgeFramesConfig
 from mlh.network.edge_frames.harmonics import edge_frames, harmonics, rows
 from mlh.network.edge_frames.longrange import Waves, make_waves, reciprocal_vectors
+from mlh.network.memory import made_again
 from mlh.network.orbitals import OrbitalSet
 from mlh.network.topology import Geometry, Topology, pair_vectors
 
@@ -103,14 +104,15 @@ def build_geometry(
     config: EdgeFramesConfig,
     lmax: int,
     keep_frames: bool,
+    stretch: torch.Tensor | None = None,
 ) -> EdgeGeometry:
     """Vectors, frames and neighbour densities; differentiable in `positions` (n, 3) Bohr, original atom
-    order.
+    order, and in `stretch` (3, 3), of atoms and cell.
 
     keep_frames: store the rotations of all pairs (fast, 165 numbers per pair at lmax 4) and the waves instead
     of making them in chunks when needed.
     """
-    vectors = pair_vectors(topology, positions)
+    vectors = pair_vectors(topology, positions, stretch)
     r = torch.linalg.vector_norm(vectors, dim=1)
     cutoffs = pair_cutoffs(orbitals, config.reach[1])
     neighbours, edges = (
@@ -120,10 +122,7 @@ def build_geometry(
     frames = edge_frames(vectors, lmax) if keep_frames else None
     waves = None
     if config.sigma is not None:
-        tau = positions[topology.order]
-        g = torch.from_numpy(reciprocal_vectors(topology.cell, config.sigma)).to(tau)
-        volume = float(abs(np.linalg.det(topology.cell)))
-        waves = make_waves(tau, g, volume, config.sigma, keep_frames)
+        waves = _waves(topology, positions, config.sigma, keep_frames, stretch)
     return EdgeGeometry(
         vectors,
         r,
@@ -135,6 +134,22 @@ def build_geometry(
         None if frames is None else [d[edges.index] for d in frames],
         waves,
     )
+
+
+def _waves(
+    topology: Topology,
+    positions: torch.Tensor,
+    sigma: float,
+    store: bool,
+    stretch: torch.Tensor | None,
+) -> Waves:
+    """Of the cell; under a stretch the waves of the cell at hand move with it."""
+    tau = positions[topology.order]
+    g = torch.from_numpy(reciprocal_vectors(topology.cell, sigma)).to(tau)
+    volume = torch.as_tensor(abs(np.linalg.det(topology.cell))).to(tau)
+    if stretch is not None:
+        tau, g, volume = tau @ stretch, g @ torch.linalg.inv(stretch), volume * torch.linalg.det(stretch)
+    return make_waves(tau, g, volume, sigma, store)
 
 
 def _radial(r: torch.Tensor, near: Near, cutoffs: NDArray[np.float64], n: int) -> torch.Tensor:
@@ -159,9 +174,13 @@ def neighbour_densities(
     for a, b, start, stop in neighbours.groups:
         for first in range(start, stop, config.chunk):
             pairs = neighbours.index[first : min(first + config.chunk, stop)]
-            v = vectors[pairs]
-            radial = bessel_basis(torch.linalg.vector_norm(v, dim=1), float(cutoffs[a, b]), n_radial)
-            terms = harmonics(lmax, v)[:, :, None] * radial[:, None, :]
+            terms = made_again(_terms, vectors[pairs], float(cutoffs[a, b]), n_radial, lmax)
             sums[b] = sums[b].index_add(0, topology.i[pairs], terms)
             sums[a] = sums[a].index_add(0, topology.j[pairs], terms * parity[:, None])
     return torch.cat(sums, dim=2)
+
+
+def _terms(v: torch.Tensor, cutoff: float, n_radial: int, lmax: int) -> torch.Tensor:
+    """Radial functions times harmonics of the vectors v (pairs, 3): (pairs, (lmax+1)^2, n_radial)."""
+    radial = bessel_basis(torch.linalg.vector_norm(v, dim=1), cutoff, n_radial)
+    return harmonics(lmax, v)[:, :, None] * radial[:, None, :]

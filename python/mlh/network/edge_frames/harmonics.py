@@ -112,27 +112,31 @@ def _multiples(cosine: torch.Tensor, sine: torch.Tensor, m_max: int) -> tuple[to
     return torch.stack(cosines, dim=1), torch.stack(sines, dim=1)
 
 
+NEAR_AXIS = 1e-3
+"""sin(theta) below which an edge is turned away from the z axis first: on the axis the angle phi, and with it
+the derivative of the frame, is not defined."""
+
+
 def edge_frames(vectors: torch.Tensor, lmax: int) -> list[torch.Tensor]:
     """D^l, l = 0..lmax, of a rotation that takes z to the direction of each vector: lab = D^l frame.
 
-    vectors: (n, 3), none zero. Returns tensors (n, 2l+1, 2l+1). Column m' = 0 is proportional to Y_l of the
-    direction. The turn about the edge itself is arbitrary (it is fixed by the polar angles); nothing physical
-    depends on it.
+    vectors: (n, 3), none zero. Returns tensors (n, 2l+1, 2l+1), differentiable in every direction. Column
+    m' = 0 is proportional to Y_l of the direction. The turn about the edge itself is arbitrary (it is fixed
+    by polar angles); nothing physical depends on it.
     """
     x, y, z = vectors.unbind(dim=1)
+    near = (x * x + y * y) < NEAR_AXIS**2 * (z * z)
+    some_near = bool(near.any())
+    if some_near:  # a quarter turn about x, (x, y, z) -> (x, z, -y), which is undone below
+        y, z = torch.where(near, z, y), torch.where(near, -y, z)
     rho2 = x * x + y * y
-    on_axis = rho2 <= (z * z) * torch.finfo(vectors.dtype).eps ** 2
-    rho = torch.sqrt(torch.where(on_axis, torch.ones_like(rho2), rho2))
-    one, zero = torch.ones_like(rho), torch.zeros_like(rho)
-    cos_phi, sin_phi = torch.where(on_axis, one, x / rho), torch.where(on_axis, zero, y / rho)
-    r = torch.linalg.vector_norm(vectors, dim=1)
-    cos_theta, sin_theta = z / r, torch.where(on_axis, zero, rho) / r
-    phi, theta = _multiples(cos_phi, sin_phi, lmax), _multiples(cos_theta, sin_theta, lmax)
+    rho, r = torch.sqrt(rho2), torch.sqrt(rho2 + z * z)
+    phi, theta = _multiples(x / rho, y / rho, lmax), _multiples(z / r, rho / r, lmax)
     out = []
     for l, quarter in enumerate(_quarter_turns(lmax)):
         a = torch.as_tensor(quarter, dtype=vectors.dtype, device=vectors.device)
-        about_y = a @ _turn_about_z(l, *theta) @ a.T
-        out.append(_turn_about_z(l, *phi) @ about_y)
+        frame = _turn_about_z(l, *phi) @ (a @ _turn_about_z(l, *theta) @ a.T)
+        out.append(torch.where(near[:, None, None], a.T @ frame, frame) if some_near else frame)
     return out
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mlh.network.edge_frames.harmonics import harmonics, rows
+from mlh.network.memory import made_again
 
 FIELD_L = 2  # highest derivative of the potential that is passed on
 _WAVES_AT_ONCE = 1024
@@ -44,15 +45,18 @@ class Waves:
     harmonics: torch.Tensor
     stored: tuple[torch.Tensor, torch.Tensor] | None
 
-    def chunks(self) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
-        """(which G, cosines, sines), all G in turn."""
+    def chunks(self) -> Iterator[slice]:
+        """Which G at a time: all of those that are stored, in turn of the others."""
+        step = len(self.g) if self.stored is not None else _WAVES_AT_ONCE
+        for first in range(0, len(self.g), max(step, 1)):
+            yield slice(first, first + step)
+
+    def of(self, which: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines (n, G) of some G."""
         if self.stored is not None:
-            yield (slice(None), *self.stored)
-            return
-        for first in range(0, len(self.g), _WAVES_AT_ONCE):
-            which = slice(first, first + _WAVES_AT_ONCE)
-            phase = self.positions @ self.g[which].T
-            yield which, torch.cos(phase), torch.sin(phase)
+            return self.stored[0][:, which], self.stored[1][:, which]
+        phase = self.positions @ self.g[which].T
+        return torch.cos(phase), torch.sin(phase)
 
     def to(self, target: torch.dtype | torch.device) -> Waves:
         """The same in another precision or on another device."""
@@ -79,7 +83,7 @@ def reciprocal_vectors(cell: NDArray[np.float64], sigma: float) -> NDArray[np.fl
 
 
 def make_waves(
-    positions: torch.Tensor, g: torch.Tensor, volume: float, sigma: float, store: bool = True
+    positions: torch.Tensor, g: torch.Tensor, volume: torch.Tensor, sigma: float, store: bool = True
 ) -> Waves:
     """Waves at the positions (n, 3) Bohr; g (nG, 3) from `reciprocal_vectors`."""
     g2 = (g * g).sum(dim=1)
@@ -105,19 +109,28 @@ class LongRange(nn.Module):
         sources = self._sources(x, slices)
         degrees = rows(min(FIELD_L, self.lmax))
         fields = x.new_zeros(len(x), degrees.dim * self.n_fields)
-        for which, cosines, sines in waves.chunks():
-            even, odd = self._structure_factors(sources, cosines, sines, waves.harmonics[which])
-            kernel = waves.kernel[which, None]
-            p, q = [], []
-            for (_, ir), unit, block in zip(degrees, _UNITS, degrees.slices(), strict=False):
-                factor = unit * kernel
-                for harmonic in waves.harmonics[which, block].unbind(dim=1):
-                    weight = factor * harmonic[:, None]
-                    p.append((even if ir.p == 1 else odd) * weight)
-                    q.append((odd if ir.p == 1 else -even) * weight)
-            fields = fields + cosines @ torch.cat(p, dim=1) + sines @ torch.cat(q, dim=1)
+        for which in waves.chunks():
+            if waves.stored is not None:
+                fields = fields + self._fields(sources, waves, which)
+            else:
+                fields = fields + made_again(self._fields, sources, waves, which)
         shaped = fields.reshape(len(x), degrees.dim, self.n_fields)
         return nn.functional.pad(shaped, (0, 0, 0, rows(self.lmax).dim - degrees.dim))
+
+    def _fields(self, sources: torch.Tensor, waves: Waves, which: slice) -> torch.Tensor:
+        """Share of some G in the fields, (n, rows n_fields)."""
+        cosines, sines = waves.of(which)
+        even, odd = self._structure_factors(sources, cosines, sines, waves.harmonics[which])
+        kernel = waves.kernel[which, None]
+        degrees = rows(min(FIELD_L, self.lmax))
+        p, q = [], []
+        for (_, ir), unit, block in zip(degrees, _UNITS, degrees.slices(), strict=False):
+            factor = unit * kernel
+            for harmonic in waves.harmonics[which, block].unbind(dim=1):
+                weight = factor * harmonic[:, None]
+                p.append((even if ir.p == 1 else odd) * weight)
+                q.append((odd if ir.p == 1 else -even) * weight)
+        return cosines @ torch.cat(p, dim=1) + sines @ torch.cat(q, dim=1)
 
     def _sources(self, x: torch.Tensor, slices: list[slice]) -> torch.Tensor:
         """Charges, then the three components of the dipoles: (n, 4 n_fields)."""

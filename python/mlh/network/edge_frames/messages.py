@@ -24,6 +24,7 @@ from mlh.network.edge_frames.layers import (
     split_orders,
 )
 from mlh.network.edge_frames.longrange import LongRange
+from mlh.network.memory import made_again
 from mlh.network.topology import Topology
 
 
@@ -57,9 +58,9 @@ class MessageLayer(Reversible):
         topology: Topology,
         near: Near,
         radial: torch.Tensor,
-        frames: Sequence[torch.Tensor],
         first: int,
         inverse_root: torch.Tensor,
+        frames: Sequence[torch.Tensor],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Messages to i and to j of the edges first .. first + len(radial) of `near`, in the lab: twice
         (edges, (lmax+1)^2, channels).
@@ -80,6 +81,20 @@ class MessageLayer(Reversible):
             to_i.append(d @ forward)
             to_j.append(d @ (backward * flip[:, None]))
         return torch.cat(to_i, dim=1), torch.cat(to_j, dim=1)
+
+    def _framed_messages(
+        self,
+        x: torch.Tensor,
+        topology: Topology,
+        near: Near,
+        radial: torch.Tensor,
+        first: int,
+        inverse_root: torch.Tensor,
+        vectors: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """`messages` of edges whose frames are made from their vectors."""
+        frames = edge_frames(vectors, self.lmax)
+        return self.messages(x, topology, near, radial, first, inverse_root, frames)
 
     def _weights(
         self, near: Near, radial: torch.Tensor, first: int, inverse_root: torch.Tensor
@@ -116,14 +131,11 @@ class MessageLayer(Reversible):
         for first in range(0, n_edges, max(step, 1)):
             last = min(first + step, n_edges)
             edges = geometry.edges.index[first:last]
-            frames = (
-                geometry.edge_frames
-                if geometry.edge_frames is not None
-                else edge_frames(geometry.vectors[edges], self.lmax)
-            )
-            to_i, to_j = self.messages(
-                x, topology, geometry.edges, radial[first:last], frames, first, inverse_root
-            )
+            given = x, topology, geometry.edges, radial[first:last], first, inverse_root
+            if geometry.edge_frames is not None:
+                to_i, to_j = self.messages(*given, geometry.edge_frames)
+            else:
+                to_i, to_j = made_again(self._framed_messages, *given, geometry.vectors[edges])
             total = total.index_add(0, topology.i[edges], to_i).index_add(0, topology.j[edges], to_j)
         slices = topology.species_slices()
         inputs = [x, total]

@@ -30,6 +30,7 @@ from mlh.network.edge_frames.heads import PairHead, SiteHead
 from mlh.network.edge_frames.layers import rotate_to_edges, soft_norm, split_degrees
 from mlh.network.edge_frames.messages import MessageLayer, NodeUpdate
 from mlh.network.edge_frames.parts import orbital_frames, to_lab
+from mlh.network.memory import made_again
 from mlh.network.orbitals import OrbitalSet
 from mlh.network.topology import Geometry, PairGroup, Topology
 
@@ -71,9 +72,16 @@ class EdgeFramesNetwork(HamiltonianNetwork):
         """Sizes; with the features that the network has, whatever it was asked for."""
         return self._config
 
-    def geometry(self, topology: Topology, positions: torch.Tensor, keep_frames: bool) -> EdgeGeometry:
+    def geometry(
+        self,
+        topology: Topology,
+        positions: torch.Tensor,
+        keep_frames: bool,
+        stretch: torch.Tensor | None = None,
+    ) -> EdgeGeometry:
         """The positional part of the input for this network."""
-        return build_geometry(topology, positions, self.orbitals, self.config, self.lmax, keep_frames)
+        fixed = self.orbitals, self.config, self.lmax
+        return build_geometry(topology, positions, *fixed, keep_frames, stretch)
 
     def fit(self, samples: Sequence[Prepared]) -> None:
         """Set every fitted buffer from the training samples (stored with their frames)."""
@@ -138,13 +146,36 @@ class EdgeFramesNetwork(HamiltonianNetwork):
             rows: slice | torch.Tensor = slice(group.start + first, group.start + last)
             if chosen is not None:
                 rows = chosen[first:last] + group.start
-            frames = (
-                [d[rows] for d in geometry.frames]
-                if geometry.frames is not None
-                else edge_frames(geometry.vectors[rows], self.lmax)
-            )
-            x_i = rotate_to_edges(x, topology.i[rows], frames)
-            x_j = rotate_to_edges(x, topology.j[rows], frames)
-            block = head(x_i, x_j, geometry.r[rows])
-            out.append(to_lab(block, orbital_frames(a, frames), orbital_frames(b, frames)))
+            i, j, r = topology.i[rows], topology.j[rows], geometry.r[rows]
+            if geometry.frames is not None:
+                out.append(_blocks(head, x, i, j, r, [d[rows] for d in geometry.frames]))
+            else:
+                out.append(made_again(_framed_blocks, head, x, i, j, r, geometry.vectors[rows], self.lmax))
         return torch.cat(out) if out else x.new_zeros(0, a.size, b.size)
+
+
+def _framed_blocks(
+    head: nn.Module,
+    x: torch.Tensor,
+    i: torch.Tensor,
+    j: torch.Tensor,
+    r: torch.Tensor,
+    vectors: torch.Tensor,
+    lmax: int,
+) -> torch.Tensor:
+    """`_blocks` of pairs whose frames are made from their vectors."""
+    return _blocks(head, x, i, j, r, edge_frames(vectors, lmax))
+
+
+def _blocks(
+    head: nn.Module,
+    x: torch.Tensor,
+    i: torch.Tensor,
+    j: torch.Tensor,
+    r: torch.Tensor,
+    frames: Sequence[torch.Tensor],
+) -> torch.Tensor:
+    """Blocks (pairs, n_a, n_b) in the lab of the pairs i -> j, from the `PairHead` of their elements."""
+    assert isinstance(head, PairHead)
+    block = head(rotate_to_edges(x, i, frames), rotate_to_edges(x, j, frames), r)
+    return to_lab(block, orbital_frames(head.a, frames), orbital_frames(head.b, frames))
