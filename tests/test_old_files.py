@@ -181,12 +181,14 @@ def test_model(tmp_path: Path) -> None:
     model = str(shutil.copy(BEFORE / "training" / "model.npz", tmp_path / "model.npz"))
     folder = copied("relax-model", tmp_path / "relax")
     first, last = read_steps(folder / "trajectory.extxyz")
-    atoms, engine = read(H2), ModelEngine(model)
+    atoms, engine = read(H2), ModelEngine(model, forces="plain")
     atoms.calc = engine.calculator()
     assert atoms.get_potential_energy() == pytest.approx(first.energy, abs=SAME_EV)
     np.testing.assert_allclose(atoms.get_forces(), first.forces, rtol=0, atol=1e-7)
     with pytest.raises(ValueError, match=r"model\.npz"):
         resumed(folder, engine)  # another path
+    with pytest.raises(ValueError, match="exact"):
+        resumed(folder, ModelEngine(model))  # its forces were plain ones
     summary = json.loads((folder / "relax.json").read_text())
     summary["engine"]["model"] = model
     (folder / "relax.json").write_text(json.dumps(summary))

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from mlh.basis.species import Basis
 from mlh.common.units import BOHR_ANGSTROM, HARTREE_BOHR3_EV_ANGSTROM3, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
+from mlh.dft.energies import Forces, Stress
 from mlh.dft.mesh import GridMesh
 from mlh.dft.system import System
 from mlh.dft.theory import FIELDS, Theory
@@ -240,14 +241,12 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
 
     def _store_derivatives(self, properties: Sequence[str]) -> None:
         """Forces and stress: one pass gives both."""
-        result = self._done()
-        if not self.system.has_stress:
+        forces, stress = self._forces_and_stress()
+        self.results["forces"] = forces.total * HARTREE_BOHR_EV_ANGSTROM
+        if stress is None:
             if "stress" in properties:
                 raise PropertyNotImplementedError(f"stress: there is none with {self.system.integration}")
-            self.results["forces"] = result.forces().total * HARTREE_BOHR_EV_ANGSTROM
             return
-        forces, stress = result.forces_and_stress()
-        self.results["forces"] = forces.total * HARTREE_BOHR_EV_ANGSTROM
         # Without a cell vector of their own the atoms are in a box that mlh has chosen.
         if self.atoms.cell.rank == 3:
             self.results["stress"] = stress.voigt * HARTREE_BOHR3_EV_ANGSTROM3
@@ -255,6 +254,11 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
             raise PropertyNotImplementedError(
                 f"stress: expected atoms with three cell vectors, got a cell of rank {self.atoms.cell.rank}"
             )
+
+    def _forces_and_stress(self) -> tuple[Forces, Stress | None]:
+        """Of the last state; no stress where the integration has none."""
+        result = self._done()
+        return result.forces_and_stress() if self.system.has_stress else (result.forces(), None)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlh.basis.species import Basis
 from mlh.calculators import DFTCalculator, HamiltonianModel, MLHCalculator
+from mlh.calculators.mlh import ForcesKind
 from mlh.dft.theory import Theory
 from mlh.matrix.kpoints import KPointsSpec, kpoints_record
 from mlh.model.card import model_digest
@@ -48,7 +49,7 @@ class ModelEngine:
     """A model (file, name of a shipped one, or object) and how many self-consistency steps refine it.
 
     kpts, cutoff_ry, smearing_ev: where they differ from those of the model's labels; smearing_ev=0.0: integer
-    occupations.
+    occupations. forces: "exact" (where there is no refinement) or "plain", see `MLHCalculator`.
     """
 
     model: str | HamiltonianModel
@@ -57,6 +58,7 @@ class ModelEngine:
     solver: Solver = field(default_factory=Dense)
     cutoff_ry: float | None = None
     smearing_ev: float | None = None
+    forces: ForcesKind = "exact"
 
     @property
     def kind(self) -> str:
@@ -72,6 +74,7 @@ class ModelEngine:
             cutoff_ry=self.cutoff_ry,
             smearing_ev=self.smearing_ev,
             solver=self.solver,
+            forces=self.forces,
         )
 
     @cached_property
@@ -83,7 +86,12 @@ class ModelEngine:
         """Plain values; the model by the digest of its content, the name is for people."""
         name = str(self.model)
         digest = {"digest": model_digest(name)} if isinstance(self.model, str) else {}
-        own = {"cutoff_ry": self.cutoff_ry, "smearing_ev": self.smearing_ev}
+        exact = self.forces == "exact" and self.refine == 0
+        own = {
+            "cutoff_ry": self.cutoff_ry,
+            "smearing_ev": self.smearing_ev,
+            "forces": "exact" if exact else None,  # files of before knew plain ones only, and do not say so
+        }
         return {
             "kind": "model",
             "model": name,
@@ -108,16 +116,17 @@ def choose_engine(
     cutoff_ry: float | None = None,
     smearing_ev: float | None = None,
     solver: Solver | str = "dense",
+    forces: ForcesKind = "exact",
 ) -> Engine:
     """The engine of a command line: exactly one of a model and DFT.
 
-    theory: of DFT. kpts, cutoff_ry, smearing_ev: of a model, where they differ from its own.
+    theory: of DFT. kpts, cutoff_ry, smearing_ev: of a model, where they differ from its own; forces: of it.
     """
     if (model is None) == (not dft):
         raise ValueError("engine: expected exactly one of a model and DFT")
     chosen = as_solver(solver)
     if model is not None:
-        return ModelEngine(model, refine, kpts, chosen, cutoff_ry, smearing_ev)
+        return ModelEngine(model, refine, kpts, chosen, cutoff_ry, smearing_ev, forces)
     if refine:
         raise ValueError("refine: expected together with a model; DFT is self-consistent already")
     return DFTEngine(theory or Theory(), chosen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from ase import Atoms
@@ -15,15 +15,22 @@ from ase.calculators.calculator import (
 from mlh.basis.species import Basis
 from mlh.calculators.base import Engine, GridShape, HamiltonianModel
 from mlh.common.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
+from mlh.dft.energies import Forces, Stress
 from mlh.dft.integrations import DEFAULT_INTEGRATION
 from mlh.dft.system import System
+from mlh.dft.terms.contract import MatrixTerm
 from mlh.dft.theory import Theory
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import KPointsSpec
 from mlh.model.committee import Committee, load_committee
 from mlh.model.domain import warn_of_residual
+from mlh.model.term import differentiable
+from mlh.scf.gradient import exact_forces
 from mlh.scf.loop import scf
-from mlh.solver import Smearing, Solver
+from mlh.solver import Responding, Smearing, Solver
+
+ForcesKind = Literal["exact", "plain"]
+"""With or without the response of the density matrix to the geometry."""
 
 
 class MLHCalculator(Engine):
@@ -35,9 +42,11 @@ class MLHCalculator(Engine):
     W = D H[D] D. refine=n adds n self-consistency steps. cutoff_ry, kpts, smearing_ev, smearing: None takes
     those of the model's labels, the k points by their density in the cell at hand; smearing_ev=0.0: integer
     occupations. Functional, integration and basis are the model's.
-    Forces and stress are exact once D is self-consistent; before, they lack the response of D to the
-    geometry, an error of first order in the residual, which `refine` removes step by step. The first step
-    mixes 60 percent of H[D]; in soft systems (small gaps) it may overshoot, which the residual then shows.
+    forces: "exact" (default), the gradient of the energy that the calculator gives, with the response of D to
+    the geometry (`mlh.scf.gradient`); or "plain", without the response, an error of first order in the
+    residual. With refine > 0, and with a model object without derivatives, forces are plain ones;
+    results["forces_exact"] says which they are. Each step of `refine` makes plain forces better; the first
+    mixes 60 percent of H[D] and may overshoot in soft systems (small gaps), which the residual then shows.
     solver: see `mlh.solve`; "purification" has no eigenvalues in its results.
 
     results["residual"], ["residual_rms"]: max and rms of H[D] - H_in (eV), zero for a perfect model;
@@ -48,7 +57,7 @@ class MLHCalculator(Engine):
     (eV/A), from the members' own energies and forces without refinement (one more evaluation per member).
     """
 
-    _options = (*Engine._options, "refine", "spread")
+    _options = (*Engine._options, "refine", "spread", "forces")
     _fixed: ClassVar[Mapping[str, str]] = {
         name: "belongs to the model, got another" for name in ("basis", "xc", "integration")
     } | {name: "the models are spin-unpolarised" for name in ("spin", "total_moment")}
@@ -66,9 +75,12 @@ class MLHCalculator(Engine):
         grid_shape: GridShape | None = None,
         solver: Solver | str = "dense",
         symmetry: bool = True,
+        forces: ForcesKind = "exact",
     ) -> None:
         if refine < 0:
             raise ValueError(f"refine: expected 0 or more self-consistency steps, got {refine}")
+        if forces not in get_args(ForcesKind):
+            raise ValueError(f"forces: expected 'exact' or 'plain', got {forces!r}")
         self.model = _load(model, device) if isinstance(model, str) else model
         own_smearing: Smearing = getattr(self.model, "smearing", Theory.smearing)
         own_width = getattr(self.model, "smearing_ev", None)
@@ -92,9 +104,11 @@ class MLHCalculator(Engine):
                 "spread: expected False for a single model, got True; give a committee of models"
             )
         self.spread = spread
+        self.forces = forces
+        self._terms: tuple[MatrixTerm, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "predicted_dh": None}
+        return {**super().__getstate__(), "predicted_dh": None, "_terms": ()}
 
     def calculate(
         self,
@@ -107,7 +121,11 @@ class MLHCalculator(Engine):
         if not system_changes and self._derivatives_of_last(properties):
             return
         system = self._system(self.atoms)
-        dh = self.model.predict(system)
+        if self.forces == "exact" and self.refine == 0 and differentiable(self.model):
+            term = self.model.term(system)
+            dh, self._terms = term.matrix, (system.harris, term)
+        else:
+            dh, self._terms = self.model.predict(system), ()
         self.predicted_dh = dh
         result = scf(
             system,
@@ -124,6 +142,12 @@ class MLHCalculator(Engine):
         warn_of_residual(self.model, result.history[0].residual_rms * HARTREE_EV)
         if isinstance(self.model, Committee):
             self._store_committee(self.model, system)
+
+    def _forces_and_stress(self) -> tuple[Forces, Stress | None]:
+        result = self._done()
+        exact = bool(self._terms) and isinstance(result.solution, Responding)
+        self.results["forces_exact"] = exact
+        return exact_forces(result, self._terms) if exact else super()._forces_and_stress()
 
     def _basis_of(self, atoms: Atoms) -> Basis:
         basis = self.model.basis

@@ -13,6 +13,7 @@ import typer
 from ase import Atoms
 
 from mlh.calculators.engines import Engine, KPoints, choose_engine
+from mlh.calculators.mlh import ForcesKind
 from mlh.dft.theory import Functional, Theory
 from mlh.solver import THRESHOLD, Purification, Solver, as_solver
 from mlh.solver.occupations import SmearingType
@@ -188,6 +189,13 @@ class EngineOptions:
     model: Annotated[str | None, typer.Option(help="Model file or shipped name.")] = None
     dft: Annotated[bool, typer.Option("--dft", help="Use the embedded DFT engine.")] = False
     refine: Annotated[int, typer.Option(help="Self-consistency steps after the prediction.")] = 0
+    forces: Annotated[
+        ForcesKind,
+        typer.Option(
+            help="Of a model: exact, the gradient of its energy (with --refine 0), or plain, without the "
+            "response of the density matrix."
+        ),
+    ] = "exact"
 
 
 @dataclass(frozen=True)
@@ -227,6 +235,7 @@ def engine_of(
         engine.model,
         False,
         refine=engine.refine,
+        forces=engine.forces,
         kpts=theory.mesh(),
         cutoff_ry=theory.cutoff,
         smearing_ev=theory.smearing,

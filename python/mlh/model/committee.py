@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mlh.dft.terms.contract import Derivative, sum_of_derivatives
+from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import KPointsSpec
+from mlh.model.term import PredictedTerm, differentiable
 
 if TYPE_CHECKING:
     from mlh.basis.species import Basis
     from mlh.dft.system import System
-    from mlh.matrix.block_matrix import BlockMatrix
 
 
 class Member(Protocol):
@@ -64,10 +66,29 @@ class Committee:
 
     def predict(self, system: System) -> BlockMatrix:
         """Mean dH; the members' own predictions stay in `last`."""
-        from mlh.matrix.block_matrix import BlockMatrix
+        return self._mean([member.predict(system) for member in self.members])
 
-        self.last = tuple(member.predict(system) for member in self.members)
-        return BlockMatrix(system.pattern, np.mean([dh.data for dh in self.last], axis=0))
+    @property
+    def differentiable(self) -> bool:
+        """Whether every member knows the derivative of its prediction."""
+        return all(differentiable(member) for member in self.members)
+
+    def term(self, system: System) -> PredictedTerm:
+        """The mean as a term of the Hamiltonian; TypeError when a member has no derivative."""
+        terms = [member.term(system) for member in self.members if differentiable(member)]
+        if len(terms) < len(self.members):
+            raise TypeError("committee: expected members with a derivative (`term`), got some without")
+
+        def gradient(Z: NDArray[np.float64]) -> Derivative:
+            total = sum_of_derivatives([term.derivative(Z) for term in terms])
+            return Derivative(total.atoms / len(terms), total.strain / len(terms))
+
+        return PredictedTerm(self._mean([term.matrix for term in terms]), gradient)
+
+    def _mean(self, predictions: Sequence[BlockMatrix]) -> BlockMatrix:
+        """Of the members, who stay in `last`."""
+        self.last = tuple(predictions)
+        return BlockMatrix(predictions[0].pattern, np.mean([dh.data for dh in predictions], axis=0))
 
     def disagreement(self) -> float:
         """rms over all elements of the standard deviation of the members' last dH, Hartree."""

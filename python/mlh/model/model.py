@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 
 from mlh.common.choices import Precision, check_choice
 from mlh.dft.integrations import DEFAULT_INTEGRATION
+from mlh.dft.terms.contract import Derivative
 from mlh.matrix.kpoints import KPointsSpec
 from mlh.model.card import ModelCard, ModelError, read_model
 from mlh.model.domain import OutOfDomainWarning, domain_notes
 from mlh.model.mesh import mesh_of_card
+from mlh.model.term import PredictedTerm
 from mlh.network.blocks import data_from_blocks
 from mlh.network.contract import HamiltonianNetwork, prepare
 from mlh.network.devices import Ranks, pick_device
+from mlh.network.gradient import network_gradient
 from mlh.network.graph import GraphInput, graph_from_system
 
 if TYPE_CHECKING:
@@ -136,6 +139,18 @@ class Model:
         for note in self.last.notes:
             warnings.warn(note, OutOfDomainWarning, stacklevel=2)
         return BlockMatrix(system.pattern, self.last.dh[None])
+
+    @property
+    def differentiable(self) -> bool:
+        """Always: `term` has the derivative."""
+        return True
+
+    def term(self, system: System) -> PredictedTerm:
+        """The prediction as a term of the Hamiltonian, with its derivative by back-propagation."""
+        graph = graph_from_system(system)
+        return PredictedTerm(
+            self.predict(system), lambda Z: Derivative(*network_gradient(self.network, graph, Z))
+        )
 
     def predict_graph(self, graph: GraphInput) -> Prediction:
         """dH of a graph, without gradients; pairs are processed in chunks."""

@@ -168,22 +168,28 @@ class SCFResult:
 
     def forces(self) -> Forces:
         """Forces -dE/dtau, Hartree/Bohr."""
-        return _symmetric_forces(self.system.forces(self.D, self.W), self.solution.kpts.symmetry)
+        return symmetric_forces(self.system.forces(self.D, self.W), self.solution.kpts.symmetry)
 
     def forces_and_stress(self) -> tuple[Forces, Stress]:
         """Forces and the stress (1/V) dE/deps (Hartree/Bohr^3), both of the free energy, in one pass."""
         forces, stress = self.system.forces_and_stress(self.D, self.W)
         symmetry = self.solution.kpts.symmetry
-        if symmetry is not None:
-            stress = Stress(**{name: symmetry.tensor(part) for name, part in stress.as_dict().items()})
-        return _symmetric_forces(forces, symmetry), stress
+        return symmetric_forces(forces, symmetry), symmetric_stress(stress, symmetry)
 
     def stress(self) -> Stress:
         """Stress (1/V) dE/deps of the free energy, Hartree/Bohr^3."""
         return self.forces_and_stress()[1]
 
 
-def _symmetric_forces(forces: Forces, symmetry: Symmetry | None) -> Forces:
+def symmetric_stress(stress: Stress, symmetry: Symmetry | None) -> Stress:
+    """With the symmetry of irreducible k points."""
+    if symmetry is None:
+        return stress
+    return Stress(**{name: symmetry.tensor(part) for name, part in stress.as_dict().items()})
+
+
+def symmetric_forces(forces: Forces, symmetry: Symmetry | None) -> Forces:
+    """With the symmetry of irreducible k points."""
     if symmetry is None:
         return forces
     return Forces(**{name: symmetry.vectors(part) for name, part in forces.as_dict().items()})

@@ -60,7 +60,9 @@ def sum_of_derivatives(parts: Iterable[Derivative]) -> Derivative:
 class MatrixTerm(Protocol):
     """E = Tr D M with M independent of D."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Of the contribution to `Energies`, forces and stress."""
 
     @property
     def matrix(self) -> BlockMatrix:
