@@ -6,7 +6,9 @@ E(SiO) + E(O2)/2 - E(SiO2).
 
 from __future__ import annotations
 
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import ase
@@ -22,6 +24,7 @@ from mlh.commands.demo_run import DemoSettings, run_demo
 from mlh.common.units import BOHR_ANGSTROM
 from mlh.dft.system import System
 from mlh.matrix.block_matrix import BlockMatrix
+from mlh.relaxation.loop import RelaxStep
 from mlh.report.demo import demo_table
 from mlh.report.steps import StepPrinter
 from mlh.structures import write_structure
@@ -87,6 +90,18 @@ def test_a_perfect_model_has_no_error_and_harris_has_all_of_it(basis: Basis) -> 
 
 
 @pytest.mark.slow
+def test_the_goal_stands_with_the_steps_only() -> None:
+    console = Console(file=io.StringIO(), width=120)
+    printer = StepPrinter(console, "single points", 0.02)
+    assert console.file.getvalue() == "single points\n"  # type: ignore[attr-defined]
+    atoms = ase.Atoms("H")
+    step = RelaxStep(0, -1.0, 0.5, None, "lbfgs", 0.1, atoms.positions, np.zeros((1, 3)))
+    printer(step, atoms)
+    printer(replace(step, step=1), atoms)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[1] == "until the largest force is below 0.02 eV/A" and len(lines) == 5
+
+
 def test_demonstration_on_a_molecule(tmp_path: Path, basis: Basis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLH_CACHE_DIR", str(tmp_path / "cache"))
     middle, bond = np.array([3.3, 2.6, 2.6]), np.array([1.52, 0.1, 0.05])

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from mlh.calculators.engines import dft_engine_of
+from mlh.calculators.engines import Engine, dft_engine_of
 from mlh.commands import relax_options as options
 from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
@@ -17,6 +18,7 @@ from mlh.commands.vacancies import parse_sites
 from mlh.common.terminal import say, terminal
 from mlh.defects.references import reference_energies
 from mlh.defects.run import (
+    DefectRun,
     DefectSettings,
     DFTStart,
     check_folder,
@@ -101,26 +103,31 @@ def defect_command(
         run = run_vacancies(host, chosen, worker, references, out, settings, announce)
         content = describe_run(run, worker)
         console.print(defect_table(content, f"vacancies of {species} in {structure}, {worker.kind}"))
-        rows, verification, converged = [], None, run.converged
+        rows, checked = [], None
         if verify_dft > 0:
             checked = verify(
                 run, chosen[:verify_dft], dft_engine, references, out / "dft", settings, announce
             )
-            rows, verification = compare(run, checked), describe_run(checked, dft_engine)
-            converged = converged and checked.converged
+            rows = compare(run, checked)
             console.print(comparison_table(rows, "model against DFT"))
     except KeyboardInterrupt:
         say(console, f"interrupted; the steps so far are in {out}: go on with --resume")
         raise typer.Exit(130) from None
-    from mlh.report.html import write_report  # late: it loads matplotlib
-
+    verification = None if checked is None else describe_run(checked, dft_engine)
     path = write_defects(out, content, references, settings, verification, rows)
-    for name, reason in draw_vacancies(run, worker, out).items() if pictures else ():
-        say(console, f"no levels and pictures of {name}: {reason}", style="red")
-    report = write_report(out, out / "report.html", overwrite=True)
-    say(console, f"written: {path}, {report}")
+    _report(console, run, worker, path, pictures)
     if as_json:
         typer.echo(json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=2))
-    if not converged:
+    if not (run.converged and (checked is None or checked.converged)):
         say(console, "at least one relaxation did not converge or failed", style="red")
         raise typer.Exit(1)
+
+
+def _report(console: Console, run: DefectRun, worker: Engine, path: Path, pictures: bool) -> None:
+    """Pictures of the vacancies and the page that shows everything, beside defects.json."""
+    from mlh.report.html import write_report  # late: it loads matplotlib
+
+    for name, reason in draw_vacancies(run, worker, path.parent).items() if pictures else ():
+        say(console, f"no levels and pictures of {name}: {reason}", style="red")
+    report = write_report(path.parent, path.parent / "report.html", overwrite=True)
+    say(console, f"written: {path}, {report}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +21,8 @@ from mlh.common.terminal import terminal
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from mlh.analysis.density import DensityField
+    from mlh.dft.grid_function import GridFunction
     from mlh.dft.system import System
 
 _EXAMPLE = "Example: mlh density glass.xyz --model sio2-vo --kind difference --plane 4,6,24"
@@ -62,20 +66,63 @@ def density_command(
     The sum over the grid and the number of electrons from the orbitals are printed; their difference is the
     error of the grid.
     """
-    from mlh.analysis.density import density_field, require_same_grid, subtract
-    from mlh.analysis.slices import plane_through
-    from mlh.io import read_volumetric, write_volumetric
-    from mlh.report.volumetric import average_picture, plane_picture
+    from mlh.analysis.density import density_field, subtract
+    from mlh.io import read_volumetric
 
-    console = terminal()
     indices = atom_triple(plane, "--plane")
     prefix = options.prefix_of(structure, out, kind if kind == "spin" else "density")
-    volume = options.beside(prefix, f".{format}") if format != "none" else None
-    picture = options.beside(prefix, "-plane.png") if indices is not None else None
-    curve = options.beside(prefix, f"-{axis}.png") if axis is not None else None
-    files = [file for file in (volume, picture, curve) if file is not None]
-    refuse_existing(files, overwrite)
+    files = _Files(
+        volume=options.beside(prefix, f".{format}") if format != "none" else None,
+        plane=options.beside(prefix, "-plane.png") if indices is not None else None,
+        curve=options.beside(prefix, f"-{axis}.png") if axis is not None else None,
+        overwrite=overwrite,
+    )
+    refuse_existing(files.all, overwrite)
     other = read_volumetric(minus)[1] if minus is not None else None
+    check = _check(kind, indices, margin, other)
+    state = options.state_of(terminal(), structure, engine, theory, index, check=check)
+    field, name = density_field(state, kind), _KINDS[kind]
+    if other is not None and minus is not None:
+        field, name = subtract(field, other), f"{name} - {minus.name}"
+    place = _Place(indices, margin, axis)
+    _write(files, state.atoms, field.function, place, name, structure)
+    summary = {"structure": structure, "what": name, **_numbers(field), "files": list(map(str, files.all))}
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2))
+    else:
+        _print(summary)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What is written, None for what is not: the density, its picture on a plane, its average."""
+
+    volume: Path | None
+    plane: Path | None
+    curve: Path | None
+    overwrite: bool
+
+    @property
+    def all(self) -> list[Path]:
+        """In the order in which they are written."""
+        return [file for file in (self.volume, self.plane, self.curve) if file is not None]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where pictures look: the plane of three atoms with a margin, the vector of the average."""
+
+    atoms: tuple[int, int, int] | None
+    margin: float
+    axis: str | None
+
+
+def _check(
+    kind: DensityKind, indices: tuple[int, int, int] | None, margin: float, other: GridFunction | None
+) -> Callable[[System, Atoms], None]:
+    """What can be refused before the calculation."""
+    from mlh.analysis.density import require_same_grid
+    from mlh.analysis.slices import plane_through
 
     def check(system: System, atoms: Atoms) -> None:
         if indices is not None:
@@ -85,43 +132,50 @@ def density_command(
         if other is not None:
             require_same_grid(tuple(system.grid.shape), system.cell, other)
 
-    state = options.state_of(console, structure, engine, theory, index, check=check)
-    field = density_field(state, kind)
-    name = _KINDS[kind]
-    if other is not None and minus is not None:
-        field, name = subtract(field, other), f"{name} - {minus.name}"
+    return check
+
+
+def _write(files: _Files, atoms: Atoms, function: GridFunction, place: _Place, name: str, title: str) -> None:
+    """The file of the density and the pictures."""
+    from mlh.io import write_volumetric
+    from mlh.report.volumetric import average_picture, plane_picture
+
     label = f"{name} (e/Bohr³)"
-    if volume is not None:
-        write_volumetric(volume, state.atoms, field.function, f"{name}, e/Bohr^3", overwrite)
-    if picture is not None and indices is not None:
-        plane_picture(picture, state.atoms, field.function, indices, margin, label, structure)
-    if curve is not None and axis is not None:
-        average_picture(curve, field.function, axis, label, structure)
-    summary = {
-        "structure": structure,
-        "what": name,
+    if files.volume is not None:
+        write_volumetric(files.volume, atoms, function, f"{name}, e/Bohr^3", files.overwrite)
+    if files.plane is not None and place.atoms is not None:
+        plane_picture(files.plane, atoms, function, place.atoms, place.margin, label, title)
+    if files.curve is not None and place.axis is not None:
+        average_picture(files.curve, function, place.axis, label, title)
+
+
+def _numbers(field: DensityField) -> dict[str, Any]:
+    """Integrals and extrema of a density."""
+    values = field.function.values
+    return {
         "unit": "electrons/Bohr^3",
-        "grid": list(field.function.values.shape),
+        "grid": list(values.shape),
         "integral": field.integral,
         "electrons": field.electrons,
         "grid_error": field.integral - field.electrons,
         "absolute_integral": field.absolute_integral,
-        "minimum": float(field.function.values.min()),
-        "maximum": float(field.function.values.max()),
-        "files": [str(file) for file in files],
+        "minimum": float(values.min()),
+        "maximum": float(values.max()),
     }
-    if as_json:
-        typer.echo(json.dumps(summary, indent=2))
-        return
-    n1, n2, n3 = field.function.values.shape
-    typer.echo(f"{name} on {n1} x {n2} x {n3} points, electrons/Bohr^3")
+
+
+def _print(summary: Mapping[str, Any]) -> None:
+    n1, n2, n3 = summary["grid"]
+    typer.echo(f"{summary['what']} on {n1} x {n2} x {n3} points, {summary['unit']}")
     typer.echo(
-        f"integral {field.integral:.6f} electrons; from the orbitals {field.electrons:.6f}; "
-        f"error of the grid {field.integral - field.electrons:.1e}"
+        f"integral {summary['integral']:.6f} electrons; from the orbitals {summary['electrons']:.6f}; "
+        f"error of the grid {summary['grid_error']:.1e}"
     )
-    low, high = summary["minimum"], summary["maximum"]
-    typer.echo(f"integral of |f| {field.absolute_integral:.6f}; from {low:.4e} to {high:.4e}")
-    typer.echo("files: " + (", ".join(map(str, files)) or "none"))
+    typer.echo(
+        f"integral of |f| {summary['absolute_integral']:.6f}; "
+        f"from {summary['minimum']:.4e} to {summary['maximum']:.4e}"
+    )
+    typer.echo("files: " + (", ".join(summary["files"]) or "none"))
 
 
 def atom_triple(text: str | None, option: str) -> tuple[int, int, int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -74,43 +75,25 @@ def orbitals_command(
     With --defect: the states of a defect in the gap, their localisation (PREFIX-levels.png), and the occupied
     and empty one as files and pictures; at an oxygen vacancy the bonding and antibonding state of the dimer.
     """
-    from mlh.analysis.alignment import check_host
-    from mlh.analysis.defect_levels import defect_levels, defect_site, describe_levels
-    from mlh.analysis.orbitals import check_states, orbitals, select_states
-    from mlh.analysis.slices import plane_through
     from mlh.common.files import write_json
-    from mlh.matrix.kpoints import as_kpoints
 
-    console = terminal()
     if not defect and (site is not None or around is not None or host is not None):
         raise typer.BadParameter("expected together with --defect", param_hint="--site, --around, --host")
     indices = None if plane == "none" else atom_triple(plane, "--plane")
     prefix = options.prefix_of(structure, out, "orbitals")
     summary_file, levels_file = options.beside(prefix, ".json"), options.beside(prefix, "-levels.png")
     refuse_existing([summary_file, *([levels_file] if defect else [])], overwrite)
-    spin_index = get_args(Channel).index(channel)
-    names = states if states is not None or defect else "homo,lumo"
-    members = _members(around)
-    host_atoms = None if host is None else options.atoms_of(host)
-
-    def check(system: System, atoms: Atoms) -> None:
-        shape = (system.nspin, len(as_kpoints(system.kpts)), system.n_orbitals)
-        check_states(names or (), shape, spin_index, k)
-        if indices is not None:
-            plane_through(atoms, indices, margin)
-        if defect:
-            defect_site(atoms, site, members)
-        if host_atoms is not None:
-            check_host(atoms, host_atoms)
-
-    state = options.state_of(console, structure, engine, theory, index, check=check)
-    chosen = [] if names is None else select_states(state, names, spin_index, k)
+    wanted = _Wanted(
+        states if states is not None or defect else "homo,lumo", get_args(Channel).index(channel), k
+    )
+    about = _Defect(site, _members(around), host) if defect else None
+    check = _check(wanted, about, indices, margin)
+    state = options.state_of(terminal(), structure, engine, theory, index, check=check)
+    chosen = wanted.select(state)
     content: dict[str, Any] = {"structure": structure}
     levels = None
-    if defect:
-        perfect = None if host is None else options.state_of(console, host, engine, theory)
-        levels = defect_levels(state, defect_site(state.atoms, site, members), perfect, spin_index, k)
-        content["defect"] = describe_levels(state, levels)
+    if about is not None:
+        levels, content["defect"] = _levels(state, about, wanted, engine, theory)
         chosen += [level.index for level in (levels.occupied, levels.empty) if level.index not in chosen]
         indices = indices if plane is not None else _plane_of(state, levels)
     drawing = _Drawing(prefix, state, format, squared, indices, margin)
@@ -120,18 +103,75 @@ def orbitals_command(
         _draw_levels(levels_file, levels, structure)
         if not as_json:
             _print_levels(state, levels)
-    rows = []
-    for start in range(0, len(chosen), _AT_ONCE):
-        for orbital in orbitals(state, chosen[start : start + _AT_ONCE]):
-            files = drawing.write(orbital)
-            rows.append(describe_orbital(state, orbital) | {"files": [str(file) for file in files]})
-    content["orbitals"] = rows
+    content["orbitals"] = drawing.write_all(chosen)
     write_json(summary_file, content)
     if as_json:
         typer.echo(json.dumps(content, indent=2))
     else:
-        _print_orbitals(rows)
+        _print_orbitals(content["orbitals"])
         typer.echo(f"summary: {summary_file}" + (f", picture: {levels_file}" if defect else ""))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Names of states, spin channel and k point."""
+
+    names: str | None
+    spin: int
+    k: int
+
+    def select(self, state: ElectronicState) -> list[StateIndex]:
+        """The states of these names."""
+        from mlh.analysis.orbitals import select_states
+
+        return [] if self.names is None else select_states(state, self.names, self.spin, self.k)
+
+
+@dataclass(frozen=True)
+class _Defect:
+    """Where a defect is (by place or by atoms), and the perfect host."""
+
+    site: tuple[float, float, float] | None
+    members: list[int] | None
+    host: str | None
+
+
+def _check(
+    wanted: _Wanted, about: _Defect | None, plane: tuple[int, int, int] | None, margin: float
+) -> Callable[[System, Atoms], None]:
+    """What can be refused before the calculation."""
+    from mlh.analysis.alignment import check_host
+    from mlh.analysis.defect_levels import defect_site
+    from mlh.analysis.orbitals import check_states
+    from mlh.analysis.slices import plane_through
+    from mlh.matrix.kpoints import as_kpoints
+
+    host = None if about is None or about.host is None else options.atoms_of(about.host)
+
+    def check(system: System, atoms: Atoms) -> None:
+        shape = (system.nspin, len(as_kpoints(system.kpts)), system.n_orbitals)
+        check_states(wanted.names or (), shape, wanted.spin, wanted.k)
+        if plane is not None:
+            plane_through(atoms, plane, margin)
+        if about is not None:
+            defect_site(atoms, about.site, about.members)
+        if host is not None:
+            check_host(atoms, host)
+
+    return check
+
+
+def _levels(
+    state: ElectronicState, about: _Defect, wanted: _Wanted, engine: EngineOptions, theory: TheoryOptions
+) -> tuple[DefectLevels, dict[str, Any]]:
+    """Levels of the defect, with the band edges of the host where one is given, and as plain values."""
+    from mlh.analysis.defect_levels import defect_levels, defect_site, describe_levels
+
+    host = about.host
+    perfect = None if host is None else options.state_of(terminal(), host, engine, theory)
+    place = defect_site(state.atoms, about.site, about.members)
+    levels = defect_levels(state, place, perfect, wanted.spin, wanted.k)
+    return levels, describe_levels(state, levels)
 
 
 def _members(around: str | None) -> list[int] | None:
@@ -185,6 +225,17 @@ class _Drawing:
             parts = ["-re", "-im"] if self.state.kpts.points[index.k].any() else [""]
         kinds = [self.format] * (self.format != "none") + ["png"] * (self.plane is not None)
         return [options.beside(self.prefix, f"{name}{part}.{kind}") for part in parts for kind in kinds]
+
+    def write_all(self, chosen: list[StateIndex]) -> list[dict[str, Any]]:
+        """Write the files of all states, some in memory at a time; what each is, and its files."""
+        from mlh.analysis.orbitals import orbitals
+
+        rows = []
+        for start in range(0, len(chosen), _AT_ONCE):
+            for orbital in orbitals(self.state, chosen[start : start + _AT_ONCE]):
+                files = [str(file) for file in self.write(orbital)]
+                rows.append(describe_orbital(self.state, orbital) | {"files": files})
+        return rows
 
     def write(self, orbital: Orbital) -> list[Path]:
         """Write the files of one state; what is there may be replaced."""

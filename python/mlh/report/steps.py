@@ -38,11 +38,14 @@ class StepPrinter:
         self._settings = settings or RelaxSettings(cell="full")
         self._forces: list[float] = []
         self._seconds: list[float] = []
-        goal = f", until the largest force is below {fmax:g} eV/A" if fmax is not None else ""
         if title:
-            console.print(Text(title, style="bold"), Text(goal), sep="")
+            console.print(Text(title, style="bold"))
 
     def _header(self) -> None:
+        """The goal and the heading of the steps: stages without steps, such as single points, have none."""
+        if self._goal is not None:
+            goal = f"until the largest force is below {self._goal:g} eV/A"
+            say(self._console, f"{self._label}{goal}", style="dim")
         say(
             self._console,
             f"{'':{len(self._label)}s}{'step':>4s} {'energy eV':>14s} {'change meV':>10s} {'fmax eV/A':>9s} "
@@ -130,5 +133,6 @@ def _stress_at_the_end(result: RelaxResult) -> str:
     last, settings = result.steps[-1], result.settings
     words = f"{_stress_name(settings)} {last.stress_left(settings):.3f} GPa"
     if settings.cell == "volume":
-        words += f" (largest component of the stress, which --cell full relaxes: {last.stress_gpa:.3f} GPa)"
+        largest = "largest component of the stress, which only a full relaxation lowers"
+        words += f" ({largest}: {last.stress_gpa:.3f} GPa)"
     return words
