@@ -21,7 +21,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "atom of the plane": (["density", "q.xyz", *DFT, "--plane", "0,1,9"], "three different atoms of 0 to 8"),
     "plane on a line": (["density", "line.xyz", *DFT, "--plane", "0,1,2"], "on one line"),
     "same atom twice": (["orbitals", "q.xyz", *DFT, "--plane", "0,1,1"], "three different atoms"),
-    "margin": (["density", "q.xyz", *DFT, "--plane", "0,1,2", "--margin", "-1"], "positive lengths"),
+    "margin": (["density", "q.xyz", *DFT, "--plane", "0,1,2", "--margin", "0"], "positive lengths"),
     "spin density without spin": (["density", "q.xyz", *DFT, "--kind", "spin"], "--spin"),
     "spin of a model": (["density", "q.xyz", "--model", "sio2-vo", "--kind", "spin"], "two spin components"),
     "grid of --minus": (["density", "q.xyz", *DFT, "--minus", "other.cube"], "the same cell and the grid"),

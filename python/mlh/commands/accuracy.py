@@ -35,7 +35,7 @@ def accuracy_command(
     sites: Annotated[
         str, typer.Option(help="Per host: all, inequivalent, a number drawn at random, or index:4,17.")
     ] = "2",
-    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
     refine: Annotated[str, typer.Option(help="Refining steps at equal geometries, such as 0,1.")] = "0,1",
     relax: Annotated[bool, typer.Option("--relax", help="Also relax hosts and vacancies by both.")] = False,
     relax_refine: Annotated[str, typer.Option(help="Refining steps of relaxations, such as 1.")] = "1",

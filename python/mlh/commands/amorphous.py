@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, TimeRemainingColumn
 
+from mlh.commands.expand import expanded
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import Words, bar, say, terminal
 from mlh.structures.bond_network import Shape
@@ -19,7 +20,7 @@ _EXAMPLE = "Example: mlh amorphous SiO2 --atoms 96 --density 2.20 --seed 1 --out
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("amorphous", epilog=_EXAMPLE)(amorphous_command)
+    app.command("amorphous", epilog=_EXAMPLE)(expanded(amorphous_command))
 
 
 def amorphous_command(
@@ -28,7 +29,7 @@ def amorphous_command(
     density: Annotated[
         float | None, typer.Option(help="g/cm^3; default: the recipe's, or that of the start file.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed; same seed, same structure.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed; same seed, same structure.")] = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="Extended-xyz file.")] = Path("host.xyz"),
     start: Annotated[
         str, typer.Option(help="crystal, random, a crystal such as alpha-quartz:2x2x2, or a file.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from functools import cache
@@ -32,6 +33,7 @@ from mlh.commands import (
     vacancies,
 )
 from mlh.commands.advice import in_options, log_in_options, names_of
+from mlh.commands.failures import KNOWN, message_of, status_of
 from mlh.common.terminal import forgive_encoding
 from mlh.common.version import VERSION as __version__
 
@@ -59,7 +61,8 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def options(
     threads: Annotated[
-        int | None, typer.Option(help="Threads of the compiled core; default: OMP_NUM_THREADS or all cores.")
+        int | None,
+        typer.Option(min=1, help="Threads of the core; default: OMP_NUM_THREADS or all cores."),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
@@ -73,18 +76,21 @@ def options(
 
 
 def main() -> None:
-    """Entry point. Wrong input ends with its message and status 2; MLH_TRACEBACK=1 shows the traceback."""
+    """Entry point. Wrong input ends with its message and status 2, a calculation that failed with status 1,
+    with --json also as an object on standard output. MLH_TRACEBACK=1 shows the traceback."""
     forgive_encoding()
     names = cache(lambda: names_of(typer.main.get_command(app), sys.argv[1:]))
     log_in_options(names)
     try:
         app()
-    except (ValueError, KeyError, OSError, RuntimeError) as error:
+    except KNOWN as error:
         if os.environ.get("MLH_TRACEBACK"):
             raise
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        typer.secho(f"mlh: {in_options(str(message), names())}", fg="red", err=True)
-        sys.exit(2)
+        message, status = in_options(message_of(error), names()), status_of(error)
+        if status == 1 and "--json" in sys.argv:
+            typer.echo(json.dumps({"converged": False, "error": message}))
+        typer.secho(f"mlh: {message}", fg="red", err=True)
+        sys.exit(status)
 
 
 if __name__ == "__main__":

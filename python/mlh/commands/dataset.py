@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn
 
+from mlh.commands.expand import expanded
 from mlh.commands.openmx import IMPORT_EXAMPLE, import_command
 from mlh.common.files import refuse_picture
 from mlh.common.terminal import Words, bar, clock_text, say, terminal
@@ -32,19 +33,19 @@ _INFO_EXAMPLE = "Example: mlh dataset info sio2.h5 --plot sio2.png"
 def register(app: typer.Typer) -> None:
     """Add the command group to an application."""
     group = typer.Typer(help="Build data sets of DFT Hamiltonians and look into them.", no_args_is_help=True)
-    group.command("build", epilog=_BUILD_EXAMPLE)(build_command)
-    group.command("check", epilog="Example: mlh dataset check sio2.h5")(check_command)
-    group.command("info", epilog=_INFO_EXAMPLE)(info_command)
-    group.command("merge", epilog=_MERGE_EXAMPLE)(merge_command)
-    group.command("import-openmx", epilog=IMPORT_EXAMPLE)(import_command)
+    group.command("build", epilog=_BUILD_EXAMPLE)(expanded(build_command))
+    group.command("check", epilog="Example: mlh dataset check sio2.h5")(expanded(check_command))
+    group.command("info", epilog=_INFO_EXAMPLE)(expanded(info_command))
+    group.command("merge", epilog=_MERGE_EXAMPLE)(expanded(merge_command))
+    group.command("import-openmx", epilog=IMPORT_EXAMPLE)(expanded(import_command))
     app.add_typer(group, name="dataset")
 
 
 def build_command(
     config: Annotated[Path, typer.Argument(help="YAML file; see examples/.")],
     out: Annotated[Path | None, typer.Option(help="HDF5 file; default: NAME.h5 here.")] = None,
-    processes: Annotated[int, typer.Option(help="Calculations at the same time.")] = 2,
-    threads: Annotated[int, typer.Option(help="Threads of each calculation.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="Calculations at the same time.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each calculation.")] = 1,
     dask: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler that runs the calculations instead.")
     ] = None,
@@ -67,6 +68,9 @@ def build_command(
     if dry_run:
         _show_plan(settings, as_json)
         return
+    executor = DaskExecutor(dask) if dask is not None else None
+    if executor is not None:
+        executor.check()
     start = time.perf_counter()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -76,7 +80,7 @@ def build_command(
                 target,
                 processes=processes,
                 threads=threads,
-                executor=DaskExecutor(dask) if dask is not None else None,
+                executor=executor,
                 overwrite=overwrite,
                 retry_failed=retry_failed,
                 on_progress=_Shower(progress),

@@ -52,7 +52,7 @@ def defect_command(
     sites: Annotated[
         str, typer.Option(help="all, inequivalent, a number drawn at random, or index:4,17.")
     ] = "1",
-    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
     verify_dft: Annotated[int, typer.Option(min=0, help="Repeat the first N vacancies by DFT.")] = 0,
     verify_start: Annotated[
         DFTStart, typer.Option(help="DFT starts from; relaxed: the model's minima (fewer steps).")

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from mlh.commands.demo_run import DEFAULT_MODEL, PICTURE, SUMMARY, DemoSettings, run_demo
+from mlh.commands.expand import expanded
 from mlh.common.terminal import say, terminal
 from mlh.report.demo import demo_table
 from mlh.report.steps import StepPrinter
@@ -20,7 +21,7 @@ _DEFAULTS = DemoSettings()
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("demo", epilog=_EXAMPLE)(demo_command)
+    app.command("demo", epilog=_EXAMPLE)(expanded(demo_command))
 
 
 def demo_command(
@@ -35,7 +36,7 @@ def demo_command(
             help="Index of an oxygen to remove; repeatable. DFT verifies the first. Default: two drawn."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Draws the sites when none are given.")] = _DEFAULTS.seed,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the sites when none are given.")] = _DEFAULTS.seed,
     refine: Annotated[
         int, typer.Option(help="Self-consistency steps after each prediction.")
     ] = _DEFAULTS.refine,

@@ -53,7 +53,9 @@ def density_command(
     plane: Annotated[
         str | None, typer.Option(help="Picture of the plane through three atoms: 4,6,24.")
     ] = None,
-    margin: Annotated[float, typer.Option(help="Space around the atoms of the plane, Angstrom.")] = 3.0,
+    margin: Annotated[
+        float, typer.Option(min=0.0, help="Space around the atoms of the plane, Angstrom.")
+    ] = 3.0,
     axis: Annotated[
         Literal["a", "b", "c"] | None, typer.Option(help="Picture of the average along this vector.")
     ] = None,

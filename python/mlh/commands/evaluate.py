@@ -11,6 +11,7 @@ import numpy as np
 import typer
 from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 
+from mlh.commands.expand import expanded
 from mlh.common.files import refuse_picture
 from mlh.common.terminal import Words, bar, say, terminal
 from mlh.common.units import HARTREE_EV
@@ -28,7 +29,7 @@ MEV = 1000.0 * HARTREE_EV
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("evaluate", epilog=_EXAMPLE)(evaluate_command)
+    app.command("evaluate", epilog=_EXAMPLE)(expanded(evaluate_command))
 
 
 def evaluate_command(

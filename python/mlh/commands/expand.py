@@ -9,7 +9,7 @@
     app.command("relax")(expanded(relax_command))     # --method, told once for all commands
 
 typer reads the signature of what it is given: `expanded` gives it one in which the fields stand in the place
-of the object, and packs what comes back.
+of the object, and packs what comes back. Every command is registered so: numbers are finite.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, get_args, get_type_hints
@@ -38,8 +39,12 @@ def expanded(function: Callable[..., None]) -> Callable[..., None]:
     if twice:
         raise TypeError(f"{function.__name__}: expected every option once, got {', '.join(twice)} again")
 
+    options = {p.name: _option(p) for p in parameters}
+
     @functools.wraps(function)
     def command(**given: Any) -> None:
+        for name, value in given.items():
+            _require_finite(options[name], value)
         values = {
             name: kind(**{f.name: given.pop(f.name) for f in fields(kind)}) for name, kind in groups.items()
         }
@@ -49,6 +54,21 @@ def expanded(function: Callable[..., None]) -> Callable[..., None]:
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     del command.__wrapped__  # inspect would follow it to the other signature
     return command
+
+
+def _option(parameter: inspect.Parameter) -> str:
+    """As it is written on a command line."""
+    (info, *_) = getattr(parameter.annotation, "__metadata__", (None,))
+    written = [getattr(info, "default", ""), *(getattr(info, "param_decls", None) or ())]
+    names = [str(name) for name in written if str(name).startswith("--")]
+    return next(iter(names), "--" + parameter.name.replace("_", "-"))
+
+
+def _require_finite(option: str, value: Any) -> None:
+    """No option of any command means anything with a number that is none."""
+    for number in value if isinstance(value, tuple | list) else [value]:
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ValueError(f"{option}: expected finite numbers, got {number}")
 
 
 def _fields_of(kind: type) -> list[inspect.Parameter]:

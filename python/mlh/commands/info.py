@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
 from mlh.common.files import refuse_picture
 from mlh.common.terminal import terminal
@@ -22,7 +23,7 @@ _PACKAGES = ("numpy", "scipy", "ase", "h5py", "torch")
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("info", epilog=_EXAMPLE)(info_command)
+    app.command("info", epilog=_EXAMPLE)(expanded(info_command))
 
 
 def info_command(

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 
+from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import KSpacing, MeshOptions
 from mlh.common.terminal import Words, bar, say, terminal
@@ -22,7 +23,7 @@ _DATA_HELP = "OpenMX database (folder with PAO and VPS); default: MLH_OPENMX_DAT
 
 def register(app: typer.Typer) -> None:
     """Add `openmx-input` to an application; `mlh.commands.dataset` adds the import to its group."""
-    app.command("openmx-input", epilog=_INPUT_EXAMPLE)(input_command)
+    app.command("openmx-input", epilog=_INPUT_EXAMPLE)(expanded(input_command))
 
 
 def input_command(

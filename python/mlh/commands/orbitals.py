@@ -65,7 +65,9 @@ def orbitals_command(
     plane: Annotated[
         str | None, typer.Option(help="Pictures of the plane through three atoms: 4,6,24, or none.")
     ] = None,
-    margin: Annotated[float, typer.Option(help="Space around the atoms of the plane, Angstrom.")] = 3.0,
+    margin: Annotated[
+        float, typer.Option(min=0.0, help="Space around the atoms of the plane, Angstrom.")
+    ] = 3.0,
     out: options.Out = None,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
@@ -150,7 +152,7 @@ def _check(
 
     def check(system: System, atoms: Atoms) -> None:
         shape = (system.nspin, len(as_kpoints(system.kpts)), system.n_orbitals)
-        check_states(wanted.names or (), shape, wanted.spin, wanted.k)
+        check_states(() if wanted.names is None else wanted.names, shape, wanted.spin, wanted.k)
         if plane is not None:
             plane_through(atoms, plane, margin)
         if about is not None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mlh.commands.expand import expanded
 from mlh.common.terminal import say, terminal
 
 _EXAMPLE = "Example: mlh report defects --out defects.html"
@@ -14,7 +15,7 @@ _EXAMPLE = "Example: mlh report defects --out defects.html"
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("report", epilog=_EXAMPLE)(report_command)
+    app.command("report", epilog=_EXAMPLE)(expanded(report_command))
 
 
 def report_command(

@@ -31,7 +31,7 @@ def scf_command(
     index: Index = None,
     energy_tol: Annotated[float, typer.Option(help="Largest energy change, eV.")] = 2.7e-6,
     residual_tol: Annotated[float, typer.Option(help="Largest element of H[D] - H, eV.")] = 2.7e-4,
-    max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 80,
+    max_steps: Annotated[int, typer.Option(min=1, help="Give up after this many steps.")] = 80,
     matrices: Annotated[Path | None, typer.Option(help="Write S, H0, H, D to this HDF5 file.")] = None,
     density: Annotated[Path | None, typer.Option(help="Write the density to this cube file.")] = None,
     extxyz: Annotated[Path | None, typer.Option(help="Write structure, energy, forces to this file.")] = None,
@@ -51,6 +51,9 @@ def scf_command(
     from mlh.scf.loop import SCFStep
     from mlh.structures import load_structure
 
+    for option, tolerance in (("--energy-tol", energy_tol), ("--residual-tol", residual_tol)):
+        if not tolerance > 0.0:
+            raise ValueError(f"{option}: expected a positive tolerance in eV, got {tolerance}")
     refuse_existing([matrices, density, extxyz], overwrite)
     console = terminal()
     atoms = load_structure(structure, index)

@@ -47,6 +47,10 @@ class MeshOptions:
         """What the options ask for; None when they are silent."""
         if self.kpts is not None and self.kspacing is not None:
             raise ValueError(f"--kpts, --kspacing: expected one of them, got {self.kpts} and {self.kspacing}")
+        if self.kpts is not None and min(self.kpts) < 1:
+            raise ValueError(f"--kpts: expected three positive integers, got {self.kpts}")
+        if self.kspacing is not None and not self.kspacing > 0.0:
+            raise ValueError(f"--kspacing: expected a positive spacing in 1/Angstrom, got {self.kspacing}")
         if self.kspacing is not None:
             spacing = {"spacing": self.kspacing}
             return {**spacing, "gamma": False} if self.monkhorst_pack else spacing

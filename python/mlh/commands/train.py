@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from mlh.commands.expand import expanded
 from mlh.common.terminal import say, terminal
 
 _EXAMPLE = "Example: mlh train examples/train_sio2.yaml --set optimizer.learning_rate=2e-3 --json"
@@ -16,7 +17,7 @@ _EXAMPLE = "Example: mlh train examples/train_sio2.yaml --set optimizer.learning
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("train", epilog=_EXAMPLE)(train_command)
+    app.command("train", epilog=_EXAMPLE)(expanded(train_command))
 
 
 def train_command(

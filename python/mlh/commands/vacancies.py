@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import say, terminal
@@ -24,7 +25,7 @@ _EXAMPLE = "Example: mlh vacancies host.xyz --species O -n 20 --seed 0 --out vac
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("vacancies", epilog=_EXAMPLE)(vacancies_command)
+    app.command("vacancies", epilog=_EXAMPLE)(expanded(vacancies_command))
 
 
 def parse_sites(text: str) -> str | int | list[int]:
@@ -57,10 +58,12 @@ def vacancies_command(
     add: Annotated[
         str | None, typer.Option(help="Put this element into the voids of the host (interstitials).")
     ] = None,
-    min_distance: Annotated[float, typer.Option(help="Of a void to every atom, Angstrom (--add).")] = 1.2,
+    min_distance: Annotated[
+        float, typer.Option(min=0.0, help="Of a void to every atom, Angstrom (--add).")
+    ] = 1.2,
     rattle: Annotated[float, typer.Option(help="Random displacements, Angstrom per component.")] = 0.0,
     copies: Annotated[int, typer.Option(help="Rattled structures of each defect.")] = 1,
-    seed: Annotated[int, typer.Option(help="Seed of the draw and of the displacements.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw and of the displacements.")] = 0,
     out: Annotated[Path, typer.Option(help="Extended-xyz file, one frame per structure.")] = Path(
         "vacancies.extxyz"
     ),

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 
 @contextmanager
 def complete_or_absent(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -67,6 +69,15 @@ def read_json(path: str | os.PathLike[str], advice: str = "") -> dict[str, Any]:
         if not isinstance(content, dict):
             raise ValueError(f"expected an object, got {type(content).__name__}")
     return content
+
+
+def read_yaml(path: str | os.PathLike[str]) -> Any:
+    """What a YAML file holds; DamagedFileError where it is none."""
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        said = " ".join(str(error).split())
+        raise DamagedFileError(f"{path}: not a readable YAML file ({said})") from error
 
 
 def write_text(path: str | os.PathLike[str], text: str, encoding: str = "utf-8") -> None:

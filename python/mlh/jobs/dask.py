@@ -28,13 +28,9 @@ class DaskExecutor:
         self, function: Callable[[Any, ProgressFunction], Any], jobs: Sequence[Any]
     ) -> Iterator[Event[Any]]:
         """Events of all jobs as they end. Closing the iterator cancels what has not started."""
-        try:
-            from distributed import Client, as_completed
-        except ImportError as error:
-            raise RuntimeError(
-                "executor: expected the package distributed (pip install mlh[dask])"
-            ) from error
-        with Client(self.address) as client:
+        with self._client() as client:
+            from distributed import as_completed
+
             futures = {client.submit(_Call(function), job, pure=False, retries=1): job for job in jobs}
             try:
                 for future in as_completed(futures):
@@ -46,6 +42,18 @@ class DaskExecutor:
                         yield Event("failed", futures[future], f"{type(reason).__name__}: {reason}", details)
             finally:
                 client.cancel(list(futures))
+
+    def check(self) -> None:
+        """An error where there is no scheduler at the address."""
+        with self._client():
+            pass
+
+    def _client(self) -> Any:
+        try:
+            from distributed import Client
+        except ImportError as error:
+            raise ValueError("executor: expected the package distributed (pip install mlh[dask])") from error
+        return Client(self.address)
 
 
 @dataclass(frozen=True)

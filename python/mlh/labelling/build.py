@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from mlh.common.files import refuse_existing, write_text
+from mlh.common.files import read_yaml, refuse_existing, write_text
 from mlh.jobs.pool import Executor, run_jobs
 from mlh.labelling.config import DatasetConfig
 from mlh.labelling.jobs import JobFolder, JobRunner, clear_leftovers
@@ -138,7 +138,7 @@ def _refuse_other_meshes(folder: JobFolder, config: DatasetConfig) -> None:
     """Three even numbers meant Monkhorst-Pack's mesh before, and a folder of that time has them in its
     configuration: it is not gone on with silently."""
     path = folder.path / "config.yaml"
-    before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+    before = read_yaml(path) if path.exists() else None
     if not isinstance(before, dict):
         return
     now = {s.name: kpoints_record(config.engine.settings(s.kpts).kpts) for s in config.sources}

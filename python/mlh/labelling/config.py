@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mlh.common.choices import Precision
+from mlh.common.files import read_yaml
 from mlh.dataset.choices import Compression, Part
 from mlh.labelling.labels import EngineSettings
 from mlh.matrix.kpoints import KPointsSpec
@@ -171,7 +171,7 @@ class DatasetConfig(_Model):
 def load_config(path: str | os.PathLike[str]) -> DatasetConfig:
     """Read and check a YAML file; a structure is a shipped name or a file beside it."""
     source = Path(path)
-    content = yaml.safe_load(source.read_text(encoding="utf-8"))
+    content = read_yaml(source)
     if not isinstance(content, dict):
         raise ValueError(f"{source}: expected a mapping with the keys of DatasetConfig, got {type(content)}")
     try:

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from mlh.common.choices import Precision
-from mlh.common.files import write_text
+from mlh.common.files import read_yaml, write_text
 from mlh.dataset.choices import SplitBy
 from mlh.network.architectures import read_network_config
 from mlh.network.config import NetworkConfig
@@ -131,8 +131,8 @@ class ConfigError(ValueError):
 def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> TrainingConfig:
     """TrainingConfig of a YAML file; overrides such as "optimizer.learning_rate=1e-3" (values are YAML)."""
     try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
+        raw = read_yaml(path) or {}
+    except OSError as error:
         raise ConfigError(f"{path}: not a readable YAML file ({error})") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected a mapping at the top level, got {type(raw).__name__}")
@@ -165,7 +165,10 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
             raise ConfigError(f"overrides: {override}: {parent} is not a group of settings")
-    parsed = yaml.safe_load(value)
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"overrides: expected a value in YAML, got {override!r}") from error
     if isinstance(parsed, str):  # YAML 1.1 reads 1e-3 as text
         with contextlib.suppress(ValueError):
             parsed = float(parsed)

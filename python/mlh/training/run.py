@@ -28,14 +28,14 @@ from mlh.model.mesh import mesh_of_labels
 from mlh.network.devices import open_ranks
 from mlh.training.batches import Order, draw
 from mlh.training.checkpoint import load_checkpoint, save_checkpoint
-from mlh.training.config import TrainingConfig
+from mlh.training.config import TrainingConfig, save_config
 from mlh.training.interrupt import stop_signals
 from mlh.training.learner import Learner, add_gradients, descend, make_learner
 from mlh.training.monitor import Monitor
 from mlh.training.prepared import PreparedSamples
 from mlh.training.progress import Progress
 from mlh.training.schedule import learning_rate
-from mlh.training.setup import Setup, same_config, set_up
+from mlh.training.setup import Setup, refuse_other_config, set_up
 from mlh.training.validation import Validation, physics_of, spread
 
 
@@ -62,11 +62,12 @@ def train(
             )
         console = (console or terminal()) if ranks.first else Console(quiet=True)
         torch.set_num_threads(max(config.threads // ranks.local_size, 1))
-        if ranks.first:
-            config.output.mkdir(parents=True, exist_ok=True)
-            same_config(config)
         with Dataset(config.dataset) as dataset:
+            if ranks.first:
+                refuse_other_config(config)
             setup, network = set_up(config, dataset, ranks, console)
+            if ranks.first:
+                save_config(config, config.output / "config.yaml")
             return _run(setup, make_learner(setup, network), stop)
 
 

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from mlh.common.files import require_place
 from mlh.common.terminal import say, working
 from mlh.dataset.store import Dataset
 from mlh.network.architectures import build_network
 from mlh.network.contract import HamiltonianNetwork
 from mlh.network.devices import Ranks, pick_device
-from mlh.training.config import TrainingConfig, differences, load_config, save_config
+from mlh.training.config import TrainingConfig, differences, load_config
 from mlh.training.prepared import PreparedSamples
 from mlh.training.warmstart import start_from
 
@@ -50,8 +51,9 @@ class Setup:
     console: Console
 
 
-def same_config(config: TrainingConfig) -> None:
-    """Save the resolved configuration; refuse to go on in the folder of another one."""
+def refuse_other_config(config: TrainingConfig) -> None:
+    """Refuse to go on in the folder of another configuration, and a place where no folder can be."""
+    require_place(config.output)
     path = config.output / "config.yaml"
     if path.exists() and (config.output / "checkpoint.npz").exists():
         before = load_config(path)
@@ -63,7 +65,6 @@ def same_config(config: TrainingConfig) -> None:
                 f"output: {config.output} holds the checkpoint of another configuration "
                 f"({'; '.join(different)}); choose another folder or remove it"
             )
-    save_config(config, path)
 
 
 def parts_of(dataset: Dataset, config: TrainingConfig) -> dict[str, list[int]]:
