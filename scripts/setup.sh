@@ -58,8 +58,11 @@ fi
 
 PIP=("$VENV/bin/python" -m pip -qq --disable-pip-version-check)
 
-# PyTorch first and pinned, so that no later requirement pulls another build. Where the default package
-# index serves CUDA builds, MLH_TORCH_INDEX names an index with the CPU build.
+# PyTorch first and pinned, so that no later requirement pulls another build. PyPI serves CUDA builds: where pip
+# knows no other place, the CPU build comes from PyTorch's own index. MLH_TORCH_INDEX names another one.
+if [ -z "${MLH_TORCH_INDEX:-}" ] && ! "$VENV/bin/python" -m pip config list | grep -qE 'index-url|find-links'; then
+  MLH_TORCH_INDEX=https://download.pytorch.org/whl/cpu
+fi
 if ! "$VENV/bin/python" -c 'import torch' 2>/dev/null; then
   echo "setup: PyTorch $TORCH_VERSION (CPU)"
   "${PIP[@]}" install "torch==$TORCH_VERSION" ${MLH_TORCH_INDEX:+--index-url "$MLH_TORCH_INDEX"}

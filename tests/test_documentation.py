@@ -79,6 +79,14 @@ def test_shipped_configurations_are_valid(path: Path) -> None:
         assert "glass-b" not in result.stdout.split()
 
 
+def test_the_program_of_the_library_is_the_one_that_is_tested() -> None:
+    """docs/architecture.md shows what ctest `installed_package` builds and runs."""
+    program = (ROOT / "cpp" / "tests" / "package" / "main.cpp").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    shown = "".join(f"    {line}\n" if line else "\n" for line in program.splitlines())
+    assert shown in page
+
+
 @pytest.mark.slow
 def test_the_python_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As printed, on a crystal of nine atoms in place of the glass."""
