@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from dataclasses import asdict
@@ -14,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn
 
+from mlh.basis.families import family_of
 from mlh.commands.expand import expanded
 from mlh.commands.openmx import IMPORT_EXAMPLE, import_command
 from mlh.common.files import refuse_picture
@@ -53,6 +55,9 @@ def build_command(
         bool, typer.Option("--retry-failed", help="Try again what was set aside.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the HDF5 file.")] = False,
+    openmx_data: Annotated[
+        Path | None, typer.Option(help="OpenMX database of `basis: openmx`; default: MLH_OPENMX_DATA.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the calculations.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -64,6 +69,8 @@ def build_command(
     """
     console = terminal()
     settings = load_config(config)
+    if openmx_data is not None:
+        _use_database(openmx_data, settings)
     target = out or Path(f"{settings.name}.h5")
     if dry_run:
         _show_plan(settings, as_json)
@@ -98,6 +105,15 @@ def build_command(
         typer.echo(json.dumps({**asdict(report), "path": str(report.path)}, indent=2))
     if report.failed or not report.n_samples:
         raise typer.Exit(1)
+
+
+def _use_database(folder: Path, settings: DatasetConfig) -> None:
+    """The files of the basis are in this folder, also for the processes that calculate."""
+    from mlh.openmx.basis import DATA_VARIABLE
+
+    if family_of(settings.engine.basis) is not family_of("openmx"):
+        raise ValueError(f"--openmx-data: expected `basis: openmx`, got {settings.engine.basis}")
+    os.environ[DATA_VARIABLE] = str(folder)
 
 
 def _show_plan(settings: DatasetConfig, as_json: bool) -> None:

@@ -5,6 +5,7 @@ Nothing here has a default of its own: what is not given is left to `mlh.Theory`
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -12,6 +13,7 @@ from typing import Annotated, Any, ClassVar
 import typer
 from ase import Atoms
 
+from mlh.basis.families import family_of
 from mlh.calculators.engines import Engine, KPoints, choose_engine
 from mlh.calculators.mlh import ForcesKind
 from mlh.dft.theory import Functional, Theory
@@ -80,7 +82,10 @@ class TheoryOptions(MeshOptions):
     ] = None
     openmx_data: Annotated[
         Path | None,
-        typer.Option(help="OpenMX database (folder with PAO and VPS): its basis, its integrals."),
+        typer.Option(
+            help="OpenMX database (folder with PAO and VPS): its basis, its integrals; with a model: where "
+            "the files of its basis are."
+        ),
     ] = None
     openmx_species: Annotated[
         list[str] | None,
@@ -140,7 +145,7 @@ class TheoryOptions(MeshOptions):
 
     def of_dft_only(self) -> list[str]:
         """The given options that mean nothing for a model."""
-        texts = ("basis", "orbitals", "openmx_data", "openmx_species", "integration", "xc")
+        texts = ("basis", "orbitals", "openmx_species", "integration", "xc")
         names = (*texts, "spin", "total_moment", "smearing_type")
         given = [name for name in names if getattr(self, name) not in (None, [])]
         return ["--" + name.replace("_", "-") for name in (*given, *(["openmx_quirks"] * self.openmx_quirks))]
@@ -223,6 +228,18 @@ class SolverOptions:
         return Purification(self.threshold)
 
 
+def _use_database(folder: Path, model: str) -> None:
+    """The files of a model's basis are in this folder, also for the processes that this one starts."""
+    from mlh.model.card import read_card
+    from mlh.openmx.basis import DATA_VARIABLE
+
+    for name in model.split(","):
+        basis = read_card(name.strip()).basis.name
+        if family_of(basis) is not family_of("openmx"):
+            raise ValueError(f"--openmx-data: expected a model in a basis of OpenMX, {name} has {basis}")
+    os.environ[DATA_VARIABLE] = str(folder)
+
+
 def engine_of(
     engine: EngineOptions, theory: TheoryOptions, atoms: Atoms, solver: SolverOptions | None = None
 ) -> Engine:
@@ -235,6 +252,8 @@ def engine_of(
     refused = theory.of_dft_only()
     if refused:
         raise ValueError(f"{', '.join(refused)}: expected together with --dft; a model has its own")
+    if theory.openmx_data is not None:
+        _use_database(theory.openmx_data, engine.model)
     return choose_engine(
         engine.model,
         False,

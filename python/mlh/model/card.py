@@ -157,6 +157,16 @@ def model_digest(name: str | os.PathLike[str]) -> str:
     return digest.hexdigest()[:12]
 
 
+def read_card(name: str | os.PathLike[str]) -> ModelCard:
+    """Card of a model file, without its weights."""
+    path = find_model(name)
+    try:
+        with intact(path, "expected a model file"), np.load(path, allow_pickle=False) as archive:
+            return ModelCard.from_json(archive["card"].tobytes().decode())
+    except DamagedFileError as error:
+        raise ModelError(str(error)) from error
+
+
 def read_model(
     name: str | os.PathLike[str], dtype: torch.dtype | None = None
 ) -> tuple[HamiltonianNetwork, ModelCard]:
