@@ -154,7 +154,7 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         )
         for value in (0.0, -100.0, float("nan"), 1e5)
     },
-    "functional": (lambda: system(xc="LYP"), ValueError, "xc: expected one of PBE, PW92, got 'LYP'"),
+    "functional": (lambda: system(xc="LYP"), ValueError, "xc: expected one of PBE, PW92, PZ, got 'LYP'"),
     "three spins": (lambda: system(nspin=3), ValueError, "nspin: expected 1 or 2, got 3"),
     "grid": (lambda: system(grid_shape=(8, 0, 8)), ValueError, "grid_shape: expected three positive .*got"),
     "float32 data": (

@@ -278,7 +278,7 @@ def test_a_level_of_theory_as_one_value(basis):
     assert Theory(basis).nspin(atoms) == 2 and Theory(basis, spin=False).nspin(atoms) == 1
     assert Theory(basis).nspin(molecule("H2O")) == 1
     assert Theory(basis, smearing_ev=0.1).nspin(atoms) == 2 and metal.nspin(atoms) == 1
-    with pytest.raises(ValueError, match="xc: expected one of PBE, PW92, got 'B3LYP'"):
+    with pytest.raises(ValueError, match="xc: expected one of PBE, PW92, PZ, got 'B3LYP'"):
         Theory(xc="B3LYP")
 
 

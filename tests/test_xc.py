@@ -60,7 +60,7 @@ def test_pbe_enhancement_factor() -> None:
     np.testing.assert_allclose(e / exchange, factor, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["PBE", "PW92"])
+@pytest.mark.parametrize("name", ["PBE", "PW92", "PZ", "PBE-PW92"])
 @pytest.mark.parametrize("nspin", [1, 2])
 def test_derivatives_are_those_of_the_energy(name: str, nspin: int) -> None:
     density, sigma = random_points(200, nspin)
@@ -79,7 +79,7 @@ def test_derivatives_are_those_of_the_energy(name: str, nspin: int) -> None:
             np.testing.assert_array_less(np.abs(numeric - derivative[:, column]), 1e-6 * scale + 1e-300)
 
 
-@pytest.mark.parametrize("name", ["PBE", "PW92"])
+@pytest.mark.parametrize("name", ["PBE", "PW92", "PZ"])
 def test_equal_spins_give_the_unpolarised_result(name: str) -> None:
     n, sigma = random_points(300, 1)
     e1, v1, s1 = evaluate_xc(name, n, sigma)
@@ -102,6 +102,36 @@ def test_pbe_agrees_with_pyscf() -> None:
     np.testing.assert_allclose(e, density[:, 0] * eps, rtol=1e-10)
     np.testing.assert_allclose(v_density[:, 0], v, rtol=1e-10)
     np.testing.assert_allclose(v_s[:, 0], v_sigma, rtol=1e-8)
+
+
+def perdew_zunger(n: Array, polarised: bool) -> Array:
+    """Energy per electron of Perdew and Zunger, PRB 23, 5048 (1981), table XII: gas without or with spin."""
+    rs = (3.0 / (4.0 * np.pi * n)) ** (1.0 / 3.0)
+    gamma, b1, b2 = (-0.0843, 1.3981, 0.2611) if polarised else (-0.1423, 1.0529, 0.3334)
+    a, b, c, d = (0.01555, -0.0269, 0.0007, -0.0048) if polarised else (0.0311, -0.048, 0.0020, -0.0116)
+    dilute = gamma / (1.0 + b1 * np.sqrt(rs) + b2 * rs)
+    return np.where(rs >= 1.0, dilute, a * np.log(rs) + b + c * rs * np.log(rs) + d * rs)
+
+
+def test_pz_is_slater_exchange_and_the_fit_of_perdew_and_zunger() -> None:
+    n = np.logspace(-6, 2, 50)
+    exchange = -0.75 * (3.0 / np.pi) ** (1.0 / 3.0) * n ** (4.0 / 3.0)
+    e, _, _ = evaluate_xc("PZ", n[:, None].copy())
+    np.testing.assert_allclose(e, exchange + n * perdew_zunger(n, False), rtol=1e-8)
+    e, _, _ = evaluate_xc("PZ", np.stack([n, 1e-20 * n], axis=1))
+    np.testing.assert_allclose(e, 2.0 ** (1.0 / 3.0) * exchange + n * perdew_zunger(n, True), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("PW92", "lda_x,lda_c_pw"), ("PZ", "lda_x,lda_c_pz")])
+@pytest.mark.parametrize("nspin", [1, 2])
+def test_local_functionals_agree_with_pyscf(name: str, theirs: str, nspin: int) -> None:
+    libxc = pytest.importorskip("pyscf.dft.libxc")
+    density, _ = random_points(500, nspin)
+    given = density[:, 0] if nspin == 1 else (density[:, 0], density[:, 1])
+    eps, derivatives, _, _ = libxc.eval_xc(theirs, given, nspin - 1, 1)
+    e, v, _ = evaluate_xc(name, density)
+    np.testing.assert_allclose(e, density.sum(axis=1) * eps, rtol=1e-10)
+    np.testing.assert_allclose(v, np.reshape(derivatives[0], (500, nspin)), rtol=1e-10)
 
 
 @pytest.mark.parametrize("nspin", [1, 2])
@@ -128,7 +158,12 @@ def test_no_points() -> None:
 @pytest.mark.parametrize(
     ("name", "density", "sigma", "message"),
     [
-        ("B3LYP", np.ones((2, 1)), np.ones((2, 1)), "expected 'PBE', 'PBE-PW92' or 'PW92', got 'B3LYP'"),
+        (
+            "B3LYP",
+            np.ones((2, 1)),
+            np.ones((2, 1)),
+            "expected 'PBE', 'PBE-PW92', 'PW92' or 'PZ', got 'B3LYP'",
+        ),
         ("PBE", np.ones((2, 3)), np.ones((2, 1)), r"density: expected shape .* got .*\(2, 3\)"),
         ("PBE", np.ones(2), np.ones((2, 1)), r"density: expected shape .* got .*\(2,\)"),
         ("PBE", np.ones((2, 2)), np.ones((2, 1)), r"sigma: expected .*\(2, 3\), got .*\(2, 1\)"),
@@ -166,7 +201,7 @@ def test_results_do_not_depend_on_threads_or_chunks() -> None:
         assert run.stdout.strip() == digest()
 
 
-@pytest.mark.parametrize("name", ["PW92", "PBE", "PBE-PW92"])
+@pytest.mark.parametrize("name", ["PW92", "PZ", "PBE", "PBE-PW92"])
 def test_an_empty_spin_has_the_potential_that_its_energy_has(name: str) -> None:
     """de/dn of a spin that holds nothing, or nearly so, is the slope of e: finite, and the same from 0 to
     1e-10 of the density. PBE's own slope there is infinite; a floor on each spin made hundreds of Hartree."""

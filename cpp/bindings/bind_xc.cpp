@@ -70,8 +70,9 @@ void bind_xc(py::module_& m) {
         py::arg("sigma") = py::none(),
         R"(Exchange-correlation energy density e and its derivatives at every point.
 
-name is "PBE" or "PW92"; density has shape (npts, nspin), sigma (npts, 1) or (npts, 3) holds
-grad n . grad n, or its (uu, ud, dd) parts; both in atomic units, float64, C-contiguous.
+name is "PBE", "PW92", "PZ" or "PBE-PW92"; density has shape (npts, nspin), sigma (npts, 1) or
+(npts, 3) holds grad n . grad n, or its (uu, ud, dd) parts; both in atomic units, float64,
+C-contiguous.
 Returns (e (npts,), de/dn (npts, nspin), de/dsigma (npts, 1|3)); e is per volume, Hartree/Bohr^3.)");
 }
 

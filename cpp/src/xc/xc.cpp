@@ -43,10 +43,12 @@ Parts libxc_parts(Functional functional) {
       return {XC_GGA_X_PBE, XC_GGA_C_PBE};
     case Functional::lda_pw92:
       return {XC_LDA_X, XC_LDA_C_PW};
+    case Functional::lda_pz:
+      return {XC_LDA_X, XC_LDA_C_PZ};
     case Functional::pbe_pw92:
       return {XC_GGA_X_PBE, kOwn};
   }
-  throw std::invalid_argument("functional: expected pbe, pbe_pw92 or lda_pw92");
+  throw std::invalid_argument("functional: expected one of enum Functional");
 }
 
 /// Scratch of one chunk: what one libxc functional returns, before it is summed into the outputs.
@@ -299,12 +301,15 @@ void XcEvaluator::change(std::size_t n_points, const double* density, const doub
 Functional functional_from_name(std::string_view name) {
   if (name == "PBE") return Functional::pbe;
   if (name == "PW92") return Functional::lda_pw92;
+  if (name == "PZ") return Functional::lda_pz;
   if (name == "PBE-PW92") return Functional::pbe_pw92;
-  throw std::invalid_argument("xc: expected 'PBE', 'PBE-PW92' or 'PW92', got '" +
+  throw std::invalid_argument("xc: expected 'PBE', 'PBE-PW92', 'PW92' or 'PZ', got '" +
                               std::string(name) + "'");
 }
 
-bool needs_gradient(Functional functional) { return functional != Functional::lda_pw92; }
+bool needs_gradient(Functional functional) {
+  return functional == Functional::pbe || functional == Functional::pbe_pw92;
+}
 
 void evaluate_xc(Functional functional, int nspin, std::size_t n_points, const double* density,
                  const double* sigma, double* energy_density, double* v_density, double* v_sigma) {

@@ -271,6 +271,11 @@ class Species:
         """Largest orbital cutoff in Bohr."""
         return max(orbital.cutoff for orbital in self.orbitals)
 
+    @property
+    def xc_kind(self) -> str | None:
+        """ "LDA" or "GGA" where the pseudopotential says with which kind of functional it was made."""
+        return None
+
     def wave_table(self) -> WaveTable | None:
         """Bessel transforms to use instead of those of the tables; None for all but foreign species."""
         return None

@@ -11,6 +11,7 @@ import typer
 
 from mlh.commands.advice import OWN, PARAMETERS, in_options
 from mlh.commands.expand import expanded
+from mlh.commands.openmx_calculation import atoms_and_theory
 from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import TheoryOptions
 from mlh.common.files import refuse_existing
@@ -49,15 +50,13 @@ def scf_command(
     from mlh.common.timing import Stopwatch
     from mlh.common.units import HARTREE_EV
     from mlh.scf.loop import SCFStep
-    from mlh.structures import load_structure
 
     for option, tolerance in (("--energy-tol", energy_tol), ("--residual-tol", residual_tol)):
         if not tolerance > 0.0:
             raise ValueError(f"{option}: expected a positive tolerance in eV, got {tolerance}")
     refuse_existing([matrices, density, extxyz], overwrite)
     console = terminal()
-    atoms = load_structure(structure, index)
-    level = theory.theory(atoms)
+    atoms, level = atoms_and_theory(structure, index, theory)
 
     def show(step: SCFStep) -> None:
         say(
@@ -103,6 +102,7 @@ def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:
     result, forces = calculator.result, calculator.results["forces"]
     spin = {"magmoms": calculator.results["magmoms"].tolist()} if result.solution.nspin == 2 else {}
     dipole = {k: calculator.results[k].tolist() for k in ("dipole",) if k in calculator.results}
+    as_openmx = {"utot_hartree": result.energies.internal} if _of_openmx(calculator.system) else {}
     return {
         "structure": structure,
         "symbols": atoms.get_chemical_symbols(),
@@ -115,6 +115,7 @@ def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:
         "scf_steps": result.n_steps,
         "energy_ev": calculator.results["energy"],
         "free_energy_ev": calculator.results["free_energy"],
+        **as_openmx,
         "contributions_ev": {k: v * HARTREE_EV for k, v in result.energies.as_dict().items()},
         "gap_ev": max(0.0, result.solution.gap) * HARTREE_EV,
         "metallic": result.solution.metallic,
@@ -130,6 +131,12 @@ def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:
         "net_force_ev_per_angstrom": np.linalg.norm(forces.sum(axis=0)).item(),
         "forces_ev_per_angstrom": forces.tolist(),
     }
+
+
+def _of_openmx(system: Any) -> bool:
+    from mlh.openmx.integration import OpenMXIntegration
+
+    return isinstance(system.integration, OpenMXIntegration)
 
 
 def _resources(calculator: Any, watch: Any) -> dict[str, Any]:
@@ -149,6 +156,8 @@ def _print(report: dict[str, Any]) -> None:
     for name, value in report["contributions_ev"].items():
         typer.echo(f"{name:>16s} {value:18.6f} eV")
     typer.echo(f"{'energy':>16s} {report['energy_ev']:18.6f} eV")
+    if "utot_hartree" in report:
+        typer.echo(f"{'Utot of OpenMX':>16s} {report['utot_hartree']:18.9f} Ha (without entropy)")
     gap = "none: a metal" if report["metallic"] else f"{report['gap_ev']:.6f}"
     typer.echo(f"{'gap':>16s} {gap:>18s}{'' if report['metallic'] else ' eV'}")
     typer.echo(f"{'largest force':>16s} {report['max_force_ev_per_angstrom']:18.6f} eV/A")

@@ -129,8 +129,12 @@ class TheoryOptions(MeshOptions):
 
     def given(self, atoms: Atoms) -> dict[str, Any]:
         """The fields of `Theory` that were given."""
+        fields = {"basis": self._basis(atoms), "integration": self._integration()}
+        return {name: value for name, value in fields.items() if value is not None} | self.changes()
+
+    def changes(self) -> dict[str, Any]:
+        """The same without basis, and of the integration its name only: what a basis does not decide."""
         fields: dict[str, Any] = {
-            "basis": self._basis(atoms),
             "cutoff_ry": self.cutoff,
             "kpts": self.mesh(),
             "xc": self.xc,
@@ -138,7 +142,7 @@ class TheoryOptions(MeshOptions):
             "total_moment": self.total_moment,
             "smearing_ev": self.smearing,
             "smearing": self.smearing_type,
-            "integration": self._integration(),
+            "integration": None if self.openmx_quirks else self.integration,
             "symmetry": False if self.no_symmetry else None,
         }
         return {name: value for name, value in fields.items() if value is not None}
@@ -160,7 +164,9 @@ class TheoryOptions(MeshOptions):
             if self.basis is not None:
                 raise ValueError(f"--basis: expected none beside --openmx-data, got {self.basis}")
             named = [*(self.openmx_species or []), *(self.orbitals or [])]
-            return load_openmx_basis(self.openmx_data, chosen_species(atoms, named, self.openmx_data))
+            return load_openmx_basis(
+                self.openmx_data, chosen_species(atoms, named, self.openmx_data, self.xc or Theory.xc)
+            )
         if self.openmx_species or self.openmx_quirks:
             raise ValueError("--openmx-species, --openmx-quirks: expected together with --openmx-data")
         if not self.orbitals:

@@ -38,7 +38,7 @@ from mlh.dft.terms.contract import (
     LocalState,
 )
 from mlh.dft.terms.local import atomic_gradient, uniform_density
-from mlh.dft.theory import FUNCTIONALS, Theory
+from mlh.dft.theory import FUNCTIONALS, Theory, check_functional
 from mlh.matrix.block_matrix import BlockMatrix, Pattern, same_pattern
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints, reduced, with_cell
 from mlh.matrix.symmetry import OVERLAP_TOLERANCE, Symmetry, find_symmetry
@@ -61,7 +61,7 @@ class System:
     atoms: ase.Atoms with a three-dimensional cell (positions and cell in Angstrom). basis: a Basis or the
     name of an embedded set. cutoff_ry: grid cutoff in Rydberg. kpts: (n1, n2, n3), Gamma-centred;
     {"size": (n1, n2, n3), "gamma": False}, Monkhorst-Pack; {"spacing": 0.2} (1/Angstrom, 2 pi included); or
-    KPoints. xc: "PBE" or "PW92". nspin: 1, or 2 for collinear spin. integration: how the integrals are
+    KPoints. xc: "PBE", "PW92" or "PZ". nspin: 1, or 2 for collinear spin. integration: how the integrals are
     done, a name of `mlh.dft.integrations` ("spheres", "openmx", ...) or an object such as
     OpenMXIntegration. grid_shape: points of the grid along the cell vectors, or a `GridMesh`, in place of
     those of the cutoff; only at a fixed mesh is the energy a smooth function of the cell. symmetry: True
@@ -85,6 +85,7 @@ class System:
         _check(atoms, cutoff_ry, xc, nspin)
         full = load_basis(basis) if isinstance(basis, str) else basis
         self.basis = full.subset(atoms.get_chemical_symbols())
+        check_functional(self.basis, xc)
         self.integration: Integration = as_integration(integration, self.basis)
         self.cutoff_ry, self.xc, self.nspin = float(cutoff_ry), xc, int(nspin)
         self.kpts: KPointsSpec = self.integration.kpoints(with_cell(kpts, atoms.cell.array))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from ase import Atoms
 
@@ -17,9 +17,21 @@ from mlh.dft.terms.contract import Integration
 from mlh.matrix.kpoints import KPointsSpec, as_kpoints, kpoints_record, with_cell
 from mlh.solver.occupations import SMEARINGS, Smearing
 
-Functional = Literal["PBE", "PW92"]
-FUNCTIONALS: tuple[str, ...] = get_args(Functional)
-"""Exchange-correlation functionals of the core."""
+Functional = Literal["PBE", "PW92", "PZ"]
+FUNCTIONALS: dict[str, str] = {"PBE": "GGA", "PW92": "LDA", "PZ": "LDA"}
+"""Exchange-correlation functionals of the core, and of which kind they are."""
+
+
+def check_functional(basis: Basis, xc: str) -> None:
+    """ValueError for pseudopotentials that say that they were made with the other kind of functional."""
+    other = [s.symbol for s in basis if s.xc_kind not in (None, FUNCTIONALS[xc])]
+    if other:
+        kind = "LDA" if FUNCTIONALS[xc] == "GGA" else "GGA"
+        fit = " or ".join(name for name, of in FUNCTIONALS.items() if of == kind)
+        raise ValueError(
+            f"xc: expected {fit}, with whose kind ({kind}) the pseudopotentials of {', '.join(other)} were "
+            f"made, got {xc} ({FUNCTIONALS[xc]})"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +40,10 @@ class Theory:
 
     basis: a Basis or the name of a set (`mlh.load_basis`). cutoff_ry: grid cutoff in Rydberg. kpts: a mesh
     (n1, n2, n3) with Gamma; {"size": (n1, n2, n3), "gamma": False}, Monkhorst-Pack; {"spacing": 0.2}
-    (1/Angstrom, 2 pi included), a mesh for the cell at hand; or KPoints. xc: "PBE" or "PW92".
-    spin: collinear spin; None: polarised with an odd number of electrons (but for smeared k meshes, which are
-    metals), with initial moments and with a total moment. total_moment: N_up - N_down held fixed; None: free.
+    (1/Angstrom, 2 pi included), a mesh for the cell at hand; or KPoints. xc: "PBE"; local: "PW92" (Perdew and
+    Wang) or "PZ" (Perdew and Zunger). spin: collinear spin; None: polarised with an odd number of electrons
+    (but for smeared k meshes, which are metals), with initial moments and with a total moment. total_moment:
+    N_up - N_down held fixed; None: free.
     smearing_ev: width of `smearing`, "fermi-dirac" or "gaussian"; None: integer occupations.
     integration: how the integrals are done (`mlh.dft.integrations`); None: as belongs to the basis.
     grid_shape: points of the grid along the cell vectors, or a `GridMesh`, in place of those of the cutoff.

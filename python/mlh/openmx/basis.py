@@ -60,6 +60,11 @@ class OpenMXSpecies(Species):
     definition: tuple[str, str]
     """Names as in OpenMX's Definition.of.Atomic.Species, such as ("Si7.0-s2p2d1", "Si_PBE19")."""
 
+    @property
+    def xc_kind(self) -> str | None:
+        """As the .vps file says."""
+        return self.vps.xc_kind
+
     def wave_table(self) -> WaveTable:
         """Bessel transforms by OpenMX's quadratures."""
         return self._wave_table

@@ -41,7 +41,8 @@ from mlh.openmx.kpoints import openmx_kpoints
 
 FloatArray = NDArray[np.float64]
 
-_FUNCTIONAL = "PBE-PW92"
+_FUNCTIONALS = {"PBE": "PBE-PW92", "PW92": "PW92", "PZ": "PZ"}
+"""OpenMX's own form of each: its PBE rounds the constants of Perdew and Wang, as libxc's PW92 does."""
 _STENCIL_ORDER = 2
 
 NeutralAtom = Literal["projectors", "grid"]
@@ -49,7 +50,7 @@ NeutralAtom = Literal["projectors", "grid"]
 
 @dataclass(frozen=True, slots=True)
 class OpenMXIntegration:
-    """Integrals as OpenMX 3.9 does them; needs a basis of OpenMX files (`mlh.load_openmx_basis`) and PBE.
+    """Integrals as OpenMX 3.9 does them; needs a basis of OpenMX files (`mlh.load_openmx_basis`).
 
     neutral_atom: "projectors" (scf.ProExpn.VNA on, OpenMX's default) or "grid" (off). grid_origin: Cartesian
     position of a grid point, Bohr (scf.fixed.grid); None: the grid follows the centroid of the atoms.
@@ -78,8 +79,9 @@ class OpenMXIntegration:
                 "basis: the integration of OpenMX needs a basis of mlh.load_openmx_basis, got another for "
                 f"{', '.join(foreign)}"
             )
-        if geometry.xc != "PBE":
-            raise ValueError(f"xc: the integration of OpenMX is there for PBE only, got {geometry.xc!r}")
+        if geometry.xc not in _FUNCTIONALS:
+            expected = ", ".join(_FUNCTIONALS)
+            raise ValueError(f"xc: expected one of {expected} with OpenMX's integration, got {geometry.xc!r}")
         return OpenMXDiscretisation(geometry, self)
 
     def check(self, basis: Basis, cutoff_ry: float) -> None:
@@ -173,7 +175,7 @@ class OpenMXDiscretisation(Discretisation):
         grid = self.grid
         terms: list[LocalTerm] = [
             Hartree(grid),
-            ExchangeCorrelation(grid, _FUNCTIONAL, _STENCIL_ORDER),
+            ExchangeCorrelation(grid, _FUNCTIONALS[self.geometry.xc], _STENCIL_ORDER),
         ]
         if self._options.neutral_atom == "grid":
             terms.append(NeutralAtoms(grid))

@@ -13,14 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mlh.structures.openmx_dat import OpenMXFormatError as OpenMXFormatError
+
 Array = NDArray[np.float64]
 
 _LARGEST_FILE = 1 << 26
 """Bytes; the largest file of the 2013 and 2019 databases has 3 MB."""
-
-
-class OpenMXFormatError(ValueError):
-    """A file that is not what OpenMX writes; the message names the file and the place."""
 
 
 class TextFile:

@@ -27,7 +27,8 @@ class VPS:
     """What a ``.vps`` file holds, on its own mesh r (n,), uniform in ln r, Bohr. Arrays are read-only.
 
     valence: charge Z of the pseudopotential (V_loc -> -Z/r). local: V_loc(r), Hartree. projectors:
-    j-averaged where the file is j-dependent. core_density: partial core, None without one.
+    j-averaged where the file is j-dependent. core_density: partial core, None without one. xc_kind: "LDA" or
+    "GGA", of the functional that it was made with; None where the file does not say.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class VPS:
     local: Array
     projectors: tuple[SeparablePart, ...]
     core_density: Array | None
+    xc_kind: str | None = None
 
 
 def read_vps(path: str | os.PathLike[str]) -> VPS:
@@ -85,7 +87,13 @@ def read_vps(path: str | os.PathLike[str]) -> VPS:
         local=columns[0],
         projectors=tuple(projectors),
         core_density=core,
+        xc_kind=_xc_kind(text),
     )
+
+
+def _xc_kind(text: TextFile) -> str | None:
+    word = text.word("xc.type", "unknown").upper()
+    return {"LDA": "LDA", "LSDA": "LDA", "GGA": "GGA"}.get(word)
 
 
 def _read_energies(text: TextFile, per_projector: int) -> list[tuple[int, list[float]]]:

@@ -14,6 +14,8 @@ import ase.io
 from ase.data import atomic_numbers
 from ase.io.formats import UnknownFileTypeError, filetype, open_with_compression
 
+from mlh.structures.openmx_dat import is_openmx_input, openmx_atoms, read_input_text
+
 _log = logging.getLogger("mlh.structures")
 
 ISOTOPES = {"D": ("H", 2.01410178), "T": ("H", 3.01604928)}
@@ -41,6 +43,9 @@ def read_structure(path: Path, index: int | None = None) -> ase.Atoms:
     label = f"structure {path}"
     if path.stat().st_size == 0:
         raise StructureError(f"{label}: expected a structure, got an empty file")
+    if is_openmx_input(path):
+        _chosen(1, index, label)
+        return openmx_atoms(read_input_text(path))
     try:
         kind = filetype(str(path), read=True)
     except Exception as error:
