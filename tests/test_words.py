@@ -6,6 +6,7 @@ import io
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,9 +17,12 @@ from rich.progress import Progress
 from typer.testing import CliRunner
 
 import mlh
+from mlh.commands.advice import warnings_in_lines
 from mlh.commands.cli import app
 from mlh.commands.dataset import _Shower
+from mlh.common.examples import example
 from mlh.common.terminal import clock_text, forgive_encoding, say, terminal
+from mlh.model.domain import OutOfDomainWarning
 from mlh.report.tables import defect_table, two_column_table
 
 runner = CliRunner()
@@ -100,3 +104,22 @@ def test_info_of_a_structure_on_an_ascii_terminal() -> None:
 def test_say_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     say(terminal(), "x[/b]", style="red")
     assert capsys.readouterr() == ("", "x[/b]\n")
+
+
+def test_a_warning_is_one_line_and_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Step after step outside the domain of a model: one line, whatever the numbers."""
+    with warnings_in_lines(lambda: {"kpts": "--kpts"}):
+        for residual in ("1.25e-01", "9.00e-02"):
+            text = f"rms of H[D] - H_predicted is {residual} eV:\nuse DFT (kpts)"
+            warnings.warn(text, OutOfDomainWarning, stacklevel=1)
+    err = capsys.readouterr().err
+    assert err == "warning: rms of H[D] - H_predicted is 1.25e-01 eV: use DFT (--kpts)\n"
+
+
+def test_shipped_examples_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an empty folder; a file of that name comes first."""
+    monkeypatch.chdir(tmp_path)
+    assert example("examples/train_sio2.yaml").is_file()
+    assert example("none.yaml") == Path("none.yaml")
+    Path("train_sio2.yaml").write_text("x", encoding="utf-8")
+    assert example("train_sio2.yaml").read_text(encoding="utf-8") == "x"

@@ -32,7 +32,7 @@ from mlh.commands import (
     train,
     vacancies,
 )
-from mlh.commands.advice import in_options, log_in_options, names_of
+from mlh.commands.advice import in_options, log_in_options, names_of, warnings_in_lines
 from mlh.commands.failures import KNOWN, message_of, status_of
 from mlh.common.terminal import forgive_encoding
 from mlh.common.version import VERSION as __version__
@@ -82,7 +82,8 @@ def main() -> None:
     names = cache(lambda: names_of(typer.main.get_command(app), sys.argv[1:]))
     log_in_options(names)
     try:
-        app()
+        with warnings_in_lines(names):
+            app()
     except KNOWN as error:
         if os.environ.get("MLH_TRACEBACK"):
             raise

@@ -44,7 +44,7 @@ def register(app: typer.Typer) -> None:
 
 
 def build_command(
-    config: Annotated[Path, typer.Argument(help="YAML file; see examples/.")],
+    config: Annotated[Path, typer.Argument(help="YAML file, or a shipped one: examples/sio2_hosts.yaml.")],
     out: Annotated[Path | None, typer.Option(help="HDF5 file; default: NAME.h5 here.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Calculations at the same time.")] = 2,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each calculation.")] = 1,

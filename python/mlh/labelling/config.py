@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mlh.common.choices import Precision
+from mlh.common.examples import example
 from mlh.common.files import read_yaml
 from mlh.dataset.choices import Compression, Part
 from mlh.labelling.labels import EngineSettings
@@ -169,8 +170,11 @@ class DatasetConfig(_Model):
 
 
 def load_config(path: str | os.PathLike[str]) -> DatasetConfig:
-    """Read and check a YAML file; a structure is a shipped name or a file beside it."""
-    source = Path(path)
+    """Read and check a YAML file, or a shipped example by name.
+
+    A structure in it is a shipped name or a file beside it.
+    """
+    source = example(path)
     content = read_yaml(source)
     if not isinstance(content, dict):
         raise ValueError(f"{source}: expected a mapping with the keys of DatasetConfig, got {type(content)}")

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from mlh.common.choices import Precision
+from mlh.common.examples import example
 from mlh.common.files import read_yaml, write_text
 from mlh.dataset.choices import SplitBy
 from mlh.network.architectures import read_network_config
@@ -129,9 +130,12 @@ class ConfigError(ValueError):
 
 
 def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> TrainingConfig:
-    """TrainingConfig of a YAML file; overrides such as "optimizer.learning_rate=1e-3" (values are YAML)."""
+    """TrainingConfig of a YAML file or a shipped example.
+
+    overrides: such as "optimizer.learning_rate=1e-3" (values are YAML).
+    """
     try:
-        raw = read_yaml(path) or {}
+        raw = read_yaml(example(path)) or {}
     except OSError as error:
         raise ConfigError(f"{path}: not a readable YAML file ({error})") from error
     if not isinstance(raw, dict):
