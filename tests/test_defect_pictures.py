@@ -8,29 +8,42 @@ from pathlib import Path
 
 import pytest
 
+from mlh.calculators.electronic import electronic_state
 from mlh.calculators.engines import ModelEngine
 from mlh.defects.references import Reference
 from mlh.defects.run import DefectSettings, describe_run, run_vacancies, write_defects
 from mlh.relaxation.loop import RelaxSettings
-from mlh.report.defect_pictures import draw_vacancies
+from mlh.report import defect_pictures
+from mlh.report.defect_pictures import VacancyPictures, draw_vacancies
 from mlh.report.html import read_run, render
 from mlh.solver import Purification
 from mlh.structures import load_structure, select_sites
 
 
 @pytest.mark.slow
-def test_levels_of_a_vacancy_are_in_the_report(tmp_path: Path) -> None:
-    engine = ModelEngine("sio2-vo")
+def test_levels_of_a_vacancy_are_in_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ModelEngine("sio2-vo", forces="plain")
     host = load_structure("asio2_48_a")
     sites = select_sites(host, "O", 1, 0)
     settings = DefectSettings(RelaxSettings(fmax=0.1, max_steps=0))
     reference = {"O": Reference("O", -430.0, "gas", None, {})}
-    run = run_vacancies(host, sites, engine, reference, tmp_path, settings)
+    calculated: list[int] = []
+    monkeypatch.setattr(
+        defect_pictures,
+        "electronic_state",
+        lambda atoms, engine: calculated.append(len(atoms)) or electronic_state(atoms, engine),
+    )
+    pictures = VacancyPictures(engine, tmp_path)
+    run = run_vacancies(host, sites, engine, reference, tmp_path, settings, ended=pictures)
     write_defects(tmp_path, describe_run(run, engine), reference, settings)
-    assert draw_vacancies(run, engine, tmp_path) == {}
+    assert pictures.finish(run) == {} and calculated == []  # the relaxations had the states
     name = f"vO{sites[0]}"
+    handed_on = json.loads((tmp_path / name / "levels.json").read_text())
+    assert draw_vacancies(run, engine, tmp_path) == {} and calculated == [48, 47]
     levels = json.loads((tmp_path / name / "levels.json").read_text())
     assert [atom[:2] for atom in levels["atoms"]] == ["Si", "Si"]
+    for one, other in zip(handed_on["levels"], levels["levels"], strict=True):
+        assert one["energy_ev"] == pytest.approx(other["energy_ev"], abs=1e-6)
     by_band = {level["band"]: level for level in levels["levels"]}
     bonding, antibonding = by_band[levels["occupied_band"]], by_band[levels["empty_band"]]
     assert bonding["overlap_population"] > 0.0 > antibonding["overlap_population"]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mlh.calculators.engines import Engine, dft_engine_of
+from mlh.calculators.engines import dft_engine_of
 from mlh.commands import relax_options as options
 from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
@@ -29,7 +29,7 @@ from mlh.defects.run import (
     write_defects,
 )
 from mlh.relaxation.loop import RelaxSettings
-from mlh.report.defect_pictures import draw_vacancies
+from mlh.report.defect_pictures import VacancyPictures
 from mlh.report.steps import StepPrinter
 from mlh.report.tables import comparison_table, defect_table
 from mlh.structures import load_structure, select_sites
@@ -100,7 +100,8 @@ def defect_command(
     try:
         dft_engine = dft_engine_of(worker)
         references = reference_energies([species], dft_engine, on_step=announce(f"{species}2 reference"))
-        run = run_vacancies(host, chosen, worker, references, out, settings, announce)
+        drawing = VacancyPictures(worker, out) if pictures else None
+        run = run_vacancies(host, chosen, worker, references, out, settings, announce, drawing)
         content = describe_run(run, worker)
         console.print(defect_table(content, f"vacancies of {species} in {structure}, {worker.kind}"))
         rows, checked = [], None
@@ -115,7 +116,7 @@ def defect_command(
         raise typer.Exit(130) from None
     verification = None if checked is None else describe_run(checked, dft_engine)
     path = write_defects(out, content, references, settings, verification, rows)
-    _report(console, run, worker, path, pictures)
+    _report(console, run, path, drawing)
     if as_json:
         typer.echo(json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=2))
     if not (run.converged and (checked is None or checked.converged)):
@@ -123,11 +124,11 @@ def defect_command(
         raise typer.Exit(1)
 
 
-def _report(console: Console, run: DefectRun, worker: Engine, path: Path, pictures: bool) -> None:
+def _report(console: Console, run: DefectRun, path: Path, drawing: VacancyPictures | None) -> None:
     """Pictures of the vacancies and the page that shows everything, beside defects.json."""
     from mlh.report.html import write_report  # late: it loads matplotlib
 
-    for name, reason in draw_vacancies(run, worker, path.parent).items() if pictures else ():
+    for name, reason in drawing.finish(run).items() if drawing is not None else ():
         say(console, f"no levels and pictures of {name}: {reason}", style="red")
     report = write_report(path.parent, path.parent / "report.html", overwrite=True)
     say(console, f"written: {path}, {report}")

@@ -36,7 +36,7 @@ from mlh.defects.run import (
 )
 from mlh.relaxation.jobs import Announce
 from mlh.relaxation.loop import RelaxSettings
-from mlh.report.defect_pictures import draw_vacancies
+from mlh.report.defect_pictures import VacancyPictures
 from mlh.structures import load_structure, select_sites
 
 DEFAULT_MODEL = "sio2-vo"
@@ -88,6 +88,7 @@ def run_demo(folder: Path, settings: DemoSettings, announce: Announce) -> DemoRe
     check_folder(host, sites[:1], folder / "dft", options)
     step = announce(f"1/5 {settings.species}2, the reference of the element, by DFT (kept for later runs)")
     references = reference_energies([settings.species], reference_engine, on_step=step)
+    drawing = VacancyPictures(engine, folder / "model")
     run = run_vacancies(
         host,
         sites,
@@ -96,6 +97,7 @@ def run_demo(folder: Path, settings: DemoSettings, announce: Announce) -> DemoRe
         folder / "model",
         options,
         lambda title: announce(f"2/5 model: relaxing {title}"),
+        drawing,
     )
     points = _points(run, engine, reference_engine, announce)
     dft_run = verify(
@@ -112,8 +114,7 @@ def run_demo(folder: Path, settings: DemoSettings, announce: Announce) -> DemoRe
     content = _content(settings, run, dft_run, points, references, engine, reference_engine, seconds)
     write_json(folder / SUMMARY, content)
     _picture(folder / PICTURE, settings, run, dft_run, points)
-    reasons = draw_vacancies(run, engine, folder / "model")
-    return DemoResult(run, dft_run, points, content, reasons)
+    return DemoResult(run, dft_run, points, content, drawing.finish(run))
 
 
 def _points(

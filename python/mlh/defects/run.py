@@ -24,7 +24,7 @@ from mlh.common.choices import check_choice
 from mlh.common.files import require_place, write_json
 from mlh.defects.formation import CONVENTION, formation_energy, removed_atoms
 from mlh.defects.references import Reference
-from mlh.relaxation.jobs import Announce, EngineLike, RelaxJob, RelaxJobs, refuse_finished
+from mlh.relaxation.jobs import Announce, Ended, EngineLike, RelaxJob, RelaxJobs, refuse_finished
 from mlh.relaxation.loop import RelaxResult, RelaxSettings
 from mlh.structures import structure_hash, vacancies
 
@@ -94,14 +94,15 @@ def run_vacancies(
     folder: Path,
     settings: DefectSettings,
     announce: Announce = lambda title: None,
+    ended: Ended | None = None,
 ) -> DefectRun:
     """Relax the host, then the vacancy at each site of the relaxed host."""
     check_folder(host, sites, folder, settings)
-    host_result = _relax_host(host, engine, folder, settings, announce)
+    host_result = _relax_host(host, engine, folder, settings, announce, ended)
     relaxed = host_result.atoms
     relaxed.info.setdefault("source", host.info.get("source", host.get_chemical_formula()))
     starts = dict(zip(map(int, sites), vacancies(relaxed, sites), strict=True))
-    return _relax_vacancies(host, host_result, starts, engine, references, folder, settings, announce)
+    return _relax_vacancies(host, host_result, starts, engine, references, folder, settings, announce, ended)
 
 
 def check_folder(host: ase.Atoms, sites: Sequence[int], folder: Path, settings: DefectSettings) -> None:
@@ -215,11 +216,16 @@ def write_defects(
 
 
 def _relax_host(
-    atoms: ase.Atoms, engine: EngineLike, folder: Path, settings: DefectSettings, announce: Announce
+    atoms: ase.Atoms,
+    engine: EngineLike,
+    folder: Path,
+    settings: DefectSettings,
+    announce: Announce,
+    ended: Ended | None = None,
 ) -> RelaxResult:
     limits = settings.relax if settings.relax_host else _frozen(settings.relax)
     runner = RelaxJobs(engine, limits, settings.resume, settings.overwrite)
-    return runner.run(RelaxJob("host", folder / "host", atoms), announce("host"))
+    return runner.run(RelaxJob("host", folder / "host", atoms), announce("host"), ended)
 
 
 def _relax_vacancies(
@@ -231,12 +237,13 @@ def _relax_vacancies(
     folder: Path,
     settings: DefectSettings,
     announce: Announce,
+    ended: Ended | None = None,
 ) -> DefectRun:
     """All vacancies, several at the same time when there are several processes."""
     names = {site: vacancy_name(host_start, site) for site in starts}
     jobs = [RelaxJob(names[site], folder / names[site], start) for site, start in starts.items()]
     runner = RelaxJobs(engine, settings.relax, settings.resume, settings.overwrite)
-    results, failures = runner.run_all(jobs, settings.processes, announce)
+    results, failures = runner.run_all(jobs, settings.processes, announce, ended)
     found = [
         _vacancy(host, site, start, results[names[site]], references, settings)
         for site, start in starts.items()

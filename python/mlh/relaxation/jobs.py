@@ -38,6 +38,12 @@ Announce = Callable[[str], StepCallback | None]
 """Called with a title before each relaxation; returns the callback of its steps."""
 
 
+Ended = Callable[[str, ase.Atoms, Calculator], None]
+"""Called with title, last geometry and calculator when a relaxation of this process has ended: what the
+calculator has of that geometry need not be calculated again. A resumed one may have calculated nothing.
+"""
+
+
 @dataclass(frozen=True)
 class RelaxJob:
     """One structure to relax, and where."""
@@ -56,11 +62,12 @@ class RelaxJobs:
     resume: bool = False
     overwrite: bool = False
 
-    def run(self, job: RelaxJob, on_step: StepCallback | None) -> RelaxResult:
+    def run(self, job: RelaxJob, on_step: StepCallback | None, ended: Ended | None = None) -> RelaxResult:
         """One relaxation, here."""
-        return run_relaxation(
+        calculator = self.engine.calculator()
+        result = run_relaxation(
             job.atoms,
-            self.engine.calculator(),
+            calculator,
             job.folder,
             self.settings,
             engine=self.engine.describe(),
@@ -68,19 +75,25 @@ class RelaxJobs:
             overwrite=self.overwrite,
             on_step=on_step,
         )
+        if ended is not None:
+            ended(job.title, result.atoms, calculator)
+        return result
 
     def __call__(self, job: RelaxJob, progress: ProgressFunction) -> RelaxResult:
         """One relaxation in a worker process; progress sends (step, atoms)."""
         return self.run(job, lambda step, atoms: progress((step, _plain(atoms))))
 
     def run_all(
-        self, jobs: Sequence[RelaxJob], processes: int, announce: Announce
+        self, jobs: Sequence[RelaxJob], processes: int, announce: Announce, ended: Ended | None = None
     ) -> tuple[dict[str, RelaxResult], dict[str, str]]:
-        """Results and reasons of failures, by title. A failure does not stop the others."""
+        """Results and reasons of failures, by title. A failure does not stop the others.
+
+        ended: of relaxations of this process, not of those in others.
+        """
         if processes < 1:
             raise ValueError(f"processes: expected at least 1, got {processes}")
         if processes == 1 or len(jobs) < 2:
-            return self._one_by_one(jobs, announce)
+            return self._one_by_one(jobs, announce, ended)
         results: dict[str, RelaxResult] = {}
         failures: dict[str, str] = {}
         printers: dict[str, StepCallback | None] = {}
@@ -100,13 +113,13 @@ class RelaxJobs:
         return results, failures
 
     def _one_by_one(
-        self, jobs: Sequence[RelaxJob], announce: Announce
+        self, jobs: Sequence[RelaxJob], announce: Announce, ended: Ended | None
     ) -> tuple[dict[str, RelaxResult], dict[str, str]]:
         results: dict[str, RelaxResult] = {}
         failures: dict[str, str] = {}
         for job in jobs:
             try:
-                results[job.title] = self.run(job, announce(job.title))
+                results[job.title] = self.run(job, announce(job.title), ended)
             except (RuntimeError, np.linalg.LinAlgError) as error:
                 failures[job.title] = f"{type(error).__name__}: {error}"
         return results, failures

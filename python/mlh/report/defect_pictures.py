@@ -8,6 +8,10 @@ difference.png   electron density minus that of the neutral atoms on the same pl
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import ase
+import numpy as np
 
 from mlh.analysis.defect_levels import DefectLevels, defect_levels, defect_site, describe_levels
 from mlh.analysis.density import density_field
@@ -17,39 +21,92 @@ from mlh.analysis.state import ElectronicState
 from mlh.calculators.electronic import electronic_state
 from mlh.calculators.engines import Engine
 from mlh.common.files import write_json
-from mlh.defects.run import DefectRun, Vacancy, vacancy_name
+from mlh.defects.run import DefectRun, vacancy_name
 
 LEVELS = "levels.json"
 _MARGIN = 3.0  # Angstrom around the atoms of a plane
 
 
-def draw_vacancies(run: DefectRun, engine: Engine, folder: Path) -> dict[str, str]:
-    """Levels and pictures of every vacancy of a run in the folders of its relaxations.
+class VacancyPictures:
+    """Levels and pictures of every vacancy in the folders of its relaxation, drawn when it ends.
 
-    Returns why there are none, by name of the vacancy: a defect without a gap, a cell so small that no atom
-    is far from the defect, no self-consistency from a fresh start, a solver without eigenstates: a large
-    cell is not diagonalised behind the back of who chose purification.
+    The states are those that the relaxation just had; where it ran in another process or was finished before,
+    they are calculated again by `finish`. The state of the host is kept meanwhile.
     """
-    names = {vacancy.site: vacancy_name(run.host_start, vacancy.site) for vacancy in run.vacancies}
-    try:
-        host = electronic_state(run.host.atoms, engine)
-    except (ValueError, RuntimeError) as error:  # ASE's SCFError is one
-        return {name: f"host: {error}" for name in names.values()}
-    reasons = {}
-    for vacancy in run.vacancies:
-        name = names[vacancy.site]
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self._engine, self._folder = engine, folder
+        self._host: ElectronicState | str | None = None
+        self._reasons: dict[str, str | None] = {}
+
+    def __call__(self, title: str, atoms: ase.Atoms, calculator: Any) -> None:
+        """A relaxation of this process has ended (`mlh.relaxation.jobs.Ended`)."""
+        if title == "host":
+            self._host = self._state(atoms, calculator)
+        elif self._host is not None:
+            self._reasons[title] = self._draw(title, atoms, calculator)
+
+    def finish(self, run: DefectRun) -> dict[str, str]:
+        """Draw what is left; why there are no pictures, by name of the vacancy.
+
+        A defect without a gap, a cell so small that no atom is far from the defect, no self-consistency from
+        a fresh start, a solver without eigenstates: a large cell is not diagonalised behind the back of who
+        chose purification.
+        """
+        for vacancy in run.vacancies:
+            name = vacancy_name(run.host_start, vacancy.site)
+            if name not in self._reasons:
+                if self._host is None:
+                    self._host = self._state(run.host.atoms)
+                self._reasons[name] = self._draw(name, vacancy.relaxed)
+        return {name: reason for name, reason in self._reasons.items() if reason is not None}
+
+    def _draw(self, name: str, atoms: ase.Atoms, calculator: Any = None) -> str | None:
+        """Files of one vacancy, or why there are none."""
+        if isinstance(self._host, str):
+            return f"host: {self._host}"
+        state = self._state(atoms, calculator)
+        if isinstance(state, str) or self._host is None:
+            return str(state)
         try:
-            _draw(vacancy, host, engine, folder / name, name)
+            _draw(state, self._host, self._folder / name, name)
         except (ValueError, RuntimeError) as error:
-            reasons[name] = str(error)
-    return reasons
+            return str(error)
+        return None
+
+    def _state(self, atoms: ase.Atoms, calculator: Any = None) -> ElectronicState | str:
+        """The state that the calculator has of these atoms, else a new one, or why there is none."""
+        try:
+            if calculator is not None and _has_states_of(calculator, atoms):
+                return ElectronicState.from_calculator(calculator)
+            return electronic_state(atoms, self._engine)
+        except (ValueError, RuntimeError) as error:  # ASE's SCFError is one
+            return str(error)
 
 
-def _draw(vacancy: Vacancy, host: ElectronicState, engine: Engine, folder: Path, name: str) -> None:
+def draw_vacancies(run: DefectRun, engine: Engine, folder: Path) -> dict[str, str]:
+    """Levels and pictures of every vacancy of a finished run; why there are none, by name of the vacancy."""
+    return VacancyPictures(engine, folder).finish(run)
+
+
+def _has_states_of(calculator: Any, atoms: ase.Atoms) -> bool:
+    """Whether the last calculation was of this geometry, by a solver that gives eigenstates."""
+    known = getattr(calculator, "atoms", None)
+    if known is None or getattr(calculator, "result", None) is None:
+        return False
+    same = len(known) == len(atoms) and bool(np.array_equal(known.numbers, atoms.numbers))
+    return (
+        same
+        and bool(np.array_equal(known.positions, atoms.positions))
+        and bool(np.array_equal(known.cell.array, atoms.cell.array))
+        and hasattr(calculator.result.solution, "coefficients")
+    )
+
+
+def _draw(state: ElectronicState, host: ElectronicState, folder: Path, name: str) -> None:
     from mlh.report.electronic import defect_figure  # late: it loads matplotlib
     from mlh.report.plots import save_figure
 
-    state = electronic_state(vacancy.relaxed, engine)
     levels = defect_levels(state, defect_site(state.atoms), host)
     save_figure(defect_figure(levels, name), folder / "levels.png")
     _draw_planes(state, levels, folder, name)
