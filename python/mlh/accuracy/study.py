@@ -29,7 +29,7 @@ from mlh.calculators.engines import DFTEngine, KPoints, ModelEngine, dft_engine_
 from mlh.common.choices import check_choice
 from mlh.common.files import read_json, write_json
 from mlh.common.units import ANGSTROM, HARTREE_EV
-from mlh.defects.references import reference_energies
+from mlh.defects.references import reference_energies, reference_title
 from mlh.defects.run import (
     DefectRun,
     DefectSettings,
@@ -283,7 +283,9 @@ class _HostStudy:
     def _run(self, name: str) -> DefectRun:
         """The relaxations of `_relax_by`; DFT starts where the settings say."""
         settings, species = self.settings, self.settings.species
-        references = reference_energies([species], self.dft, on_step=self.announce(f"{species}2 reference"))
+        references = reference_energies(
+            [species], self.dft, on_step=self.announce(f"{reference_title(species)}, the reference")
+        )
         options = DefectSettings(
             relax=settings.limits,
             verify_start=settings.dft_start,

@@ -22,6 +22,7 @@ PARAMETERS = {
     "smearing_ev": "--smearing",
     "cutoff_ry": "--cutoff",
     "index": "--index",
+    "reference": "--reference",
 }
 """Parameters of the library whose option means the same in every command that has it."""
 

@@ -16,7 +16,13 @@ from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
 from mlh.commands.vacancies import parse_sites
 from mlh.common.terminal import say, terminal
-from mlh.defects.references import reference_energies
+from mlh.defects.references import (
+    Reference,
+    check_known,
+    given_reference,
+    reference_energies,
+    reference_title,
+)
 from mlh.defects.run import (
     DefectRun,
     DefectSettings,
@@ -60,6 +66,12 @@ def defect_command(
     potential: Annotated[
         float, typer.Option(help="Chemical potential mu of SPECIES in eV; 0 is oxygen-rich for O.")
     ] = 0.0,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Energy of an element per atom, eV, in place of a calculated one: Si=-107.1; repeat."
+        ),
+    ] = None,
     fmax: options.FMax = 0.02,
     max_steps: options.MaxSteps = 300,
     host_as_is: Annotated[bool, typer.Option("--host-as-is", help="Do not relax the host.")] = False,
@@ -76,11 +88,14 @@ def defect_command(
 ) -> None:
     """Relax the host and its vacancies; E_f = E(defect) - E(host) + n (E_ref + mu), n > 0 for removed atoms.
 
-    The reference energy of the gas (triplet O2 for oxygen) is calculated by DFT in the same basis, once.
+    The reference energy, of the gas (triplet O2 for oxygen) or of the crystal with a relaxed cell (silicon),
+    is calculated by DFT in the same basis, once, or given with --reference.
     """
     console = terminal()
     host = load_structure(structure, index)
     worker = engine_of(engine, theory, host, solver)
+    given = _given(reference or [])
+    check_known(species, given)
     chosen = select_sites(host, species, parse_sites(sites), seed)
     worker.calculator().check_elements(host)  # before minutes are spent on the reference
     settings = DefectSettings(
@@ -99,7 +114,9 @@ def defect_command(
 
     try:
         dft_engine = dft_engine_of(worker)
-        references = reference_energies([species], dft_engine, on_step=announce(f"{species}2 reference"))
+        title = f"{reference_title(species)}, the reference"
+        step = None if species in given else announce(title)
+        references = reference_energies([species], dft_engine, on_step=step, given=given)
         drawing = VacancyPictures(worker, out) if pictures else None
         run = run_vacancies(host, chosen, worker, references, out, settings, announce, drawing)
         content = describe_run(run, worker)
@@ -122,6 +139,18 @@ def defect_command(
     if not (run.converged and (checked is None or checked.converged)):
         say(console, "at least one relaxation did not converge or failed", style="red")
         raise typer.Exit(1)
+
+
+def _given(texts: list[str]) -> dict[str, Reference]:
+    """The references of Si=-107.1."""
+    found = {}
+    for text in texts:
+        element, _, energy = text.partition("=")
+        try:
+            found[element] = given_reference(element, float(energy))
+        except ValueError:
+            raise ValueError(f"--reference: expected a form such as Si=-107.1, got {text!r}") from None
+    return found
 
 
 def _report(console: Console, run: DefectRun, path: Path, drawing: VacancyPictures | None) -> None:

@@ -24,7 +24,7 @@ from mlh.calculators import HamiltonianModel
 from mlh.calculators.engines import DFTEngine, ModelEngine, dft_engine_of
 from mlh.common.files import write_json
 from mlh.defects.formation import CONVENTION, formation_energy
-from mlh.defects.references import Reference, reference_energies
+from mlh.defects.references import Reference, reference_energies, reference_title
 from mlh.defects.run import (
     DefectRun,
     DefectSettings,
@@ -86,7 +86,9 @@ def run_demo(folder: Path, settings: DemoSettings, announce: Announce) -> DemoRe
     )
     check_folder(host, sites, folder / "model", options)
     check_folder(host, sites[:1], folder / "dft", options)
-    step = announce(f"1/5 {settings.species}2, the reference of the element, by DFT (kept for later runs)")
+    step = announce(
+        f"1/5 {reference_title(settings.species)}, the reference of the element, by DFT (kept for later runs)"
+    )
     references = reference_energies([settings.species], reference_engine, on_step=step)
     drawing = VacancyPictures(engine, folder / "model")
     run = run_vacancies(

@@ -1,26 +1,31 @@
 """Energies per atom of the elements in their reference phase, by the DFT engine in the same basis.
 
-Oxygen: half of E(O2), triplet, bond relaxed, in a cubic box. Kept with its settings in a small JSON
-file per reference, so that one level of theory calculates its molecule once.
+Gases: half of E(O2), triplet, bond relaxed, in a cubic box. Others: their crystal with a relaxed cell
+(`mlh.defects.bulk`), or a given energy. Kept with its settings in a small JSON file per reference, so that
+one level of theory calculates its molecule once.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import ase
 import numpy as np
 from ase.calculators.calculator import Calculator
+from ase.data import atomic_numbers
 
 from mlh.basis.gth.library import cache_folder
 from mlh.calculators.dft import DFTCalculator
 from mlh.calculators.engines import DFTEngine
 from mlh.common.files import intact, read_json, write_json
+from mlh.defects.bulk import BULK, bulk_name, bulk_theory, relaxed_bulk
 from mlh.dft.theory import Theory
 from mlh.relaxation.loop import RelaxSettings, StepCallback, relax
 
@@ -28,7 +33,15 @@ _DIATOMICS = {  # element: (start of the bond length in Angstrom, number of unpa
     "H": (0.74, 0),
     "N": (1.10, 0),
     "O": (1.21, 2),
+    "F": (1.41, 0),
+    "Cl": (1.99, 0),
 }
+
+KNOWN = (*_DIATOMICS, *BULK)
+"""Elements whose reference is calculated."""
+
+_SMAX = 0.1
+"""GPa; largest stress of a reference crystal."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,54 @@ def diatomic_reference(
     return reference
 
 
+def bulk_reference(
+    element: str,
+    theory: Theory,
+    *,
+    cache: Path | None = None,
+    fmax: float = 0.02,
+    on_step: StepCallback | None = None,
+) -> Reference:
+    """Energy per atom of the crystal of an element, cell relaxed, extrapolated to zero smearing.
+
+    theory: basis of the element, grid cutoff, functional and integration; k mesh and smearing are those of
+    `bulk_theory`.
+    """
+    level = bulk_theory(theory)
+    full = {**level.describe(), "crystal": bulk_name(element), "fmax": fmax, "smax": _SMAX}
+    path = None if cache is None else cache / f"{element}-bulk-{_key(full)}.json"
+    if path is not None and path.exists():
+        return _load(path, full)
+    result = relaxed_bulk(element, level, fmax, _SMAX, on_step)
+    reference = Reference(element, result.energy / len(result.atoms), bulk_name(element), None, full)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, reference.describe())
+    return reference
+
+
+def given_reference(element: str, energy: float) -> Reference:
+    """An energy per atom (eV) that somebody knows."""
+    if element not in atomic_numbers or not math.isfinite(energy):
+        raise ValueError(f"reference: expected an element and a finite energy in eV, got {element}={energy}")
+    return Reference(element, energy, "given", None, {"given": energy})
+
+
+def reference_title(element: str) -> str:
+    """What is calculated as the reference of an element, in words."""
+    return f"{element}2" if element in _DIATOMICS else bulk_name(element) if element in BULK else element
+
+
+def check_known(element: str, given: Mapping[str, Reference] = MappingProxyType({})) -> None:
+    """ValueError, before any work, for an element without a reference."""
+    if element not in given and element not in KNOWN:
+        molecules, crystals = (", ".join(sorted(names)) for names in (_DIATOMICS, BULK))
+        raise ValueError(
+            f"reference: expected {element}=ENERGY in eV per atom, because none is calculated for {element} "
+            f"(molecules of {molecules}; crystals of {crystals})"
+        )
+
+
 def diatomic(element: str, bond: float, box: float) -> ase.Atoms:
     """X2 along the diagonal of a cubic box (Angstrom), where its images are farthest away."""
     half = 0.5 * bond / np.sqrt(3.0) * np.ones(3)
@@ -103,15 +164,25 @@ def reference_energies(
     cache: Path | None = None,
     fmax: float = 0.02,
     on_step: StepCallback | None = None,
+    given: Mapping[str, Reference] = MappingProxyType({}),
 ) -> dict[str, Reference]:
-    """E_i per atom of each element in its gas, by DFT; kept in `cache` (default: mlh's cache folder)."""
+    """E_i per atom of each element in its gas or crystal, by DFT; kept in `cache` (default: mlh's cache
+    folder). given: those that are known already."""
+    for element in elements:
+        check_known(element, given)
     folder = cache_folder() / "references" if cache is None else cache
     found: dict[str, Reference] = {}
     for element in elements:
+        if element in given:
+            found[element] = given[element]
+            continue
         basis = engine.subset([element])
         theory = Theory(
             basis, engine.theory.cutoff_ry, xc=engine.theory.xc, integration=engine.theory.integration
         )
+        if element not in _DIATOMICS:
+            found[element] = bulk_reference(element, theory, cache=folder, fmax=fmax, on_step=on_step)
+            continue
         settings = {key: value for key, value in theory.describe().items() if key != "kpts"}
         molecule = DFTEngine(theory)
 
