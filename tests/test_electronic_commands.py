@@ -221,3 +221,22 @@ def test_orbitals_refuses_what_it_cannot_do():
     assert "'up'" in output("--channel", "left")
     assert "'xsf'" in output("--format", "vtk")
     assert "4,6,24" in output("--plane", "0,1")
+
+
+def test_a_density_matrix_is_enough_for_densities_and_charges():
+    """scf, charges and density by purification, without eigenstates; levels are refused before the work."""
+    sparse = ["--method", "purification", "--threshold", "1e-6"]
+    for command in ("scf", "charges", "density"):
+        engine = [] if command == "scf" else ["--dft"]
+        again = ["--overwrite"] if command == "density" else []
+        dense, purified = (
+            run(command, "h2.xyz", *engine, "--cutoff", "60", *way, *again) for way in ([], sparse)
+        )
+        for name in ("energy_ev", "charges", "integral", "absolute_integral"):
+            if name in dense:
+                np.testing.assert_allclose(purified[name], dense[name], atol=1e-4)
+        if command == "scf":
+            assert purified["gap_ev"] <= dense["gap_ev"] + 1e-6 and purified["method"] == "purification"
+    for command in ("bands", "dos", "orbitals"):
+        result = CliRunner().invoke(app, [command, "h2.xyz", *ENGINE, *sparse])
+        assert "need eigenstates" in str(result.exception) and "residual" not in result.stderr

@@ -44,6 +44,7 @@ from mlh.model.card import model_digest
 from mlh.relaxation.jobs import Announce
 from mlh.relaxation.loop import RelaxSettings
 from mlh.scf.loop import SCFResult
+from mlh.solver import Dense, Solver
 from mlh.structures import load_structure, select_sites, structure_hash, vacancies
 
 SUMMARY = "accuracy.json"
@@ -68,6 +69,7 @@ class AccuracySettings:
     cutoff_ry: float | None = None
     smearing_ev: float | None = None
     """k points, grid cutoff and smearing of model and DFT; None: those of the model."""
+    solver: Solver = field(default_factory=Dense)
 
     def engine(self, model: str | Any, refine: int = 0) -> ModelEngine:
         """The model with refining steps."""
@@ -77,6 +79,7 @@ class AccuracySettings:
             kpts=self.kpts,
             cutoff_ry=self.cutoff_ry,
             smearing_ev=self.smearing_ev,
+            solver=self.solver,
         )
 
     def level(self) -> dict[str, Any]:
@@ -84,6 +87,7 @@ class AccuracySettings:
         kpts = None if self.kpts is None else kpoints_record(self.kpts)
         values = {"kpts": kpts, "cutoff_ry": self.cutoff_ry, "smearing_ev": self.smearing_ev}
         given = {name: value for name, value in values.items() if value is not None}
+        given |= self.solver.describe()
         return {"level": given} if given else {}
 
     def __post_init__(self) -> None:

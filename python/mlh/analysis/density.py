@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mlh.analysis.state import ElectronicState
+from mlh.analysis.state import HasDensity
 from mlh.common.choices import check_choice
 from mlh.dft.grid_function import GridFunction
 
@@ -41,12 +41,12 @@ class DensityField:
         return float(np.abs(self.function.values).sum() * self.function.volume_element)
 
 
-def electron_density(state: ElectronicState) -> DensityField:
+def electron_density(state: HasDensity) -> DensityField:
     """n(r) of both spins."""
     return DensityField(_function(state, sum(_spin_densities(state))), sum(_electrons(state)))
 
 
-def spin_density(state: ElectronicState) -> DensityField:
+def spin_density(state: HasDensity) -> DensityField:
     """n_up(r) - n_down(r)."""
     if state.solution.nspin != 2:
         raise ValueError("state: expected two spin components for a spin density, got one (use spin)")
@@ -55,14 +55,14 @@ def spin_density(state: ElectronicState) -> DensityField:
     return DensityField(_function(state, up - down), n_up - n_down)
 
 
-def density_difference(state: ElectronicState) -> DensityField:
+def density_difference(state: HasDensity) -> DensityField:
     """n(r) - n_a(r): against the superposed neutral atoms, what bonding moves."""
     total = electron_density(state)
     neutral = state.system.neutral_density()
     return DensityField(total.function - neutral, total.electrons - state.system.n_electrons)
 
 
-def density_field(state: ElectronicState, kind: DensityKind) -> DensityField:
+def density_field(state: HasDensity, kind: DensityKind) -> DensityField:
     """The density of that name."""
     makers = {"total": electron_density, "spin": spin_density, "difference": density_difference}
     check_choice("kind", kind, DensityKind)
@@ -86,16 +86,16 @@ def require_same_grid(here: tuple[int, ...], cell: FloatArray, other: GridFuncti
         )
 
 
-def _spin_densities(state: ElectronicState) -> list[FloatArray]:
+def _spin_densities(state: HasDensity) -> list[FloatArray]:
     grid = state.system.grid
     return [np.reshape(grid.density(D).uniform, grid.shape) for D in state.solution.D.data]
 
 
-def _electrons(state: ElectronicState) -> list[float]:
+def _electrons(state: HasDensity) -> list[float]:
     """Tr D S per spin."""
     D, S = state.solution.D, state.system.overlap()
     return [D.spin(s).dot(S) for s in range(D.nspin)]
 
 
-def _function(state: ElectronicState, values: FloatArray | int) -> GridFunction:
+def _function(state: HasDensity, values: FloatArray | int) -> GridFunction:
     return GridFunction(np.asarray(values, dtype=np.float64), state.system.cell)

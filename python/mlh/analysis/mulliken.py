@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlh.analysis.state import ElectronicState
+from mlh.analysis.state import ElectronicState, HasDensity
 from mlh.basis.species import SHELL_LETTERS
 from mlh.dft.system import System
 from mlh.matrix.populations import orbital_populations
@@ -63,7 +63,7 @@ def orbital_labels(system: System) -> OrbitalLabels:
     )
 
 
-def mulliken_charges(state: ElectronicState) -> MullikenCharges:
+def mulliken_charges(state: HasDensity) -> MullikenCharges:
     """Charges and moments of a state."""
     system, labels = state.system, orbital_labels(state.system)
     q = orbital_populations(state.solution.D, system.overlap())

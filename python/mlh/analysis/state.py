@@ -25,7 +25,7 @@ from mlh.dft.theory import Theory
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
 from mlh.scf.loop import SCFResult
-from mlh.solver import Smearing, Solution, solve
+from mlh.solver import Smearing, Solution, State, solve
 
 FloatArray = NDArray[np.float64]
 
@@ -36,6 +36,37 @@ class CalculatorLike(Protocol):
     result: SCFResult | None
     periodic_atoms: Atoms | None
     theory: Theory
+
+
+class HasDensity(Protocol):
+    """What a density matrix alone tells: densities and charges, whatever solver made it."""
+
+    @property
+    def atoms(self) -> Atoms: ...
+    @property
+    def system(self) -> System: ...
+    @property
+    def solution(self) -> State: ...
+    @property
+    def residual(self) -> float | None: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OccupiedState:
+    """The occupied space of a Hamiltonian, by any solver. atoms: periodic, Angstrom. residual: Hartree."""
+
+    atoms: Atoms
+    system: System
+    solution: State
+    residual: float | None = None
+
+    @classmethod
+    def from_calculator(cls, calculator: CalculatorLike) -> OccupiedState:
+        """Of the last calculation of a `DFTCalculator` or `MLHCalculator`."""
+        result = calculator.result
+        if result is None or calculator.periodic_atoms is None:
+            raise ValueError("calculator: expected one that has calculated, got one without a result")
+        return cls(calculator.periodic_atoms, _concrete(result.system), result.solution, result.residual)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,8 @@ from typing import Any
 
 from ase import Atoms
 
-from mlh.analysis.state import ElectronicState
+from mlh.analysis.state import ElectronicState, OccupiedState
+from mlh.calculators import DFTCalculator, MLHCalculator
 from mlh.calculators.engines import DFTEngine, Engine
 from mlh.dft.system import System
 from mlh.dft.theory import Theory
@@ -40,6 +41,27 @@ def electronic_state(
             f"solver: levels, bands and states need eigenstates, which {engine.solver.name!r} does not have; "
             "expected 'dense' (practical to about a thousand atoms)"
         )
+    return ElectronicState.from_calculator(_calculated(atoms, engine, on_scf_step, check))
+
+
+def occupied_state(
+    atoms: Atoms,
+    engine: Engine,
+    *,
+    on_scf_step: Callable[[SCFStep], Any] | None = None,
+    check: Check | None = None,
+) -> OccupiedState:
+    """As `electronic_state`, without levels: for densities and charges, by any solver."""
+    return OccupiedState.from_calculator(_calculated(atoms, engine, on_scf_step, check))
+
+
+def _calculated(
+    atoms: Atoms,
+    engine: Engine,
+    on_scf_step: Callable[[SCFStep], Any] | None,
+    check: Check | None,
+) -> DFTCalculator | MLHCalculator:
+    """The calculator of an engine after a calculation of the atoms."""
     calculator = (
         engine.calculator(on_scf_step=on_scf_step) if isinstance(engine, DFTEngine) else engine.calculator()
     )
@@ -48,7 +70,7 @@ def electronic_state(
     work = atoms.copy()
     work.calc = calculator
     work.get_potential_energy()
-    return ElectronicState.from_calculator(calculator)
+    return calculator
 
 
 def state_of_file(

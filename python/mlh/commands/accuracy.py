@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from mlh.commands.expand import expanded
-from mlh.commands.theory_options import MeshOptions
+from mlh.commands.theory_options import MeshOptions, SolverOptions
 from mlh.commands.vacancies import parse_sites
 from mlh.common.files import write_text
 from mlh.common.terminal import say, terminal
@@ -31,6 +31,7 @@ def accuracy_command(
     hosts: Annotated[list[str], typer.Argument(help="Hosts: files, crystals or shipped structures.")],
     model: Annotated[str, typer.Option(help="Model file or shipped name.")],
     mesh: MeshOptions,
+    solver: SolverOptions,
     species: Annotated[str, typer.Option(help="Element of the vacancies.")] = "O",
     sites: Annotated[
         str, typer.Option(help="Per host: all, inequivalent, a number drawn at random, or index:4,17.")
@@ -78,6 +79,7 @@ def accuracy_command(
         kpts=mesh.mesh(),
         cutoff_ry=cutoff,
         smearing_ev=smearing,
+        solver=solver.solver(),
     )
     console, start = terminal(), time.perf_counter()
 

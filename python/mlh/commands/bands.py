@@ -12,7 +12,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
-from mlh.commands.theory_options import EngineOptions, TheoryOptions
+from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import Words, bar, terminal
 
@@ -34,6 +34,7 @@ def bands_command(
     structure: options.Structure,
     engine: EngineOptions,
     theory: TheoryOptions,
+    solver: SolverOptions,
     index: Index = None,
     path: Annotated[
         str | None,
@@ -70,7 +71,7 @@ def bands_command(
     def check(system: System, atoms: Atoms) -> None:
         band_path(atoms, path, points, special)
 
-    state = options.state_of(console, structure, engine, theory, index, check=check)
+    state = options.state_of(console, structure, engine, theory, solver, index, check=check)
     chosen = band_path(state.atoms, path, points, special)
     columns = (Words(lambda _: "bands"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with bar(console, *columns) as progress:

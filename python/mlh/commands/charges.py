@@ -11,13 +11,13 @@ import typer
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
-from mlh.commands.theory_options import EngineOptions, TheoryOptions
+from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import terminal
 
 if TYPE_CHECKING:
     from mlh.analysis.mulliken import MullikenCharges
-    from mlh.analysis.state import ElectronicState
+    from mlh.analysis.state import HasDensity
 
 _EXAMPLE = "Example: mlh charges glass.xyz --model sio2-vo --json"
 
@@ -31,6 +31,7 @@ def charges_command(
     structure: options.Structure,
     engine: EngineOptions,
     theory: TheoryOptions,
+    solver: SolverOptions,
     index: Index = None,
     extxyz: Annotated[
         Path | None, typer.Option(help="Write the structure with mulliken_charge and mulliken_moment.")
@@ -47,7 +48,7 @@ def charges_command(
 
     console = terminal()
     refuse_existing([extxyz] if extxyz is not None else [], overwrite)
-    state = options.state_of(console, structure, engine, theory, index)
+    state = options.density_of(console, structure, engine, theory, solver, index)
     result = mulliken_charges(state)
     if extxyz is not None:
         atoms = state.atoms.copy()
@@ -61,7 +62,7 @@ def charges_command(
         _print(state, result)
 
 
-def describe(state: ElectronicState, result: MullikenCharges) -> dict[str, Any]:
+def describe(state: HasDensity, result: MullikenCharges) -> dict[str, Any]:
     """Plain values."""
     return {
         "n_electrons": result.n_electrons,
@@ -73,7 +74,7 @@ def describe(state: ElectronicState, result: MullikenCharges) -> dict[str, Any]:
     }
 
 
-def _print(state: ElectronicState, result: MullikenCharges) -> None:
+def _print(state: HasDensity, result: MullikenCharges) -> None:
     typer.echo(f"{'atom':>6s} {'charge':>10s} {'moment':>10s} {'s':>9s} {'p':>9s} {'d':>9s} {'f':>9s}")
     by_l = result.by_l.sum(axis=0)
     for index, symbol in enumerate(state.system.symbols):

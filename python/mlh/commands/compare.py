@@ -12,10 +12,10 @@ import typer
 from mlh.accuracy.points import compare_at
 from mlh.accuracy.runs import compare_runs
 from mlh.analysis import cell_strain, configuration_coordinate, coordinate_mae, displacements, in_cell_of
-from mlh.calculators.engines import KPoints, ModelEngine, dft_engine_of
+from mlh.calculators.engines import ModelEngine, dft_engine_of
 from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
-from mlh.commands.theory_options import MeshOptions
+from mlh.commands.theory_options import MeshOptions, SolverOptions
 from mlh.common.files import refuse_existing, write_json
 from mlh.common.terminal import terminal, working
 from mlh.report.tables import runs_table, two_column_table
@@ -37,6 +37,7 @@ def compare_command(
         str, typer.Argument(help="Structure file, crystal, shipped structure, or folder of a run.")
     ],
     mesh: MeshOptions,
+    solver: SolverOptions,
     index: Index = None,
     reference: Annotated[
         str | None, typer.Argument(help="What to compare it with: a structure, or another run.")
@@ -63,13 +64,14 @@ def compare_command(
     other = other if other is not None else reference
     if (model is None) == (other is None):
         raise typer.BadParameter("expected exactly one of --model and something to compare with")
-    if model is None and mesh.mesh() is not None:
-        raise ValueError("--kpts, --kspacing: expected together with --model")
+    method = solver.solver()
+    if model is None and (mesh.mesh() is not None or solver != SolverOptions()):
+        raise ValueError("--kpts, --kspacing, --method: expected together with --model")
     refuse_existing([out], overwrite)
     if model is not None:
         title, result = (
             f"{structure}: {model} - DFT",
-            _against_dft(structure, model, mesh.mesh(), index),
+            _against_dft(structure, ModelEngine(model, kpts=mesh.mesh(), solver=method), index),
         )
     elif Path(structure).is_dir() and Path(str(other)).is_dir():
         title, result = f"{structure} - {other}", compare_runs(Path(structure), Path(str(other)))
@@ -89,9 +91,8 @@ def compare_command(
         )
 
 
-def _against_dft(structure: str, model: str, kpts: KPoints, index: int | None) -> dict[str, Any]:
+def _against_dft(structure: str, engine: ModelEngine, index: int | None) -> dict[str, Any]:
     atoms = load_structure(structure, index)
-    engine = ModelEngine(model, kpts=kpts)
     with working(terminal(), f"model and DFT, {atoms.get_chemical_formula()}"):
         return compare_at(
             atoms, engine.calculator(), dft_engine_of(engine).calculator(), structure

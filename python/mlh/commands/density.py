@@ -14,7 +14,7 @@ from mlh.analysis.density import DensityKind
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
-from mlh.commands.theory_options import EngineOptions, TheoryOptions
+from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import terminal
 
@@ -42,6 +42,7 @@ def density_command(
     structure: options.Structure,
     engine: EngineOptions,
     theory: TheoryOptions,
+    solver: SolverOptions,
     index: Index = None,
     kind: Annotated[
         DensityKind, typer.Option(help="difference: minus the neutral atoms; spin: up minus down.")
@@ -82,7 +83,7 @@ def density_command(
     refuse_existing(files.all, overwrite)
     other = read_volumetric(minus)[1] if minus is not None else None
     check = _check(kind, indices, margin, other)
-    state = options.state_of(terminal(), structure, engine, theory, index, check=check)
+    state = options.density_of(terminal(), structure, engine, theory, solver, index, check=check)
     field, name = density_field(state, kind), _KINDS[kind]
     if other is not None and minus is not None:
         field, name = subtract(field, other), f"{name} - {minus.name}"

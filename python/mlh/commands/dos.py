@@ -10,7 +10,7 @@ import typer
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
-from mlh.commands.theory_options import EngineOptions, TheoryOptions
+from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import terminal
 
@@ -26,6 +26,7 @@ def dos_command(
     structure: options.Structure,
     engine: EngineOptions,
     theory: TheoryOptions,
+    solver: SolverOptions,
     index: Index = None,
     width: Annotated[float, typer.Option(help="Standard deviation of the Gaussians, eV.")] = 0.1,
     mesh: Annotated[
@@ -56,7 +57,7 @@ def dos_command(
     prefix = options.prefix_of(structure, out, "dos")
     files = [options.beside(prefix, ending) for ending in (".json", ".png")]
     refuse_existing(files, overwrite)
-    state = options.state_of(console, structure, engine, theory, index)
+    state = options.state_of(console, structure, engine, theory, solver, index)
     if denser is not None:
         state = state.at(denser)
     dos = density_of_states(state, width, window)

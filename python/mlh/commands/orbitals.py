@@ -14,7 +14,7 @@ from mlh.commands import state_options as options
 from mlh.commands.density import atom_triple
 from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
-from mlh.commands.theory_options import EngineOptions, TheoryOptions
+from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import terminal
 
@@ -40,6 +40,7 @@ def orbitals_command(
     structure: options.Structure,
     engine: EngineOptions,
     theory: TheoryOptions,
+    solver: SolverOptions,
     index: Index = None,
     states: Annotated[
         str | None,
@@ -90,12 +91,12 @@ def orbitals_command(
     )
     about = _Defect(site, _members(around), host) if defect else None
     check = _check(wanted, about, indices, margin)
-    state = options.state_of(terminal(), structure, engine, theory, index, check=check)
+    state = options.state_of(terminal(), structure, engine, theory, solver, index, check=check)
     chosen = wanted.select(state)
     content: dict[str, Any] = {"structure": structure}
     levels = None
     if about is not None:
-        levels, content["defect"] = _levels(state, about, wanted, engine, theory)
+        levels, content["defect"] = _levels(state, about, wanted, engine, theory, solver)
         chosen += [level.index for level in (levels.occupied, levels.empty) if level.index not in chosen]
         indices = indices if plane is not None else _plane_of(state, levels)
     drawing = _Drawing(prefix, state, format, squared, indices, margin)
@@ -164,13 +165,18 @@ def _check(
 
 
 def _levels(
-    state: ElectronicState, about: _Defect, wanted: _Wanted, engine: EngineOptions, theory: TheoryOptions
+    state: ElectronicState,
+    about: _Defect,
+    wanted: _Wanted,
+    engine: EngineOptions,
+    theory: TheoryOptions,
+    solver: SolverOptions,
 ) -> tuple[DefectLevels, dict[str, Any]]:
     """Levels of the defect, with the band edges of the host where one is given, and as plain values."""
     from mlh.analysis.defect_levels import defect_levels, defect_site, describe_levels
 
     host = about.host
-    perfect = None if host is None else options.state_of(terminal(), host, engine, theory)
+    perfect = None if host is None else options.state_of(terminal(), host, engine, theory, solver)
     place = defect_site(state.atoms, about.site, about.members)
     levels = defect_levels(state, place, perfect, wanted.spin, wanted.k)
     return levels, describe_levels(state, levels)

@@ -13,7 +13,7 @@ from mlh.commands.advice import OWN, PARAMETERS, in_options
 from mlh.commands.expand import expanded
 from mlh.commands.openmx_calculation import atoms_and_theory
 from mlh.commands.structure_options import Index
-from mlh.commands.theory_options import TheoryOptions
+from mlh.commands.theory_options import SolverOptions, TheoryOptions
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import say, terminal
 
@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
 def scf_command(
     structure: Annotated[str, typer.Argument(help="A file, or a crystal such as alpha-quartz:2x2x1.")],
     theory: TheoryOptions,
+    solver: SolverOptions,
     index: Index = None,
     energy_tol: Annotated[float, typer.Option(help="Largest energy change, eV.")] = 2.7e-6,
     residual_tol: Annotated[float, typer.Option(help="Largest element of H[D] - H, eV.")] = 2.7e-4,
@@ -71,6 +72,7 @@ def scf_command(
         energy_tol_ev=energy_tol,
         residual_tol_ev=residual_tol,
         max_scf_steps=max_steps,
+        solver=solver.solver(),
         on_scf_step=show,
     )
     atoms.calc = calculator
@@ -118,6 +120,7 @@ def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:
         **as_openmx,
         "contributions_ev": {k: v * HARTREE_EV for k, v in result.energies.as_dict().items()},
         "gap_ev": max(0.0, result.solution.gap) * HARTREE_EV,
+        **calculator.solver.describe(),
         "metallic": result.solution.metallic,
         "fermi_level_ev": calculator.results["fermi_level"],
         "advice": in_options(result.advice, _NAMES),
@@ -159,7 +162,8 @@ def _print(report: dict[str, Any]) -> None:
     if "utot_hartree" in report:
         typer.echo(f"{'Utot of OpenMX':>16s} {report['utot_hartree']:18.9f} Ha (without entropy)")
     gap = "none: a metal" if report["metallic"] else f"{report['gap_ev']:.6f}"
-    typer.echo(f"{'gap':>16s} {gap:>18s}{'' if report['metallic'] else ' eV'}")
+    name = "gap, at least" if report.get("method") == "purification" else "gap"
+    typer.echo(f"{name:>16s} {gap:>18s}{'' if report['metallic'] else ' eV'}")
     typer.echo(f"{'largest force':>16s} {report['max_force_ev_per_angstrom']:18.6f} eV/A")
     typer.echo(f"{'net force':>16s} {report['net_force_ev_per_angstrom']:18.6f} eV/A")
     if "magmoms" in report:

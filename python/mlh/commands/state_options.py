@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from mlh.commands.theory_options import EngineOptions, TheoryOptions, engine_of
+from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
 from mlh.common.terminal import say
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mlh.analysis.state import ElectronicState
+    from mlh.analysis.state import ElectronicState, HasDensity
     from mlh.calculators.electronic import Check
+    from mlh.calculators.engines import Engine
     from mlh.scf.loop import SCFStep
 
 Format = Annotated[Literal["cube", "xsf", "none"], typer.Option(help="Of the volumetric files.")]
@@ -33,24 +35,76 @@ def state_of(
     structure: str,
     engine: EngineOptions,
     theory: TheoryOptions,
+    solver: SolverOptions,
     index: int | None = None,
-    atoms: Atoms | None = None,
     check: Check | None = None,
 ) -> ElectronicState:
     """The state of a structure by the engine that the options name, with progress on the console.
 
-    atoms: the structure where it has been read already. check: of what depends on it, before the work.
+    check: of what depends on the structure, before the work.
     """
-    from mlh.calculators.electronic import electronic_state, state_of_file
-    from mlh.common.units import HARTREE_EV
-    from mlh.structures import load_structure
+    from mlh.calculators.electronic import electronic_state
 
     if structure.endswith(".h5"):
-        if index is not None:
-            raise ValueError(f"index: expected none with a matrix file, got {index}")
-        if engine.model is not None or engine.dft:
-            raise ValueError("structure: expected no --model and no --dft with a matrix file, which holds H")
-        return state_of_file(structure, theory.given, check)
+        return _of_file(structure, engine, theory, solver, index, check)
+    atoms, chosen = _chosen(structure, engine, theory, solver, index)
+    state = electronic_state(atoms, chosen, on_scf_step=_shown(console), check=check)
+    _say_residual(console, engine, state.residual)
+    return state
+
+
+def density_of(
+    console: Console,
+    structure: str,
+    engine: EngineOptions,
+    theory: TheoryOptions,
+    solver: SolverOptions,
+    index: int | None = None,
+    check: Check | None = None,
+) -> HasDensity:
+    """As `state_of`, of which only the density matrix is wanted: any solver will do."""
+    from mlh.calculators.electronic import occupied_state
+
+    if structure.endswith(".h5"):
+        return _of_file(structure, engine, theory, solver, index, check)
+    atoms, chosen = _chosen(structure, engine, theory, solver, index)
+    state = occupied_state(atoms, chosen, on_scf_step=_shown(console), check=check)
+    _say_residual(console, engine, state.residual)
+    return state
+
+
+def _of_file(
+    structure: str,
+    engine: EngineOptions,
+    theory: TheoryOptions,
+    solver: SolverOptions,
+    index: int | None,
+    check: Check | None,
+) -> ElectronicState:
+    """The state in a matrix file, which leaves nothing to choose."""
+    from mlh.calculators.electronic import state_of_file
+
+    if index is not None:
+        raise ValueError(f"index: expected none with a matrix file, got {index}")
+    if engine.model is not None or engine.dft:
+        raise ValueError("structure: expected no --model and no --dft with a matrix file, which holds H")
+    if solver != SolverOptions():
+        raise ValueError(f"--method: expected none with a matrix file, got {solver.method}")
+    return state_of_file(structure, theory.given, check)
+
+
+def _chosen(
+    structure: str, engine: EngineOptions, theory: TheoryOptions, solver: SolverOptions, index: int | None
+) -> tuple[Atoms, Engine]:
+    from mlh.structures import load_structure
+
+    atoms = load_structure(structure, index)
+    return atoms, engine_of(engine, theory, atoms, solver)
+
+
+def _shown(console: Console) -> Callable[[SCFStep], None]:
+    """A line for every step of the self-consistency."""
+    from mlh.common.units import HARTREE_EV
 
     def show(step: SCFStep) -> None:
         say(
@@ -59,12 +113,15 @@ def state_of(
             f"residual {step.residual * HARTREE_EV:9.2e} eV  {step.seconds:6.2f} s",
         )
 
-    if atoms is None:
-        atoms = load_structure(structure, index)
-    state = electronic_state(atoms, engine_of(engine, theory, atoms), on_scf_step=show, check=check)
-    if engine.model is not None and state.residual is not None:
-        say(console, f"{engine.model}: residual max |H[D] - H| {state.residual * HARTREE_EV:.2e} eV")
-    return state
+    return show
+
+
+def _say_residual(console: Console, engine: EngineOptions, residual: float | None) -> None:
+    """How far the prediction of a model is from self-consistency."""
+    from mlh.common.units import HARTREE_EV
+
+    if engine.model is not None and residual is not None:
+        say(console, f"{engine.model}: residual max |H[D] - H| {residual * HARTREE_EV:.2e} eV")
 
 
 def atoms_of(structure: str) -> Atoms:
