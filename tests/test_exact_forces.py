@@ -88,6 +88,7 @@ def quartz() -> Atoms:
 
 OPTIONS = {
     "gamma": {},
+    "uncorrected": {"kappa": 0.0},
     "k points": {"kpts": (1, 1, 2)},
     "smearing": {"smearing_ev": 0.4, "kpts": (2, 1, 1)},
 }
@@ -102,6 +103,10 @@ def test_forces_are_the_gradient_of_the_models_energy(quartz: Atoms, name: str) 
     calc.hold_grid(quartz)
     forces, stress = quartz.get_forces(), quartz.get_stress(voigt=False)
     assert calc.results["forces_exact"]
+    corrected = name in ("gamma", "k points")
+    assert (calc.results["kappa"] > 0.4) == corrected
+    lowered = calc.results["energy_uncorrected"] - calc.results["energy"]
+    assert lowered == pytest.approx(calc.results["kappa"] * calc.results["energy_error"], abs=1e-9)
     quartz.calc = MLHCalculator("sio2-vo", cutoff_ry=60.0, forces="plain", **OPTIONS[name])
     plain = quartz.get_forces()
     assert not quartz.calc.results["forces_exact"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlh.solver import Responding, solve
+from mlh.solver import Responding, SecondResponding, solve
 
 KPTS = [None, (3, 1, 1), {"size": (2, 2, 2), "gamma": True}]
 FILLINGS = [
@@ -68,3 +68,26 @@ def test_equal_levels_have_the_slope_of_the_occupation(pattern, random_matrix):
     state = solve(H, S, 5, smearing="fermi-dirac", width=0.05)
     assert np.abs(state.response(S).D.data).max() < 1e-12
     np.testing.assert_allclose(state.response(S).W.data, state.D.data, atol=1e-12)
+
+
+@pytest.mark.parametrize("kpts", KPTS)
+@pytest.mark.parametrize("nspin", [1, 2])
+def test_second_response_is_half_the_slope_of_the_first(problem, random_matrix, kpts, nspin):
+    H, S, pattern = problem
+    H = H if nspin == 2 else H.spin(0)
+    R, filling = random_matrix(pattern, 5, 0.05, nspin=nspin), {} if nspin == 1 else {"spin_moment": 2.0}
+    state = solve(H, S, 6, kpts=kpts, **filling)
+    assert isinstance(state, SecondResponding)
+    second, step = state.second_response(R), 1e-4
+    sides = [
+        [solve(H + n * t * R, S, 6, kpts=kpts, **filling).response(R) for t in (step, -step)] for n in (1, 2)
+    ]
+    for name in ("D", "W"):
+        one, two = (getattr(plus, name).data - getattr(minus, name).data for plus, minus in sides)
+        expected = 0.5 * (8 * one - two) / (12 * step)
+        size = np.abs(expected).max()
+        assert size > 1e-3
+        np.testing.assert_allclose(getattr(second, name).data, expected, atol=2e-7 * size)
+    smeared = solve(H, S, 6, kpts=kpts, smearing="fermi-dirac", width=0.02)
+    with pytest.raises(ValueError, match="full and empty states"):
+        smeared.second_response(R)

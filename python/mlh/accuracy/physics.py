@@ -56,6 +56,12 @@ class PhysicsMetrics:
     energy_max_mev_per_atom: float
     estimate_mae_mev_per_atom: float
     """MAE of (energy_error - energy_estimate): what is left when the estimate is subtracted."""
+    kappa: float
+    """Share of the estimate that is error: the slope of energy_error over energy_estimate."""
+    kappa_spread: float
+    """Standard deviation of the ratios of the samples."""
+    corrected_mae_mev_per_atom: float
+    """MAE of (energy_error - kappa * energy_estimate)."""
     force_mae_mev_a: float
     force_rmse_mev_a: float
     force_max_mev_a: float
@@ -131,13 +137,18 @@ def summarise(cases: Sequence[PhysicsCase]) -> PhysicsMetrics:
     if not cases:
         raise ValueError("cases: expected at least one sample, got none")
     energy = np.array([c.energy_error / c.n_atoms for c in cases]) * 1000.0
-    left = np.array([(c.energy_error - c.energy_estimate) / c.n_atoms for c in cases]) * 1000.0
+    estimate = np.array([c.energy_estimate / c.n_atoms for c in cases]) * 1000.0
+    kappa = float(energy @ estimate / max(float(estimate @ estimate), np.finfo(float).tiny))
+    ratios = energy / np.maximum(estimate, np.finfo(float).tiny)
     forces = np.concatenate([(c.forces - c.reference_forces).ravel() for c in cases]) * 1000.0
     return PhysicsMetrics(
         n_samples=len(cases),
         energy_mae_mev_per_atom=float(np.abs(energy).mean()),
         energy_max_mev_per_atom=float(np.abs(energy).max()),
-        estimate_mae_mev_per_atom=float(np.abs(left).mean()),
+        estimate_mae_mev_per_atom=float(np.abs(energy - estimate).mean()),
+        kappa=kappa,
+        kappa_spread=float(ratios.std()),
+        corrected_mae_mev_per_atom=float(np.abs(energy - kappa * estimate).mean()),
         force_mae_mev_a=float(np.abs(forces).mean()),
         force_rmse_mev_a=float(np.sqrt((forces**2).mean())),
         force_max_mev_a=float(np.abs(forces).max()),

@@ -184,6 +184,7 @@ def evaluate_point(
             "hamiltonian": errors.as_dict(),
             "density_mae": float(np.abs(system.density(state.D).values - density).mean()) * ANGSTROM**3,
             "energy_error": float(found["energy"] - energy),
+            "energy_error_uncorrected": float(found["energy_uncorrected"] - energy),
             "energy_error_estimate": float(found["energy_error"]),
             "force_mae": float(np.abs(mine - forces).mean()),
             "force_largest_error": float(np.abs(mine - forces).max()),

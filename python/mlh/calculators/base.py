@@ -205,10 +205,9 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
     def _store(self, result: SCFResult, properties: Sequence[str]) -> None:
         """Put a state into `results`; forces and stress only when one of them is asked for."""
         self.result = result
-        energies, solution = result.energies, result.solution
+        solution = result.solution
         self.results: dict[str, Any] = {
-            "energy": 0.5 * (energies.internal + energies.total) * HARTREE_EV,
-            "free_energy": energies.total * HARTREE_EV,
+            **self._energies(result),
             "magmom": solution.magnetic_moment,
             "magmoms": result.moments,
             "charges": self._charges(result),
@@ -225,6 +224,14 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
             self.results["eigenvalues"] = solution.eigenvalues * HARTREE_EV
         if not {"forces", "stress"}.isdisjoint(properties):
             self._store_derivatives(properties)
+
+    def _energies(self, result: SCFResult) -> dict[str, float]:
+        """`energy` and `free_energy` of a state, eV."""
+        energies = result.energies
+        return {
+            "energy": 0.5 * (energies.internal + energies.total) * HARTREE_EV,
+            "free_energy": energies.total * HARTREE_EV,
+        }
 
     def _charges(self, result: SCFResult) -> NDArray[np.float64]:
         """Mulliken charges of the atoms, valence - population (natoms,), e."""

@@ -49,7 +49,7 @@ class ModelEngine:
     """A model (file, name of a shipped one, or object) and how many self-consistency steps refine it.
 
     kpts, cutoff_ry, smearing_ev: where they differ from those of the model's labels; smearing_ev=0.0: integer
-    occupations. forces: "exact" (where there is no refinement) or "plain", see `MLHCalculator`.
+    occupations. forces: "exact" (where there is no refinement) or "plain"; kappa: see `MLHCalculator`.
     """
 
     model: str | HamiltonianModel
@@ -59,6 +59,7 @@ class ModelEngine:
     cutoff_ry: float | None = None
     smearing_ev: float | None = None
     forces: ForcesKind = "exact"
+    kappa: float | None = None
 
     @property
     def kind(self) -> str:
@@ -75,6 +76,7 @@ class ModelEngine:
             smearing_ev=self.smearing_ev,
             solver=self.solver,
             forces=self.forces,
+            kappa=self.kappa,
         )
 
     @cached_property
@@ -90,6 +92,7 @@ class ModelEngine:
         own = {
             "cutoff_ry": self.cutoff_ry,
             "smearing_ev": self.smearing_ev,
+            "kappa": self.kappa,
             "forces": "exact" if exact else None,  # files of before knew plain ones only, and do not say so
         }
         return {
@@ -117,16 +120,18 @@ def choose_engine(
     smearing_ev: float | None = None,
     solver: Solver | str = "dense",
     forces: ForcesKind = "exact",
+    kappa: float | None = None,
 ) -> Engine:
     """The engine of a command line: exactly one of a model and DFT.
 
-    theory: of DFT. kpts, cutoff_ry, smearing_ev: of a model, where they differ from its own; forces: of it.
+    theory: of DFT. kpts, cutoff_ry, smearing_ev: of a model, where they differ from its own. forces, kappa:
+    of a model.
     """
     if (model is None) == (not dft):
         raise ValueError("engine: expected exactly one of a model and DFT")
     chosen = as_solver(solver)
     if model is not None:
-        return ModelEngine(model, refine, kpts, chosen, cutoff_ry, smearing_ev, forces)
+        return ModelEngine(model, refine, kpts, chosen, cutoff_ry, smearing_ev, forces, kappa)
     if refine:
         raise ValueError("refine: expected together with a model; DFT is self-consistent already")
     return DFTEngine(theory or Theory(), chosen)

@@ -25,9 +25,9 @@ from mlh.matrix.kpoints import KPointsSpec
 from mlh.model.committee import Committee, load_committee
 from mlh.model.domain import warn_of_residual
 from mlh.model.term import differentiable
-from mlh.scf.gradient import exact_forces
-from mlh.scf.loop import scf
-from mlh.solver import Responding, Smearing, Solver
+from mlh.scf.gradient import ResidualResponse, exact_forces
+from mlh.scf.loop import SCFResult, scf
+from mlh.solver import Responding, SecondResponding, Smearing, Solver
 
 ForcesKind = Literal["exact", "plain"]
 """With or without the response of the density matrix to the geometry."""
@@ -44,20 +44,26 @@ class MLHCalculator(Engine):
     occupations. Functional, integration and basis are the model's.
     forces: "exact" (default), the gradient of the energy that the calculator gives, with the response of D to
     the geometry (`mlh.scf.gradient`); or "plain", without the response, an error of first order in the
-    residual. With refine > 0, and with a model object without derivatives, forces are plain ones;
-    results["forces_exact"] says which they are. Each step of `refine` makes plain forces better; the first
-    mixes 60 percent of H[D] and may overshoot in soft systems (small gaps), which the residual then shows.
+    residual. kappa: with exact forces and full or empty states (no smearing), energy and forces are those of
+    E[D] - kappa * energy_error; None: the model's own share of the estimate that is error, 0: E[D] itself.
+    With refine > 0, a solver without response or a model object without derivatives, forces are plain and
+    the energy is E[D]; results["forces_exact"], ["kappa"] say what they are. Each step of `refine` makes
+    plain forces better; the first mixes 60 percent of H[D] and may overshoot in soft systems (small gaps),
+    which the residual then shows.
     solver: see `mlh.solve`; "purification" has no eigenvalues in its results.
 
     results["residual"], ["residual_rms"]: max and rms of H[D] - H_in (eV), zero for a perfect model;
     results["energy_error"]: second-order estimate of E[D] - E_DFT (eV), an upper bound in practice
-    (`mlh.solver.residual_energy`). E[D] is variational: it lies above the DFT energy. Of a committee also
+    (`mlh.solver.residual_energy`). E[D] is variational: it lies above the DFT energy; it stays in
+    ["energy_uncorrected"]. With the corrected forces comes ["energy_corrected"], E[D] less the error that
+    the screened response gives without any fit (`mlh.scf.gradient`), the best energy of one geometry; the
+    forces are not its gradient. Of a committee also
     ["committee_dh_std"]: rms standard deviation of the members' dH (eV), and with spread=True
     ["committee_energy_std"] (eV) and ["committee_forces_std"] (natoms,), the rms deviation of each force
     (eV/A), from the members' own energies and forces without refinement (one more evaluation per member).
     """
 
-    _options = (*Engine._options, "refine", "spread", "forces")
+    _options = (*Engine._options, "refine", "spread", "forces", "kappa")
     _fixed: ClassVar[Mapping[str, str]] = {
         name: "belongs to the model, got another" for name in ("basis", "xc", "integration")
     } | {name: "the models are spin-unpolarised" for name in ("spin", "total_moment")}
@@ -76,6 +82,7 @@ class MLHCalculator(Engine):
         solver: Solver | str = "dense",
         symmetry: bool = True,
         forces: ForcesKind = "exact",
+        kappa: float | None = None,
     ) -> None:
         if refine < 0:
             raise ValueError(f"refine: expected 0 or more self-consistency steps, got {refine}")
@@ -105,6 +112,7 @@ class MLHCalculator(Engine):
             )
         self.spread = spread
         self.forces = forces
+        self.kappa = kappa
         self._terms: tuple[MatrixTerm, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -143,11 +151,32 @@ class MLHCalculator(Engine):
         if isinstance(self.model, Committee):
             self._store_committee(self.model, system)
 
+    def _energies(self, result: SCFResult) -> dict[str, float]:
+        """As of any state, less the share of the estimated error that is error."""
+        plain = super()._energies(result)
+        kappa = self._kappa_of(result)
+        shift = kappa * result.energy_error * HARTREE_EV
+        corrected = {name: energy - shift for name, energy in plain.items()}
+        return {**corrected, "energy_uncorrected": plain["energy"], "kappa": kappa}
+
+    def _kappa_of(self, result: SCFResult) -> float:
+        """The factor of the correction; 0 where its gradient is not known: energy and forces agree."""
+        state = result.solution
+        if not self._terms or not isinstance(state, SecondResponding) or not state.integer_occupations:
+            return 0.0
+        return float(getattr(self.model, "kappa", 0.0) if self.kappa is None else self.kappa)
+
     def _forces_and_stress(self) -> tuple[Forces, Stress | None]:
         result = self._done()
         exact = bool(self._terms) and isinstance(result.solution, Responding)
         self.results["forces_exact"] = exact
-        return exact_forces(result, self._terms) if exact else super()._forces_and_stress()
+        if not exact:
+            return super()._forces_and_stress()
+        response, kappa = ResidualResponse(result), self._kappa_of(result)
+        if kappa != 0.0:  # then the kernel is there, and this costs nothing more
+            screened = response.energy_error * HARTREE_EV
+            self.results["energy_corrected"] = self.results["energy_uncorrected"] - screened
+        return exact_forces(response, self._terms, kappa)
 
     def _basis_of(self, atoms: Atoms) -> Basis:
         basis = self.model.basis

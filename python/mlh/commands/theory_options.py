@@ -211,6 +211,13 @@ class EngineOptions:
             "response of the density matrix."
         ),
     ] = "exact"
+    kappa: Annotated[
+        float | None,
+        typer.Option(
+            help="Energies of a model are corrected by this share of their estimated error (exact forces, no "
+            "smearing); default: the model's own, 0: not at all."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -265,6 +272,7 @@ def engine_of(
         False,
         refine=engine.refine,
         forces=engine.forces,
+        kappa=engine.kappa,
         kpts=theory.mesh(),
         cutoff_ry=theory.cutoff,
         smearing_ev=theory.smearing,

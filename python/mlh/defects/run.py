@@ -25,7 +25,7 @@ from mlh.common.files import require_place, write_json
 from mlh.defects.formation import CONVENTION, formation_energy, removed_atoms
 from mlh.defects.references import Reference
 from mlh.relaxation.jobs import Announce, Ended, EngineLike, RelaxJob, RelaxJobs, refuse_finished
-from mlh.relaxation.loop import RelaxResult, RelaxSettings
+from mlh.relaxation.loop import OTHER_ENERGIES, RelaxResult, RelaxSettings
 from mlh.structures import structure_hash, vacancies
 
 SUMMARY = "defects.json"
@@ -53,13 +53,17 @@ class DefectSettings:
 
 @dataclass(frozen=True)
 class Vacancy:
-    """One relaxed vacancy; `formation_energy` is NaN when a relaxation did not converge."""
+    """One relaxed vacancy; `formation_energy` is NaN when a relaxation did not converge.
+
+    others: of the other energies that a model gives (`mlh.relaxation.loop.OTHER_ENERGIES`).
+    """
 
     site: int
     position: np.ndarray[Any, np.dtype[np.float64]]
     start: ase.Atoms
     result: RelaxResult
     formation_energy: float
+    others: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def relaxed(self) -> ase.Atoms:
@@ -185,6 +189,7 @@ def describe_run(run: DefectRun, engine: EngineLike) -> dict[str, Any]:
                 "folder": vacancy_name(run.host_start, vacancy.site),
                 "position": [float(value) for value in vacancy.position],
                 "formation_energy": _number(vacancy.formation_energy),
+                **{f"formation_{name}": _number(value) for name, value in vacancy.others.items()},
                 **_describe(vacancy.result),
             }
             for vacancy in run.vacancies
@@ -263,19 +268,23 @@ def _vacancy(
 ) -> Vacancy:
     # The energy of a geometry with forces left is not a formation energy.
     usable = result.converged and (host.converged or not settings.relax_host)
-    energy = (
-        formation_energy(
-            result.energy,
-            host.energy,
-            removed_atoms(host.atoms, result.atoms),
-            {name: reference.energy for name, reference in references.items()},
-            settings.potentials,
-        )
-        if usable
-        else math.nan
+    removed = removed_atoms(host.atoms, result.atoms)
+    elements = {name: reference.energy for name, reference in references.items()}
+
+    def from_energies(defect: float, perfect: float) -> float:
+        if not usable:
+            return math.nan
+        return formation_energy(defect, perfect, removed, elements, settings.potentials)
+
+    last = {name: (getattr(result.steps[-1], name), getattr(host.steps[-1], name)) for name in OTHER_ENERGIES}
+    return Vacancy(
+        site,
+        np.asarray(start.info["defect_position"], dtype=np.float64),
+        start,
+        result,
+        from_energies(result.energy, host.energy),
+        {name: from_energies(*pair) for name, pair in last.items() if None not in pair},
     )
-    position = np.asarray(start.info["defect_position"], dtype=np.float64)
-    return Vacancy(site, position, start, result, energy)
 
 
 def _frozen(settings: RelaxSettings) -> RelaxSettings:
@@ -294,6 +303,6 @@ def _describe(result: RelaxResult) -> dict[str, Any]:
     }
 
 
-def _number(value: float) -> float | None:
+def _number(value: float | None) -> float | None:
     """JSON has no NaN."""
-    return float(value) if math.isfinite(value) else None
+    return float(value) if value is not None and math.isfinite(value) else None

@@ -9,21 +9,14 @@ densities, both on all points of grid and spheres, so that the derivative is tha
 
 from __future__ import annotations
 
-from functools import cached_property, reduce
-from operator import add
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 import mlh._core as _core
-from mlh.dft.terms.contract import (
-    AtomicCoefficients,
-    Derivative,
-    Discretisation,
-    LocalState,
-    sum_of_derivatives,
-)
-from mlh.dft.terms.local import atomic_gradient
+from mlh.dft.kernel import derivative_along, spin_potentials
+from mlh.dft.terms.contract import Derivative, Discretisation, LocalState
 from mlh.matrix.block_matrix import BlockMatrix
 
 FloatArray = NDArray[np.float64]
@@ -45,7 +38,7 @@ class HarrisHamiltonian:
 
     @cached_property
     def _potential(self) -> _core.Potential:
-        return reduce(add, (state.potential[0] for state in self._states))
+        return spin_potentials(self._states, 1)[0]
 
     @cached_property
     def matrix(self) -> BlockMatrix:
@@ -56,15 +49,8 @@ class HarrisHamiltonian:
     def derivative(self, D: FloatArray) -> Derivative:
         """Of Tr[Z H0] at fixed Z (nnz,); the argument has the name that all terms give it."""
         d = self._discretisation
-        grid, density = d.grid, [d.grid.density(D)]
+        density = [d.grid.density(D)]
         changes = [state.along(density) for state in self._states]
-        kernel = reduce(add, (change.potential[0] for change in changes))
-        atomic = reduce(add, (change.atomic() for change in changes), AtomicCoefficients(neutral=kernel))
-        at_rest = np.zeros((len(d.geometry.structure.positions), 3))
-        parts = [
-            d.on_grid(Derivative(*grid.orbital_gradient(D, self._potential))),
-            d.on_grid(atomic_gradient(grid, atomic)),
-            *(Derivative(at_rest, change.strain()) for change in changes),
-            *(term.derivative(D) for term in d.matrix_terms),
-        ]
-        return sum_of_derivatives(parts)
+        return derivative_along(
+            d, D[None], [self._potential], changes, neutral=spin_potentials(changes, 1)[0]
+        )

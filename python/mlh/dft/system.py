@@ -29,13 +29,13 @@ from mlh.dft.fields import Fields, LastFields
 from mlh.dft.grid_function import GridFunction
 from mlh.dft.harris import HarrisHamiltonian
 from mlh.dft.integrations import as_integration
+from mlh.dft.kernel import HamiltonianChange, spin_potentials
 from mlh.dft.mesh import GridMesh, as_mesh, check_mesh
 from mlh.dft.terms.contract import (
     Derivative,
     Discretisation,
     Geometry,
     Integration,
-    LocalState,
 )
 from mlh.dft.terms.local import atomic_gradient, uniform_density
 from mlh.dft.theory import FUNCTIONALS, Theory, check_functional
@@ -245,6 +245,12 @@ class System:
         H = BlockMatrix(self.pattern, self.discretisation.fixed_matrix + grid_part)
         return Evaluation(H, self._energies(D, fields))
 
+    def change(self, D: BlockMatrix, Z: BlockMatrix) -> HamiltonianChange:
+        """H[D] along a change Z of D: K Z, K = dH/dD, and the derivative of Tr[Z H[D]] with the geometry."""
+        if Z.nspin != self.nspin or not same_pattern(Z.pattern, self.pattern):
+            raise ValueError("Z: expected a matrix like D, got one of another pattern or number of spins")
+        return HamiltonianChange(D, Z, self.discretisation, self._fields(D))
+
     def hamiltonian(self, D: BlockMatrix) -> BlockMatrix:
         """H[D] = dE/dD, Hartree."""
         return self.evaluate(D).H
@@ -344,7 +350,7 @@ class System:
             raise ValueError(f"D: expected finite elements, got {bad} that are not")
         density = [self._points.density(component) for component in D.data]
         states = {term.name: term.at(density) for term in self.discretisation.local_terms}
-        fields = Fields(density, states, _total(list(states.values()), self.nspin))
+        fields = Fields(density, states, spin_potentials(list(states.values()), self.nspin))
         self._last_fields.keep(D, fields)
         return fields
 
@@ -356,13 +362,6 @@ class System:
         for pair in d.pair_terms:
             energies[pair.name] = energies.get(pair.name, 0.0) + pair.energy
         return Energies(energies)
-
-
-def _total(states: list[LocalState], nspin: int) -> list[_core.Potential]:
-    """Sum of the potentials, one per spin."""
-    return [
-        reduce(add, (s.potential[min(spin, len(s.potential) - 1)] for s in states)) for spin in range(nspin)
-    ]
 
 
 def _by_name(parts: list[tuple[str, FloatArray]]) -> dict[str, FloatArray]:

@@ -69,6 +69,11 @@ class Committee:
         return self._mean([member.predict(system) for member in self.members])
 
     @property
+    def kappa(self) -> float:
+        """Mean of the members' shares of the estimated energy error that are error."""
+        return float(np.mean([getattr(member, "kappa", 0.0) for member in self.members]))
+
+    @property
     def differentiable(self) -> bool:
         """Whether every member knows the derivative of its prediction."""
         return all(differentiable(member) for member in self.members)

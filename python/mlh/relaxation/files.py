@@ -21,7 +21,15 @@ import numpy as np
 from ase.calculators.calculator import Calculator
 
 from mlh.common.files import read_json, require_place, write_json
-from mlh.relaxation.loop import CRITERION, RelaxResult, RelaxSettings, RelaxStep, StepCallback, relax
+from mlh.relaxation.loop import (
+    CRITERION,
+    OTHER_ENERGIES,
+    RelaxResult,
+    RelaxSettings,
+    RelaxStep,
+    StepCallback,
+    relax,
+)
 from mlh.structures.files import append_frame, read_frames, structure_hash, with_labels, write_structure
 
 TRAJECTORY, RELAXED, SUMMARY = "trajectory.extxyz", "relaxed.extxyz", "relax.json"
@@ -128,6 +136,7 @@ def summary(result: RelaxResult) -> dict[str, Any]:
         "max_steps": result.settings.max_steps,
         "residual": result.steps[-1].residual,
         "energy_error": result.steps[-1].energy_error,
+        **{name: getattr(result.steps[-1], name) for name in OTHER_ENERGIES},
         "seconds": result.seconds,
         "units": {"energy": "eV", "fmax": "eV/Angstrom", "residual": "as the calculator reports it"},
     }
@@ -216,6 +225,7 @@ def _frame(step: RelaxStep, atoms: ase.Atoms) -> ase.Atoms:
         info["residual"] = step.residual
     if step.energy_error is not None:
         info["energy_error"] = step.energy_error
+    info |= {name: getattr(step, name) for name in OTHER_ENERGIES if getattr(step, name) is not None}
     if step.stress is not None:
         info["REF_stress"] = step.stress
     return with_labels(atoms, step.energy, step.forces, info)
@@ -224,6 +234,7 @@ def _frame(step: RelaxStep, atoms: ase.Atoms) -> ase.Atoms:
 def _step(frame: ase.Atoms) -> RelaxStep:
     residual = frame.info.get("residual")
     estimate = frame.info.get("energy_error")
+    others = {name: float(frame.info[name]) for name in OTHER_ENERGIES if name in frame.info}
     stress = frame.info.get("REF_stress")
     return RelaxStep(
         step=int(frame.info["step"]),
@@ -237,6 +248,7 @@ def _step(frame: ase.Atoms) -> RelaxStep:
         energy_error=None if estimate is None else float(estimate),
         cell=None if stress is None else frame.cell.array.copy(),
         stress=None if stress is None else np.asarray(stress, dtype=float),
+        **others,
     )
 
 

@@ -76,6 +76,10 @@ CRITERION: Mapping[CellChange, str] = {
 """The stress that `smax` limits, for each way in which the cell moves."""
 
 
+OTHER_ENERGIES = ("energy_uncorrected", "energy_corrected")
+"""What a model says of its energy beside the one whose gradient the forces are (`MLHCalculator`)."""
+
+
 @dataclass(frozen=True)
 class RelaxStep:
     """One geometry of a relaxation; energies eV, forces eV/Angstrom, seconds of this evaluation."""
@@ -91,6 +95,8 @@ class RelaxStep:
     energy_error: float | None = None  # the calculator's own estimate, eV
     cell: NDArray[np.float64] | None = None  # rows, Angstrom; with the stress, where the cell moves
     stress: NDArray[np.float64] | None = None  # Voigt, eV/Angstrom^3
+    energy_uncorrected: float | None = None  # of a model, without the share of its estimated error, eV
+    energy_corrected: float | None = None  # of a model, less its error by the screened response, eV
 
     @property
     def stress_gpa(self) -> float:
@@ -255,6 +261,7 @@ def _record(
     constrained = work.get_forces()
     residual: Any = engine.results.get("residual")
     estimate: Any = engine.results.get("energy_error")
+    others: dict[str, Any] = {name: engine.results.get(name) for name in OTHER_ENERGIES}
     moving = settings.cell != "fixed"
     return RelaxStep(
         step=step,
@@ -268,6 +275,7 @@ def _record(
         energy_error=None if estimate is None else float(estimate),
         cell=work.cell.array.copy() if moving else None,
         stress=work.get_stress() if moving else None,
+        **{name: None if energy is None else float(energy) for name, energy in others.items()},
     )
 
 
@@ -335,6 +343,7 @@ class _ReplayCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
             self.results["residual"] = step.residual
         if step.energy_error is not None:
             self.results["energy_error"] = step.energy_error
+        self.results |= {name: getattr(step, name) for name in OTHER_ENERGIES if getattr(step, name)}
         if step.stress is not None:
             self.results["stress"] = step.stress
 

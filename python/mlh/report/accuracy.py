@@ -73,7 +73,8 @@ def calibration_panel(axis: Axes, points: Sequence[Mapping[str, Any]]) -> None:
     for steps in levels:
         rows = [(p["model"][steps], p["n_atoms"]) for p in points if steps in p["model"]]
         estimate = 1000.0 * np.array([r["energy_error_estimate"] / n for r, n in rows])
-        true = 1000.0 * np.array([r["energy_error"] / n for r, n in rows])
+        # Files of before have energies without correction only.
+        true = 1000.0 * np.array([r.get("energy_error_uncorrected", r["energy_error"]) / n for r, n in rows])
         shown = np.maximum(true, 1e-3)
         axis.scatter(estimate, shown, s=16, label=f"refine {steps}", linewidths=0, **_style(int(steps)))
         low = min(low, float(estimate.min()), float(shown.min()))

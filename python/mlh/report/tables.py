@@ -64,11 +64,23 @@ def _compositions(matrix: Mapping[str, Any]) -> Table:
 
 def defect_table(run: Mapping[str, Any], title: str) -> RenderableType:
     """Formation energies of one run (`describe_run`)."""
-    table = Table("site", "E_f eV", "energy eV", "fmax eV/A", "steps", "time s", "status", title=title)
-    host = run["host"]
-    table.add_row("host", "", *_relaxation(host), end_section=True)
-    for vacancy in run["vacancies"]:
-        table.add_row(str(vacancy["site"]), value_text(vacancy["formation_energy"], 3), *_relaxation(vacancy))
+    host, rows = run["host"], run["vacancies"]
+    other = [n for n in ("corrected", "uncorrected") if any(f"formation_energy_{n}" in row for row in rows)]
+    head = (
+        "site",
+        "E_f eV",
+        *(f"{n} eV" for n in other),
+        "energy eV",
+        "fmax eV/A",
+        "steps",
+        "time s",
+        "status",
+    )
+    table = Table(*head, title=title)
+    table.add_row("host", "", *([""] * len(other)), *_relaxation(host), end_section=True)
+    for row in rows:
+        values = [value_text(row.get(f"formation_energy_{n}"), 3) for n in other]
+        table.add_row(str(row["site"]), value_text(row["formation_energy"], 3), *values, *_relaxation(row))
     failed = [Text(f"site {f['site']} failed: {f['reason']}", style="red") for f in run["failures"]]
     return Group(table, *failed, Text(CONVENTION, style="dim"))
 

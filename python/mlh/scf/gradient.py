@@ -1,49 +1,134 @@
-"""Exact gradient of the energy E[D(H_in)] of a Hamiltonian that is not self-consistent but known as terms.
+"""Exact gradient of the energy of a Hamiltonian that is not self-consistent but known as terms.
 
-With R = H[D] - H_in and the response of the occupied states to it (`mlh.solver.Response`: dD = chi0 R, dW)
+With R = H[D] - H_in and the response of the occupied states to it (`mlh.solver.Response`: Z = dD, Y = dW)
 
-    dE = (dE at fixed D) + Tr[dD dH_in] - Tr[(W_in + dW) dS] ,
+    dE = (dE at fixed D) + Tr[Z dH_in] - Tr[(W_in + Y) dS] ,
 
-because Tr[R d(D)] = Tr[dD dH_in] - Tr[dW dS], and for the rest D is stationary: H_in is the Hamiltonian that
+because Tr[R d(D)] = Tr[Z dH_in] - Tr[Y dS], and for the rest D is stationary: H_in is the Hamiltonian that
 made it. The energy is the free energy where states are partly filled. H_in = sum of terms, each with its
 derivative at a fixed matrix in the place of D: H0, a prediction.
+
+The corrected energy E - kappa E2, E2 = -1/2 Tr[Z R] the estimate of the error (`residual_energy`), has
+
+    + kappa Tr[Z dR] + kappa/2 Tr[R d(chi0) R] ,   dR = dH[D] at fixed D + K d(D) - dH_in ,
+
+K = dH/dD. With Z', Y' the response to R + kappa K Z and D2, W2 the second-order change along R (the change of
+chi0 is what the third order of the band energy is made of)
+
+    dE = (dE at fixed D) + kappa Tr[Z dH[D]] at fixed D + Tr[(Z' - kappa Z + kappa D2) dH_in]
+       - Tr[(W_in + Y' + kappa W2) dS] .
+
+The error itself, to second order, is m_0 - m_1 + m_2 - ..., m_n = -1/2 Tr[R chi0 (-K chi0)^n R]: the integral
+of 1/(1 + x) over a positive measure where the Hartree part of K dominates. From its first three moments the
+rule of Gauss and Radau with a node at zero gives
+
+    E - E_ground = m_0 - m_1^2/(m_1 + m_2) ,   m_0 = E2,  m_1 = 1/2 Tr[Z K Z],  m_2 = -1/2 Tr[K Z chi0 K Z] ,
+
+an upper bound, where one node (m_0^2/(m_0 + m_1)) gives a lower one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from mlh.dft.energies import Forces, Stress
+from mlh.dft.kernel import HamiltonianChange
 from mlh.dft.system import System
-from mlh.dft.terms.contract import MatrixTerm
+from mlh.dft.terms.contract import Derivative, MatrixTerm
+from mlh.matrix.block_matrix import BlockMatrix
 from mlh.scf.result import SCFResult, symmetric_forces, symmetric_stress
-from mlh.solver import Responding
+from mlh.solver import Responding, Response, SecondResponding
 
 
-def exact_forces(result: SCFResult, terms: Sequence[MatrixTerm]) -> tuple[Forces, Stress | None]:
+@dataclass(frozen=True, eq=False)
+class ResidualResponse:
+    """What the residual of a state of one step does to it, to first order; TypeError for a solver without
+    response."""
+
+    result: SCFResult
+
+    @property
+    def system(self) -> System:
+        """Of the result."""
+        system = self.result.system
+        if not isinstance(system, System):
+            raise TypeError(f"result: expected a state of a mlh.System, got one of a {type(system).__name__}")
+        return system
+
+    def to(self, R: BlockMatrix) -> Response:
+        """The response to any change of the Hamiltonian."""
+        state = self.result.solution
+        if not isinstance(state, Responding):
+            raise TypeError(f"result: expected a solver with a response, got a {type(state).__name__}")
+        return state.response(R)
+
+    @cached_property
+    def first(self) -> Response:
+        """Z = chi0 R and the change of W."""
+        return self.to(self.result.residual_matrix)
+
+    @cached_property
+    def second(self) -> Response:
+        """D2 and W2, the second order along R."""
+        state = self.result.solution
+        if not isinstance(state, SecondResponding):
+            raise TypeError(f"result: expected a solver with a second response, got a {type(state).__name__}")
+        return state.second_response(self.result.residual_matrix)
+
+    @cached_property
+    def change(self) -> HamiltonianChange:
+        """H[D] along Z."""
+        return self.system.change(self.result.D, self.first.D)
+
+    @cached_property
+    def kernel(self) -> BlockMatrix:
+        """K Z, with the symmetry that H[D] has with irreducible k points."""
+        symmetry = self.result.solution.kpts.symmetry
+        return self.change.matrix if symmetry is None else symmetry.matrix(self.change.matrix)
+
+    @cached_property
+    def energy_error(self) -> float:
+        """E[D] - E_ground to second order with screening, Hartree: three moments, see above."""
+        R, K = self.result.residual_matrix, self.kernel
+        m0, m1 = -0.5 * self.first.D.dot(R), 0.5 * self.first.D.dot(K)
+        m2 = -0.5 * self.to(K).D.dot(K)
+        return m0 - m1 * m1 / (m1 + m2) if m1 + m2 > 0.0 else m0
+
+
+def exact_forces(
+    response: ResidualResponse, terms: Sequence[MatrixTerm], kappa: float = 0.0
+) -> tuple[Forces, Stress | None]:
     """Forces (Hartree/Bohr) and stress (Hartree/Bohr^3) of a state of the H_in that is the sum of `terms`.
 
-    result: of one step (`scf` with max_steps=1), its solver with a response. stress: None where the
-    integration has none.
+    response: of the result of one step (`scf` with max_steps=1); kappa: of the energy corrected by its
+    estimated error, needs the second order. stress: None where the integration has none.
     """
-    system, state = result.system, result.solution
-    if not isinstance(system, System) or not isinstance(state, Responding):
-        raise TypeError(
-            "result: expected a state of a mlh.System from a solver with a response, got "
-            f"{type(system).__name__} and {type(state).__name__}"
-        )
-    response = state.response(result.residual_matrix)
-    Z = response.D.spin_sum().data[0]
-    parts = {term.name: term.derivative(Z) for term in terms}
-    W = result.solution.W + response.W
+    result, system = response.result, response.system
+    seeds, explicit = _seeds(response, kappa)
+    Z = seeds.D.spin_sum().data[0]
+    parts = {term.name: term.derivative(Z) for term in terms} | explicit
     symmetry = result.solution.kpts.symmetry
-    response_forces = {name: -part.atoms for name, part in parts.items()}
+    W = result.solution.W + seeds.W
+    more = {name: -part.atoms for name, part in parts.items()}
     if not system.has_stress:
-        plain = system.forces(result.D, W)
-        return symmetric_forces(Forces(**plain.as_dict(), **response_forces), symmetry), None
-    plain, stress = system.forces_and_stress(result.D, W)
+        return symmetric_forces(Forces(**system.forces(result.D, W).as_dict(), **more), symmetry), None
+    forces, stress = system.forces_and_stress(result.D, W)
     strains = {name: part.strain / system.cell_volume for name, part in parts.items()}
     return (
-        symmetric_forces(Forces(**plain.as_dict(), **response_forces), symmetry),
+        symmetric_forces(Forces(**forces.as_dict(), **more), symmetry),
         symmetric_stress(Stress(**stress.as_dict(), **strains), symmetry),
     )
+
+
+def _seeds(response: ResidualResponse, kappa: float) -> tuple[Response, dict[str, Derivative]]:
+    """What multiplies dH_in and -dS beyond W_in, and the explicit derivatives of the correction by name."""
+    first = response.first
+    if kappa == 0.0:
+        return first, {}
+    screened = response.to(response.result.residual_matrix + kappa * response.kernel)
+    second = response.second
+    seeds = Response(screened.D - kappa * first.D + kappa * second.D, screened.W + kappa * second.W)
+    explicit = response.change.derivative
+    return seeds, {"correction": Derivative(kappa * explicit.atoms, kappa * explicit.strain)}

@@ -6,7 +6,7 @@ from mlh.solver.inverse_factor import InverseFactor, PurificationError
 from mlh.solver.methods import as_solver, register_solver, solve, solver_names
 from mlh.solver.occupations import Occupations, Smearing, occupy
 from mlh.solver.purification import THRESHOLD, Purification, PurificationReport, PurifiedState
-from mlh.solver.state import Responding, Response, State, projected_w, residual_energy
+from mlh.solver.state import Responding, Response, SecondResponding, State, projected_w, residual_energy
 
 __all__ = [
     "THRESHOLD",
@@ -22,6 +22,7 @@ __all__ = [
     "PurifiedState",
     "Responding",
     "Response",
+    "SecondResponding",
     "Smearing",
     "Solution",
     "Solver",

@@ -21,6 +21,7 @@ from mlh.matrix.block_matrix import BlockMatrix, Pattern, pattern_index
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
 from mlh.solver.contract import Filling
 from mlh.solver.dense_response import response_of_states
+from mlh.solver.dense_second import second_response_of_states
 from mlh.solver.folding import at_k, blocks_of, symmetrised
 from mlh.solver.occupations import Occupations, Smearing, filled_bands, occupy
 from mlh.solver.state import Response, State
@@ -191,6 +192,12 @@ class Solution(State):
     def response(self, R: BlockMatrix) -> Response:
         """The sums over pairs of states."""
         return response_of_states(self, R)
+
+    def second_response(self, R: BlockMatrix) -> Response:
+        """By second-order perturbation theory; ValueError where states are partly filled."""
+        if not self.integer_occupations:
+            raise ValueError("R: the second-order change is there for full and empty states only, got others")
+        return second_response_of_states(self, R)
 
 
 def diagonalise(

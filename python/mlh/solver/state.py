@@ -112,6 +112,14 @@ class Responding(Protocol):
         """Along a change R of the Hamiltonian, Hartree."""
 
 
+@runtime_checkable
+class SecondResponding(Protocol):
+    """What a state has whose solver knows the second-order change too, of full and empty states."""
+
+    def second_response(self, R: BlockMatrix) -> Response:
+        """Terms of order x^2 of D and W at H + x R."""
+
+
 def projected_w(state: State, H: BlockMatrix) -> BlockMatrix:
     """W = D H D / g with H = H[D] in place of the Hamiltonian that made D (g = 2 unpolarised, 1 per spin).
 

@@ -15,7 +15,9 @@ _log = logging.getLogger("mlh.structures")
 LOST_INFO = {
     *("source", "occupancy", "spacegroup", "unit_cell"),
     *("energy", "free_energy", "stress", "virial", "dipole", "magmom"),
-    *("step", "fmax", "optimizer", "seconds", "residual", "energy_error", "REF_energy", "REF_stress"),
+    *("step", "fmax", "optimizer", "seconds", "residual", "energy_error", "energy_uncorrected"),
+    "energy_corrected",
+    *("REF_energy", "REF_stress"),
 }
 """Notes about the structure as a whole that are not true of another one."""
 
