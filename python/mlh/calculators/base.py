@@ -25,6 +25,7 @@ from ase.calculators.calculator import (
 from numpy.typing import NDArray
 
 from mlh.basis.species import Basis
+from mlh.common.activity import doing
 from mlh.common.units import BOHR_ANGSTROM, HARTREE_BOHR3_EV_ANGSTROM3, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 from mlh.dft.energies import Forces, Stress
 from mlh.dft.mesh import GridMesh
@@ -248,7 +249,8 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
 
     def _store_derivatives(self, properties: Sequence[str]) -> None:
         """Forces and stress: one pass gives both."""
-        forces, stress = self._forces_and_stress()
+        with doing("forces"):
+            forces, stress = self._forces_and_stress()
         self.results["forces"] = forces.total * HARTREE_BOHR_EV_ANGSTROM
         if stress is None:
             if "stress" in properties:

@@ -14,6 +14,7 @@ from ase.calculators.calculator import (
 
 from mlh.basis.species import Basis
 from mlh.calculators.base import Engine, GridShape, HamiltonianModel
+from mlh.common.activity import doing
 from mlh.common.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 from mlh.dft.energies import Forces, Stress
 from mlh.dft.integrations import DEFAULT_INTEGRATION
@@ -129,11 +130,12 @@ class MLHCalculator(Engine):
         if not system_changes and self._derivatives_of_last(properties):
             return
         system = self._system(self.atoms)
-        if self.forces == "exact" and self.refine == 0 and differentiable(self.model):
-            term = self.model.term(system)
-            dh, self._terms = term.matrix, (system.harris, term)
-        else:
-            dh, self._terms = self.model.predict(system), ()
+        with doing("prediction"):
+            if self.forces == "exact" and self.refine == 0 and differentiable(self.model):
+                term = self.model.term(system)
+                dh, self._terms = term.matrix, (system.harris, term)
+            else:
+                dh, self._terms = self.model.predict(system), ()
         self.predicted_dh = dh
         result = scf(
             system,

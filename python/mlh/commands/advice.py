@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
+
+from mlh.common.terminal import say, terminal
 
 PARAMETERS = {
     "kpts": "--kpts",
@@ -94,16 +95,24 @@ def warnings_in_lines(names: Callable[[], Mapping[str, str]]) -> Iterator[None]:
         kind = (category, re.sub(r"[\d.]+(e[-+]?\d+)?", "#", text))
         if kind not in told:
             told.add(kind)
-            print(f"warning: {in_options(text, names())}", file=sys.stderr)
+            say(terminal(), f"warning: {in_options(text, names())}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
 
 
+class _TerminalHandler(logging.Handler):
+    """Lines of the log on the terminal, above what moves there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One message."""
+        say(terminal(), self.format(record))
+
+
 def log_in_options(names: Callable[[], Mapping[str, str]]) -> None:
     """Warnings of the library go to standard error in options."""
-    handler = logging.StreamHandler()
+    handler = _TerminalHandler()
     handler.setLevel(logging.WARNING)
     handler.setFormatter(AdviceFormatter(names))
     logging.getLogger("mlh").addHandler(handler)

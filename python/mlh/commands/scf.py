@@ -77,7 +77,7 @@ def scf_command(
     )
     atoms.calc = calculator
     watch = Stopwatch()
-    with watch("all"):
+    with watch("all", told=False):
         try:
             atoms.get_potential_energy()
         except SCFError as error:

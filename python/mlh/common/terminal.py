@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import codecs
 import sys
+import threading
+import time
 import unicodedata
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TextIO
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import Progress, ProgressColumn, Task
 from rich.text import Text
+
+from mlh.common.activity import watched
 
 _PLAIN = {
     **{"Å": "A", "°": " deg", "±": "+-", "·": "*", "×": "x", "ψ": "psi", "−": "-", "–": "-", "—": "-"},
@@ -23,9 +28,101 @@ _PLAIN = {
 """What an ASCII terminal shows in place of the characters of tables and labels."""
 
 
+_shown: list[Console] = []
+"""The console on which activity is shown, which everything else must be printed with."""
+
+
 def terminal(stderr: bool = True) -> Console:
     """A console that prints text as it is; words go to standard error, results (`stderr=False`) do not."""
+    if stderr and _shown:
+        return _shown[-1]
     return Console(stderr=stderr, markup=False, emoji=False)
+
+
+class Activity:
+    """A line at the foot of a terminal that says what is being done, once it takes `patience` seconds.
+
+    It is there only inside the phases of `mlh.common.activity`, never together with a bar or another spinner.
+    """
+
+    def __init__(self, console: Console, patience: float = 2.0) -> None:
+        self._console, self._patience = console, patience
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._live: Live | None = None
+        self._text, self._since, self._paused = "", 0.0, 0
+
+    def __call__(self, text: str) -> None:
+        """What is done now; "" for nothing."""
+        if not text:
+            self._end()
+        with self._lock:
+            began, self._text = bool(text) and not self._text, text
+            if began:
+                self._since = time.monotonic()
+                self._timer = threading.Timer(self._patience, self._begin)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._timer is not None and self._live is None and not self._paused:
+                self._live = Live(
+                    self,
+                    console=self._console,
+                    transient=True,
+                    redirect_stdout=False,
+                    redirect_stderr=False,
+                )
+                self._live.start()
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        with self._lock:
+            live, self._timer, self._live = self._live, None, None
+        if live is not None:
+            live.stop()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is shown inside."""
+        self._paused += 1
+        self._end()
+        try:
+            yield
+        finally:
+            self._paused -= 1
+
+    def __rich__(self) -> Text:
+        return Text(f"  {self._text}, {time.monotonic() - self._since:.0f} s", style="dim")
+
+
+_activity: list[Activity] = []
+
+
+@contextmanager
+def activity_shown() -> Iterator[None]:
+    """Show what long calculations are doing, where standard error is a terminal."""
+    console = terminal()
+    if not console.is_terminal:
+        yield
+        return
+    activity = Activity(console)
+    _shown.append(console)
+    _activity.append(activity)
+    try:
+        with watched(activity):
+            yield
+    finally:
+        activity("")
+        _activity.pop()
+        _shown.pop()
+
+
+def _alone() -> AbstractContextManager[None]:
+    """Only one thing moves on a terminal at a time."""
+    return _activity[-1].paused() if _activity else nullcontext()
 
 
 def say(console: Console, text: str, style: str = "") -> None:
@@ -33,9 +130,11 @@ def say(console: Console, text: str, style: str = "") -> None:
     console.print(Text(text, style=style), soft_wrap=True)
 
 
-def working(console: Console, text: str) -> AbstractContextManager[object]:
+@contextmanager
+def working(console: Console, text: str) -> Iterator[None]:
     """A spinner beside the text while a block runs; nothing where there is no terminal."""
-    return console.status(Text(text))
+    with _alone(), console.status(Text(text)):
+        yield
 
 
 class Words(ProgressColumn):
@@ -54,7 +153,23 @@ def bar(
     console: Console, *columns: ProgressColumn, transient: bool = True, disable: bool = False
 ) -> Progress:
     """A progress bar of these columns."""
-    return Progress(*columns, console=console, transient=transient, disable=disable)
+    return _Bar(*columns, console=console, transient=transient, disable=disable)
+
+
+class _Bar(Progress):
+    """A progress bar that is alone while it is shown."""
+
+    def start(self) -> None:
+        """Begin to show it."""
+        self._others = ExitStack()
+        self._others.enter_context(_alone())
+        super().start()
+
+    def stop(self) -> None:
+        """End."""
+        super().stop()
+        if hasattr(self, "_others"):
+            self._others.close()
 
 
 def clock_text(seconds: float) -> str:

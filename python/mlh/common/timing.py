@@ -6,7 +6,9 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+
+from mlh.common.activity import doing
 
 
 class Stopwatch:
@@ -16,10 +18,12 @@ class Stopwatch:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
+    def __call__(self, phase: str, told: bool = True) -> Iterator[None]:
+        """told: whether the phase is said to who watches (`mlh.common.activity`)."""
         began = time.perf_counter()
         try:
-            yield
+            with doing(phase) if told else nullcontext():
+                yield
         finally:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - began
 

@@ -23,6 +23,7 @@ import mlh._core as _core
 from mlh.basis.families import load_basis
 from mlh.basis.resolution import check_cutoff
 from mlh.basis.species import Basis
+from mlh.common.activity import doing
 from mlh.common.units import ANGSTROM
 from mlh.dft.energies import Energies, Forces, Stress
 from mlh.dft.fields import Fields, LastFields
@@ -241,7 +242,8 @@ class System:
     def evaluate(self, D: BlockMatrix) -> Evaluation:
         """Energy contributions and H = dE/dD (nspin of the system) in one pass over the grid."""
         fields = self._fields(D)
-        grid_part = np.stack([self._points.matrix(v) for v in fields.potential])
+        with doing("potential matrix"):
+            grid_part = np.stack([self._points.matrix(v) for v in fields.potential])
         H = BlockMatrix(self.pattern, self.discretisation.fixed_matrix + grid_part)
         return Evaluation(H, self._energies(D, fields))
 
@@ -348,7 +350,8 @@ class System:
         if not np.isfinite(D.data).all():
             bad = int(np.count_nonzero(~np.isfinite(D.data)))
             raise ValueError(f"D: expected finite elements, got {bad} that are not")
-        density = [self._points.density(component) for component in D.data]
+        with doing("density on the grid"):
+            density = [self._points.density(component) for component in D.data]
         states = {term.name: term.at(density) for term in self.discretisation.local_terms}
         fields = Fields(density, states, spin_potentials(list(states.values()), self.nspin))
         self._last_fields.keep(D, fields)

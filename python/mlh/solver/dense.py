@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh, lapack, solve_triangular
 
+from mlh.common.activity import counted
 from mlh.common.blas import blas_threads_for
 from mlh.matrix.block_matrix import BlockMatrix, Pattern, pattern_index
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
@@ -219,7 +220,10 @@ def diagonalise(
     levels, states = [], []
     with blas_threads_for(len(factor.lower[0])):
         for spin in range(H.nspin):
-            pairs = [_eigenstates(at_k(H, k, spin), lower) for k, lower in zip(points.points, factor.lower)]
+            pairs = [
+                _eigenstates(at_k(H, k, spin), lower)
+                for k, lower in counted("k point", list(zip(points.points, factor.lower)))
+            ]
             levels.append([e for e, _ in pairs])
             states.append(tuple(c for _, c in pairs))
     eigenvalues = np.array(levels)

@@ -23,6 +23,7 @@ from mlh._core import (
     sparse_inverse_factor,
     sparse_product,
 )
+from mlh.common.activity import doing
 from mlh.matrix.block_matrix import BlockMatrix, Pattern
 
 REACH = 3e-4
@@ -113,7 +114,8 @@ class InverseFactor:
         error = np.inf
         for _ in range(MAX_REFINEMENTS):
             transposed = G.transpose()
-            delta = _transformed(G, folded, transposed, metric)
+            with doing("inverse factor of the overlap"):
+                delta = _transformed(G, folded, transposed, metric)
             delta = sparse_combine(1.0, delta, 0.0, delta, -1.0, 3.0 * metric.threshold)
             new_error = float(np.sqrt(delta.dot(delta) / delta.n_orbitals))
             if new_error < limit:

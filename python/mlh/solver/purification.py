@@ -26,6 +26,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 
 from mlh._core import BlockSparse, return_free_pages, sparse_combine, sparse_join
+from mlh.common.activity import doing
 from mlh.common.units import HARTREE_EV
 from mlh.matrix.block_matrix import BlockMatrix, same_pattern
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
@@ -342,7 +343,8 @@ def _expand(
     X = sparse_combine(-1.0 / width, F, 0.0, F, high / width, cut.threshold)
     steps: list[PurificationStep] = []
     while len(steps) < MAX_STEPS:
-        square = cut.multiply(X, X, symmetric=True)
+        with doing(f"purification, iteration {len(steps) + 1}"):
+            square = cut.multiply(X, X, symmetric=True)
         trace, trace_square = X.trace(), square.trace()
         idempotency = _distance(X, square)
         squared = abs(trace_square - n_occupied) < abs(2.0 * trace - trace_square - n_occupied)
