@@ -69,7 +69,12 @@ def test_a_command_is_advised_in_the_options_that_it_has() -> None:
     assert names_of(ROOT, ["--threads", "2", "scf", "x.xyz"]) == PARAMETERS | OWN["scf"]
     # --max-steps of a relaxation are other steps
     assert names_of(ROOT, ["relax", "scf", "--dft"]) == PARAMETERS
-    assert names_of(ROOT, ["dataset", "build", "x.yaml"]) == names_of(ROOT, []) == {}
+    assert names_of(ROOT, []) == {}
+    assert names_of(ROOT, ["dataset", "build", "x.yaml"]) == {"data_dir": "--openmx-data"}
+    assert names_of(ROOT, ["openmx-input", "x.xyz"]) == {"kpts": "--kpts", "cutoff_ry": "--cutoff"} | {
+        "index": "--index",
+        "data_dir": "--data",
+    }
     assert names_of(ROOT, ["train", "x.yaml"]) == {"overrides": "--set"}
 
 

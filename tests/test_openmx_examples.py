@@ -182,6 +182,17 @@ def test_pseudopotentials_of_the_other_kind_are_refused(tmp_path: Path) -> None:
 
 
 @needs_examples
+def test_what_is_not_known_is_named(tmp_path: Path) -> None:
+    text = (EXAMPLES / "Methane.dat").read_text()
+    (tmp_path / "x.dat").write_text(text + "\nscf.Magic on\nscf.EigenvalueSolver krylov\n")
+    assert example("Methane").notes == ()
+    assert read_calculation(tmp_path / "x.dat", DATA).notes == (
+        "scf.EigenvalueSolver krylov: solved exactly, without its approximation",
+        "scf.Magic: not known to mlh, passed over",
+    )
+
+
+@needs_examples
 def test_a_temperature_is_a_smearing() -> None:
     assert example("Methane").theory.smearing_ev == pytest.approx(0.0258520, abs=1e-6)
     assert example("Methane").theory.kpts == (1, 1, 1)

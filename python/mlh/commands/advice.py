@@ -23,7 +23,7 @@ PARAMETERS = {
     "smearing_ev": "--smearing",
     "cutoff_ry": "--cutoff",
     "index": "--index",
-    "reference": "--reference",
+    "data_dir": "--openmx-data",
 }
 """Parameters of the library whose option means the same in every command that has it."""
 
@@ -33,7 +33,10 @@ OWN: dict[str, dict[str, str]] = {
         "energy_tol_ev": "--energy-tol",
         "residual_tol_ev": "--residual-tol",
     },
+    "defect": {"reference": "--reference"},
     "train": {"overrides": "--set"},
+    "openmx-input": {"data_dir": "--data"},
+    "dataset import-openmx": {"data_dir": "--data"},
 }
 """Parameters that are options of one command only."""
 

@@ -56,7 +56,10 @@ def intact(path: str | os.PathLike[str], advice: str = "") -> Iterator[None]:
     ) as error:
         if str(error).startswith(str(path)):
             raise
-        said = next(iter(str(error.args[0] if error.args else "").splitlines()), "") or type(error).__name__
+        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        said = next(iter(text.splitlines()), "") or type(error).__name__
+        if "pickle" in said:  # what numpy takes any other file for
+            said = "no archive of arrays"
         missing = "no " if isinstance(error, KeyError) and " " not in said else ""
         way = f"; {advice}" if advice else ""
         raise DamagedFileError(f"{path}: damaged or another kind of file ({missing}{said}){way}") from error

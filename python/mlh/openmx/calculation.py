@@ -42,9 +42,21 @@ NEUTRAL = {
     "scf.PCC": "on",
     "ESM.switch": "off",
     "orbitalOpt.Method": "off",
-    "MD.Fixed.Cell": "off",
 }
 """Keywords that change the result, and the value at which they do not: anything else is refused."""
+
+USED = (
+    *("scf.XcType", "scf.SpinPolarization", "scf.ElectronicTemperature", "scf.energycutoff", "scf.Kgrid"),
+    *("scf.EigenvalueSolver", "scf.ProExpn.VNA", "scf.fixed.grid", "scf.Ngrid", "scf.Electric.Field"),
+)
+
+_WAY = (
+    *("scf.init.mixing", "scf.min.mixing", "scf.max.mixing", "scf.mixing", "scf.kerker", "scf.criterion"),
+    *("scf.maxiter", "scf.mp.criterion", "scf.lapack", "scf.elpa", "scf.eigen", "scf.restart", "scf.npoly"),
+    *("scf.paradiag", "scf.stress", "scf.hubbard.", "scf.dftu", "scf.dftd.", "scf.core.hole."),
+    *("scf.constraint.", "scf.zeeman", "scf.nc."),
+)
+"""How keywords of the way to the result begin, and those of details of terms that are off."""
 
 SOLVERS = {"band": "", "cluster": "Gamma"}
 """Solvers that are exact; cluster has no k mesh."""
@@ -183,6 +195,18 @@ def _smooth(least: float) -> int:
         n += 1
 
 
+def _unknown(text: InputText) -> list[str]:
+    """Keywords of the calculation itself that are neither used nor known not to matter."""
+    known = {name.lower() for name in (*NEUTRAL, *USED)}
+    return [
+        name
+        for name in text.keywords()
+        if name.lower().startswith(("scf.", "1dfft."))
+        and name.lower() not in known
+        and not name.lower().startswith(_WAY)
+    ]
+
+
 def _notes(text: InputText) -> list[str]:
     """What the file asks for that is left out, or done in another way."""
     notes = []
@@ -192,7 +216,9 @@ def _notes(text: InputText) -> list[str]:
     motion = text.word("MD.Type", "nomd")
     if motion.lower() != "nomd":
         notes.append(f"MD.Type {motion}: the first geometry only")
+    if others := _unknown(text):
+        notes.append(f"{', '.join(others)}: not known to mlh, passed over")
     for name in ("Band.dispersion", "Dos.fileout", "MO.fileout", "Wannier.Func.Calc"):
         if text.word(name, "off").lower() == "on":
-            notes.append(f"{name}: not done here (mlh bands, dos and orbitals draw from a state)")
+            notes.append(f"{name}: not done here")
     return notes
