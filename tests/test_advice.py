@@ -66,9 +66,12 @@ def test_parameters_become_options(text: str, expected: str) -> None:
 
 
 def test_a_command_is_advised_in_the_options_that_it_has() -> None:
-    assert names_of(ROOT, ["--threads", "2", "scf", "x.xyz"]) == PARAMETERS | OWN["scf"]
+    of_defects = "reference"
+    common = {name: option for name, option in PARAMETERS.items() if name != of_defects}
+    assert names_of(ROOT, ["--threads", "2", "scf", "x.xyz"]) == common | OWN["scf"]
+    assert of_defects in names_of(ROOT, ["defect", "x.xyz"])
     # --max-steps of a relaxation are other steps
-    assert names_of(ROOT, ["relax", "scf", "--dft"]) == PARAMETERS
+    assert names_of(ROOT, ["relax", "scf", "--dft"]) == common
     assert names_of(ROOT, []) == {}
     assert names_of(ROOT, ["dataset", "build", "x.yaml"]) == {"data_dir": "--openmx-data"}
     assert names_of(ROOT, ["openmx-input", "x.xyz"]) == {"kpts": "--kpts", "cutoff_ry": "--cutoff"} | {

@@ -43,10 +43,15 @@ WHOLE = (
     *("mlh vacancies", "mlh info", "mlh compare glass-relaxed", "mlh compare vo", "mlh report", "mlh bands"),
     *("mlh scf si.xyz", "mlh orbitals si.h5", "mlh dataset info", "mlh openmx-input"),
 )
-OPENMX = ("mlh openmx-input",) if "MLH_OPENMX_DATA" not in os.environ else ()  # they need its database
+OPENMX = (
+    ("mlh openmx-input", "mlh scf Methane.dat", "mlh relax Methane.dat")
+    if "MLH_OPENMX_DATA" not in os.environ
+    else ()
+)  # they need its database
 PARSED = (
     *("mlh dataset import-openmx", "mlh dataset info data.h5", "mlh scf alpha-quartz --openmx-data"),
-    *("mlh bands |", *OPENMX),
+    *("mlh dataset build quartz.yaml", "mlh train quartz-training.yaml", "mlh bands |", *OPENMX),
+    *("mlh relax alpha-quartz:2x2x2 --model quartz", "mlh defect alpha-quartz:2x2x2 --model quartz"),
 )
 BEGUN = "the work began"
 
@@ -151,7 +156,13 @@ def no_work(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
             monkeypatch.setattr(calculator, "calculate", lambda self, *a, **k: Still()(self, *a, **k))
 
 
-GIVEN = {"model.md": lambda: data_set(Path("sio2.h5"))}
+def methane() -> None:
+    """OpenMX's own example, where it is."""
+    for file in Path(os.environ.get("MLH_OPENMX_DATA", ".")).glob("examples/Methane.dat"):
+        shutil.copy(file, ".")
+
+
+GIVEN = {"model.md": lambda: data_set(Path("sio2.h5")), "openmx.md": methane}
 """What a page says that it goes on from."""
 WITH_LINES = [page for page in PAGES if lines_of(page) and page.name != "cli.md"]
 

@@ -214,8 +214,9 @@ class EngineOptions:
     kappa: Annotated[
         float | None,
         typer.Option(
+            min=0.0,
             help="Energies of a model are corrected by this share of their estimated error (exact forces, no "
-            "smearing); default: the model's own, 0: not at all."
+            "smearing); default: the model's own, 0: not at all.",
         ),
     ] = None
 
@@ -261,6 +262,8 @@ def engine_of(
         raise ValueError("--model MODEL, --dft: expected exactly one of them")
     chosen = (solver or SolverOptions()).solver()
     if engine.model is None:
+        if engine.forces != "exact" or engine.kappa is not None:
+            raise ValueError("--forces, --kappa: expected together with --model; those of DFT are exact")
         return choose_engine(None, True, refine=engine.refine, theory=theory.theory(atoms), solver=chosen)
     refused = theory.of_dft_only()
     if refused:
