@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,7 @@ from mlh.network.blocks import Blocks
 from mlh.network.config import NetworkConfig
 from mlh.network.contract import HamiltonianNetwork, Prepared
 from mlh.network.edge_frames.config import EdgeFramesConfig
+from mlh.network.gradient import network_gradient
 from mlh.network.graph import build_graph
 from mlh.network.orbitals import OrbitalSet
 from mlh.network.topology import Geometry, Topology, pair_vectors
@@ -58,8 +60,14 @@ class ToyNetwork(HamiltonianNetwork):
     def config(self) -> ToyConfig:
         return self._config
 
-    def geometry(self, topology: Topology, positions: torch.Tensor, keep_frames: bool) -> Geometry:
-        vectors = pair_vectors(topology, positions)
+    def geometry(
+        self,
+        topology: Topology,
+        positions: torch.Tensor,
+        keep_frames: bool,
+        stretch: torch.Tensor | None = None,
+    ) -> Geometry:
+        vectors = pair_vectors(topology, positions, stretch)
         return Geometry(vectors, torch.linalg.vector_norm(vectors, dim=1))
 
     def forward(
@@ -109,6 +117,12 @@ def test_a_toy_architecture_is_trained_saved_and_predicts(toy: Architecture, tmp
     dh = model.predict_graph(graph).dh
     assert dh.shape == (graph.nnz,) and np.abs(dh).max() > 0
     assert float(model.network.strength.detach()) != 0.0  # learned, not only fitted
+    Z = np.abs(dh) + 0.1  # symmetric, as dH is
+    atoms, _ = network_gradient(model.network, graph, Z)
+    step = np.zeros_like(graph.positions)
+    step[1, 2] = 1e-4
+    ends = [model.predict_graph(replace(graph, positions=graph.positions + s * step)).dh for s in (1, -1)]
+    assert atoms[1, 2] == pytest.approx(Z @ (ends[0] - ends[1]) / 2e-4, rel=1e-5)  # so forces are exact
 
 
 def test_settings_belong_to_an_architecture(toy: Architecture, tmp_path: Path) -> None:
