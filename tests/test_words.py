@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from ase import Atoms
 from ase.io import write
+from matplotlib.figure import Figure
 from rich.progress import Progress
 from typer.testing import CliRunner
 
@@ -23,6 +24,7 @@ from mlh.commands.dataset import _Shower
 from mlh.common.examples import example
 from mlh.common.terminal import clock_text, forgive_encoding, say, terminal
 from mlh.model.domain import OutOfDomainWarning
+from mlh.report.plots import save_figure
 from mlh.report.tables import defect_table, two_column_table
 
 runner = CliRunner()
@@ -123,3 +125,12 @@ def test_shipped_examples_are_found_by_name(tmp_path: Path, monkeypatch: pytest.
     assert example("none.yaml") == Path("none.yaml")
     Path("train_sio2.yaml").write_text("x", encoding="utf-8")
     assert example("train_sio2.yaml").read_text(encoding="utf-8") == "x"
+
+
+def test_dollars_in_a_name_are_no_formula(tmp_path: Path) -> None:
+    """Titles of pictures are names of files, drawn after the work."""
+    figure = Figure()
+    figure.subplots().set_title(r"a$\frac$.xyz")
+    figure.suptitle(r"$\nothing$")
+    save_figure(figure, tmp_path / "p.png")
+    assert (tmp_path / "p.png").stat().st_size > 1000

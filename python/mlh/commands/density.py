@@ -143,7 +143,7 @@ def _write(files: _Files, atoms: Atoms, function: GridFunction, place: _Place, n
     from mlh.io import write_volumetric
     from mlh.report.volumetric import average_picture, plane_picture
 
-    label = f"{name} (e/Bohr³)"
+    label = f"{name} (e/Bohr³)".replace("$", r"\$")  # no formula in a name
     if files.volume is not None:
         write_volumetric(files.volume, atoms, function, f"{name}, e/Bohr^3", files.overwrite)
     if files.plane is not None and place.atoms is not None:
