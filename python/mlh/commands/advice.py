@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import logging
 import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from mlh.common.terminal import say, terminal
 
@@ -78,31 +76,6 @@ class AdviceFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """As the standard one."""
         return in_options(super().format(record), self._names())
-
-
-@contextmanager
-def warnings_in_lines(names: Callable[[], Mapping[str, str]]) -> Iterator[None]:
-    """Python's warnings in one line each, and one of a kind: numbers in it that change from step to step make
-    it no other warning."""
-    told: set[tuple[type[Warning], str]] = set()
-
-    def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        text = " ".join(str(message).split())
-        kind = (category, re.sub(r"[\d.]+(e[-+]?\d+)?", "#", text))
-        if kind not in told:
-            told.add(kind)
-            say(terminal(), f"warning: {in_options(text, names())}")
-
-    with warnings.catch_warnings():
-        warnings.showwarning = show
-        yield
 
 
 class _TerminalHandler(logging.Handler):

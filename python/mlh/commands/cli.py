@@ -32,9 +32,9 @@ from mlh.commands import (
     train,
     vacancies,
 )
-from mlh.commands.advice import in_options, log_in_options, names_of, warnings_in_lines
+from mlh.commands.advice import in_options, log_in_options, names_of
 from mlh.commands.failures import KNOWN, message_of, status_of
-from mlh.common.terminal import activity_shown, forgive_encoding
+from mlh.common.terminal import activity_shown, forgive_encoding, warnings_in_lines
 from mlh.common.version import VERSION as __version__
 
 app = typer.Typer(
@@ -82,7 +82,7 @@ def main() -> None:
     names = cache(lambda: names_of(typer.main.get_command(app), sys.argv[1:]))
     log_in_options(names)
     try:
-        with activity_shown(), warnings_in_lines(names):
+        with activity_shown(), warnings_in_lines(lambda text: in_options(text, names())):
             app()
     except KNOWN as error:
         if os.environ.get("MLH_TRACEBACK"):

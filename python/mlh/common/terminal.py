@@ -6,10 +6,12 @@ Names of files and structures are text of the user: rich would read `run[old]` a
 from __future__ import annotations
 
 import codecs
+import re
 import sys
 import threading
 import time
 import unicodedata
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TextIO
@@ -128,6 +130,31 @@ def _alone() -> AbstractContextManager[None]:
 def say(console: Console, text: str, style: str = "") -> None:
     """One message as it is, never broken inside a name."""
     console.print(Text(text, style=style), soft_wrap=True)
+
+
+@contextmanager
+def warnings_in_lines(words: Callable[[str], str] = str) -> Iterator[None]:
+    """Python's warnings in one line each, and one of a kind: numbers in it that change from step to step make
+    it no other warning. words: what is done with their text."""
+    told: set[tuple[type[Warning], str]] = set()
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        text = " ".join(str(message).split())
+        kind = (category, re.sub(r"[\d.]+(e[-+]?\d+)?", "#", text))
+        if kind not in told:
+            told.add(kind)
+            say(terminal(), f"warning: {words(text)}")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, Literal, TypeVar
 
+from mlh.common.terminal import warnings_in_lines
+
 Job = TypeVar("Job")
 _CONTEXT = multiprocessing.get_context("spawn")  # fork would copy the threads of BLAS and OpenMP half alive
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -131,8 +133,13 @@ class _Worker(Generic[Job]):
 
 
 def _serve(function: Callable[[Job, ProgressFunction], Any], pipe: Connection) -> None:
-    """The worker's side: one job after another until the parent is gone."""
+    """The worker's side: one job after another until the parent is gone; warnings are lines."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with warnings_in_lines():
+        _serve_jobs(function, pipe)
+
+
+def _serve_jobs(function: Callable[[Job, ProgressFunction], Any], pipe: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def progress(value: Any) -> None:
