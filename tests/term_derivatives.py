@@ -65,7 +65,8 @@ def term_derivative(system: System, D: BlockMatrix, name: str) -> Derivative:
         state = term.at(density)
         for s, component in enumerate(D.data):
             potential = state.potential[min(s, len(state.potential) - 1)]
-            parts.append(d.on_grid(Derivative(*grid.orbital_gradient(component, potential))))
+            atoms, strain, _ = grid.orbital_gradient([component], [potential])
+            parts.append(d.on_grid(Derivative(atoms, strain)))
         parts.append(d.on_grid(atomic_gradient(grid, state.atomic())))
         parts.append(Derivative(np.zeros_like(system.positions), state.strain()))
     return Derivative(np.sum([p.atoms for p in parts], axis=0), np.sum([p.strain for p in parts], axis=0))

@@ -91,16 +91,31 @@ Stencil stencil_of_order(int order) {
   return order == 2 ? Stencil::second : Stencil::eighth;
 }
 
-py::tuple gradient_of_orbitals(const GridHandle& h, const py::object& D,
-                               const Potential& potential) {
-  py::array keep;
-  const auto data = matrix_data(h, D, "D", keep);
-  Gradient gradient;
+/// Matrices with their potentials, the last `densities` of which give their density too.
+py::tuple gradient_of_orbitals(const GridHandle& h, const std::vector<py::object>& D,
+                               const std::vector<const Potential*>& potential,
+                               std::size_t densities) {
+  if (D.size() != potential.size() || D.empty() || densities > D.size()) {
+    throw py::value_error(
+        "potential: expected one for each D, of which there is at least one, and no more "
+        "densities");
+  }
+  std::vector<py::array> keep(D.size());
+  std::vector<OrbitalTerm> terms;
+  for (std::size_t k = 0; k < D.size(); ++k) {
+    if (potential[k] == nullptr) throw py::value_error("potential: expected a Potential, got None");
+    terms.push_back({matrix_data(h, D[k], "D", keep[k]), potential[k], k + densities >= D.size()});
+  }
+  OrbitalGradient result;
   {
     const py::gil_scoped_release release;
-    gradient = orbital_gradient(h.grid, data, potential);
+    result = orbital_gradient(h.grid, terms);
   }
-  return py::make_tuple(to_array(gradient.atoms), to_array(gradient.strain));
+  std::vector<Density> found(
+      std::make_move_iterator(result.density.end() - static_cast<std::ptrdiff_t>(densities)),
+      std::make_move_iterator(result.density.end()));
+  return py::make_tuple(to_array(result.gradient.atoms), to_array(result.gradient.strain),
+                        std::move(found));
 }
 
 py::tuple gradient_of_atoms(const GridHandle& h, const py::object& potential,
@@ -282,7 +297,9 @@ void bind_grid(py::module_& m) {
       .def("wavefunctions", &states_on_grid, py::arg("coefficients"), py::arg("k") = py::none(),
            "States (count, norb) on the uniform grid, (count, n1, n2, n3); complex with k (3,).")
       .def("orbital_gradient", &gradient_of_orbitals, py::arg("D"), py::arg("potential"),
-           "(dE/dtau (n_atoms, 3), dE/deps (3, 3)) through the orbitals at fixed potential.")
+           py::arg("densities") = 0,
+           "(dE/dtau (n_atoms, 3), dE/deps (3, 3), densities) through the orbitals of several "
+           "matrices at fixed potentials, one each; the densities of the last ones.")
       .def("spherical_gradient", &gradient_of_atoms, py::arg("potential"), py::arg("density"),
            py::arg("weight"), py::arg("sphere_potential"), py::arg("core") = py::none(),
            py::arg("neutral") = py::none(),

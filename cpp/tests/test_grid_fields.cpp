@@ -558,6 +558,25 @@ TEST_CASE("gradient through orbitals and riding spheres", "[gradient]") {
                  [&](const Grid& g) { return energy(v, density(g, D)); });
 }
 
+TEST_CASE("one pass for several matrices is the sum of their passes", "[gradient]") {
+  const Fixture f;
+  const Grid grid = f.grid();
+  const auto A = symmetric_matrix(*f.pattern, 82, 0.1), B = symmetric_matrix(*f.pattern, 83, 0.1);
+  const Potential v = random_potential(grid, 84), w = random_potential(grid, 85);
+  const std::array<OrbitalTerm, 2> terms{OrbitalTerm{A, &v}, OrbitalTerm{B, &w, true}};
+  const OrbitalGradient both = orbital_gradient(grid, terms);
+  const Gradient a = orbital_gradient(grid, A, v), b = orbital_gradient(grid, B, w);
+  for (std::size_t i = 0; i < both.gradient.atoms.size(); ++i)
+    CHECK((both.gradient.atoms[i] - a.atoms[i] - b.atoms[i]).norm() < 1e-11);
+  CHECK((both.gradient.strain - a.strain - b.strain).norm() < 1e-10);
+  const Density n = density(grid, B);
+  CHECK(both.density[0].uniform.empty());
+  CHECK(largest_difference(both.density[1].uniform, n.uniform) < 1e-12);
+  CHECK(largest_difference(both.density[1].sphere, n.sphere) < 1e-12);
+  for (std::size_t p = 0; p < n.sphere.size(); ++p)
+    CHECK((both.density[1].sphere_gradient[p] - n.sphere_gradient[p]).norm() < 1e-12);
+}
+
 TEST_CASE("gradient through the spherical functions", "[gradient]") {
   const Fixture f;
   const Grid grid = f.grid();

@@ -52,44 +52,46 @@ inline Cell difference(const Cell& a, const Cell& b) {
 /// Multiple of 8 that holds n orbitals: rows of a RowMatrix stay aligned.
 inline int padded(int n) { return (n + 7) / 8 * 8; }
 
-/// Visits every local pair (a, b) with a <= b: visit(a, b, pair index, -1 when not stored).
-template <class Visit>
-void for_local_pairs(const Grid& grid, const Batch& batch, Visit&& visit) {
+/// Two atoms of a batch, a <= b, and their place in the Pattern, -1 where it does not hold them.
+struct LocalPair {
+  int a, b, pair;
+};
+
+/// All pairs of the atoms of a batch: found once for all matrices that are gathered.
+inline void local_pairs(const Grid& grid, const Batch& batch, std::vector<LocalPair>& pairs) {
+  pairs.clear();
   const auto atoms = grid.active(batch);
   for (int a = 0; a < static_cast<int>(atoms.size()); ++a) {
     for (int b = a; b < static_cast<int>(atoms.size()); ++b) {
       const auto &i = atoms[static_cast<std::size_t>(a)], &j = atoms[static_cast<std::size_t>(b)];
-      visit(a, b, grid.pattern().find(i.atom, j.atom, difference(j.cell, i.cell)));
+      pairs.push_back({a, b, grid.pattern().find(i.atom, j.atom, difference(j.cell, i.cell))});
     }
   }
 }
 
-/// Dense density matrix of the batch, row-major; `mirror` false gives only the upper blocks,
-/// doubled, for sum_ab P_ab phi_a phi_b, true the full symmetric matrix.
-inline void gather(const Grid& grid, const Batch& batch, std::span<const double> D,
-                   const std::vector<int>& first, bool mirror, RowMatrix& P) {
-  const Pattern& pattern = grid.pattern();
-  for_local_pairs(grid, batch, [&](int a, int b, int pair) {
+/// Dense density matrix of the batch, row-major, symmetric.
+inline void gather(const Pattern& pattern, std::span<const LocalPair> pairs,
+                   std::span<const double> D, const std::vector<int>& first, RowMatrix& P) {
+  for (const auto& [a, b, pair] : pairs) {
     const int i = first[static_cast<std::size_t>(a)], j = first[static_cast<std::size_t>(b)];
     const int rows = first[static_cast<std::size_t>(a) + 1] - i;
     const int columns = first[static_cast<std::size_t>(b) + 1] - j;
     if (pair < 0) {
       P.block(i, j, rows, columns).setZero();
-      if (mirror) P.block(j, i, columns, rows).setZero();
-      return;
+      P.block(j, i, columns, rows).setZero();
+      continue;
     }
     const double* source = D.data() + pattern.offset[static_cast<std::size_t>(pair)];
-    const double factor = a == b || mirror ? 1.0 : 2.0;
     for (int x = 0; x < rows; ++x) {
       double* target = &P(i + x, j);
-      for (int y = 0; y < columns; ++y) target[y] = factor * source[x * columns + y];
+      for (int y = 0; y < columns; ++y) target[y] = source[x * columns + y];
     }
-    if (!mirror || a == b) return;
+    if (a == b) continue;
     for (int y = 0; y < columns; ++y) {
       double* target = &P(j + y, i);
       for (int x = 0; x < rows; ++x) target[x] = source[x * columns + y];
     }
-  });
+  }
 }
 
 }  // namespace mlh::detail

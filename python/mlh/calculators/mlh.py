@@ -133,7 +133,7 @@ class MLHCalculator(Engine):
         with doing("prediction"):
             if self.forces == "exact" and self.refine == 0 and differentiable(self.model):
                 term = self.model.term(system)
-                dh, self._terms = term.matrix, (system.harris, term)
+                dh, self._terms = term.matrix, (term,)
             else:
                 dh, self._terms = self.model.predict(system), ()
         self.predicted_dh = dh
@@ -174,11 +174,11 @@ class MLHCalculator(Engine):
         self.results["forces_exact"] = exact
         if not exact:
             return super()._forces_and_stress()
-        response, kappa = ResidualResponse(result), self._kappa_of(result)
-        if kappa != 0.0:  # then the kernel is there, and this costs nothing more
+        response = ResidualResponse(result, self._kappa_of(result))
+        if response.kappa != 0.0:  # then the kernel is there, and this costs nothing more
             screened = response.energy_error * HARTREE_EV
             self.results["energy_corrected"] = self.results["energy_uncorrected"] - screened
-        return exact_forces(response, self._terms, kappa)
+        return exact_forces(response, self._terms)
 
     def _basis_of(self, atoms: Atoms) -> Basis:
         basis = self.model.basis

@@ -9,14 +9,16 @@ densities, both on all points of grid and spheres, so that the derivative is tha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 import mlh._core as _core
-from mlh.dft.kernel import derivative_along, spin_potentials
-from mlh.dft.terms.contract import Derivative, Discretisation, LocalState
+from mlh.dft.gradient import Rest, Trace, derivatives
+from mlh.dft.kernel import rest_along, spin_potentials
+from mlh.dft.terms.contract import Derivative, Discretisation, LocalState, sum_of_derivatives
 from mlh.matrix.block_matrix import BlockMatrix
 
 FloatArray = NDArray[np.float64]
@@ -46,11 +48,16 @@ class HarrisHamiltonian:
         d = self._discretisation
         return BlockMatrix(d.geometry.pattern, d.fixed_matrix + d.grid.matrix(self._potential))
 
+    def trace(self, Z: FloatArray) -> Trace:
+        """Tr[Z H0], for its derivative at fixed Z (nnz,)."""
+
+        def rest(density: Sequence[_core.Density]) -> Rest:
+            changes = [state.along(density) for state in self._states]
+            return rest_along("harris", changes, neutral=spin_potentials(changes, 1)[0])
+
+        return Trace([(Z, self._potential)], Z, rest, with_density=True)
+
     def derivative(self, D: FloatArray) -> Derivative:
         """Of Tr[Z H0] at fixed Z (nnz,); the argument has the name that all terms give it."""
-        d = self._discretisation
-        density = [d.grid.density(D)]
-        changes = [state.along(density) for state in self._states]
-        return derivative_along(
-            d, D[None], [self._potential], changes, neutral=spin_potentials(changes, 1)[0]
-        )
+        parts = derivatives(self._discretisation, [self.trace(D)])
+        return sum_of_derivatives(part for _, part in parts)

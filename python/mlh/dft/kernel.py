@@ -1,7 +1,7 @@
-"""H[D] along a change Z of the density matrix: K Z, K = dH/dD, and the derivative of Tr[Z H[D]].
+"""H[D] along a change Z of the density matrix: K Z, K = dH/dD, and Tr[Z H[D]] at fixed D and Z.
 
 K Z = <phi| dv |phi>,   dv: the potential of the local terms along the density of Z
-d Tr[Z H[D]] at fixed D, Z = Tr[Z dM] + sum v[n] dn_Z + sum dv dn + (functions on the atoms, along n_Z)
+d Tr[Z H[D]] = Tr[Z dM] + sum v[n] dn_Z + sum dv dn + (functions on the atoms, along n_Z)
 """
 
 from __future__ import annotations
@@ -16,14 +16,8 @@ from numpy.typing import NDArray
 
 import mlh._core as _core
 from mlh.dft.fields import Fields
-from mlh.dft.terms.contract import (
-    AtomicCoefficients,
-    Derivative,
-    Discretisation,
-    LocalChange,
-    sum_of_derivatives,
-)
-from mlh.dft.terms.local import atomic_gradient
+from mlh.dft.gradient import Rest, Trace
+from mlh.dft.terms.contract import AtomicCoefficients, Discretisation, LocalChange
 from mlh.matrix.block_matrix import BlockMatrix
 
 FloatArray = NDArray[np.float64]
@@ -36,29 +30,10 @@ def spin_potentials(changes: Sequence[LocalChange], nspin: int) -> list[_core.Po
     ]
 
 
-def derivative_along(
-    d: Discretisation,
-    Z: FloatArray,
-    potential: Sequence[_core.Potential],
-    changes: Sequence[LocalChange],
-    neutral: _core.Potential | None = None,
-) -> Derivative:
-    """Of Tr[Z H] at fixed Z (nspin, nnz) through the orbitals in its density, the functions on the atoms and
-    the matrices of H; of the density that H belongs to only where it rides on the atoms as n_a, with the
-    kernel `neutral`."""
-    at_rest = np.zeros((len(d.geometry.structure.positions), 3))
+def rest_along(name: str, changes: Sequence[LocalChange], neutral: _core.Potential | None = None) -> Rest:
+    """What rides on the atoms and strains along a change of the density; `neutral`: over n_a."""
     atomic = reduce(add, (change.atomic() for change in changes), AtomicCoefficients(neutral=neutral))
-    return sum_of_derivatives(
-        [
-            *(
-                d.on_grid(Derivative(*d.grid.orbital_gradient(part, v)))
-                for part, v in zip(Z, potential, strict=True)
-            ),
-            d.on_grid(atomic_gradient(d.grid, atomic)),
-            *(Derivative(at_rest, change.strain()) for change in changes),
-            *(term.derivative(Z.sum(axis=0)) for term in d.matrix_terms),
-        ]
-    )
+    return atomic, {name: np.sum([change.strain() for change in changes], axis=0)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,13 +60,8 @@ class HamiltonianChange:
         grid = self._discretisation.grid
         return BlockMatrix(self.Z.pattern, np.stack([grid.matrix(v) for v in self._kernel]))
 
-    @cached_property
-    def derivative(self) -> Derivative:
-        """Of Tr[Z H[D]] at fixed D and Z."""
-        d = self._discretisation
-        through_D = [
-            d.on_grid(Derivative(*d.grid.orbital_gradient(part, v)))
-            for part, v in zip(self.D.data, self._kernel, strict=True)
-        ]
-        along = derivative_along(d, self.Z.data, self._fields.potential, self._changes)
-        return sum_of_derivatives([along, *through_D])
+    @property
+    def trace(self) -> Trace:
+        """Tr[Z H[D]], for its derivative at fixed D and Z."""
+        pairs = [*zip(self.Z.data, self._fields.potential), *zip(self.D.data, self._kernel)]
+        return Trace(pairs, self.Z.data.sum(axis=0), lambda _: rest_along("correction", self._changes))

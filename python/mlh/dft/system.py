@@ -27,6 +27,7 @@ from mlh.common.activity import doing
 from mlh.common.units import ANGSTROM
 from mlh.dft.energies import Energies, Forces, Stress
 from mlh.dft.fields import Fields, LastFields
+from mlh.dft.gradient import Trace, derivatives
 from mlh.dft.grid_function import GridFunction
 from mlh.dft.harris import HarrisHamiltonian
 from mlh.dft.integrations import as_integration
@@ -38,7 +39,7 @@ from mlh.dft.terms.contract import (
     Geometry,
     Integration,
 )
-from mlh.dft.terms.local import atomic_gradient, uniform_density
+from mlh.dft.terms.local import uniform_density
 from mlh.dft.theory import FUNCTIONALS, Theory, check_functional
 from mlh.matrix.block_matrix import BlockMatrix, Pattern, same_pattern
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints, reduced, with_cell
@@ -287,12 +288,14 @@ class System:
         """Density of the superposed neutral atoms on the uniform grid, electrons/Bohr^3."""
         return GridFunction(np.array(self.grid.neutral_density), self.cell)
 
-    def forces(self, D: BlockMatrix, W: BlockMatrix) -> Forces:
+    def forces(self, D: BlockMatrix, W: BlockMatrix, more: Sequence[Trace] = ()) -> Forces:
         """F = -dE/dtau at fixed D + Tr[W dS/dtau], shape (natoms, 3), Hartree/Bohr.
 
         W: energy-weighted density matrix; for a D that is not self-consistent use the projected D H[D] D.
+        more: of the sum of the energy and these.
         """
-        return Forces(**_by_name([(name, -part.atoms) for name, part in self._derivatives(D, W)]))
+        parts = self._derivatives(D, W, more)
+        return Forces(**_by_name([(name, -part.atoms) for name, part in parts]))
 
     def stress(self, D: BlockMatrix, W: BlockMatrix) -> Stress:
         """(1/V) (dE/deps at fixed D - Tr[W dS/deps]), shape (3, 3), Hartree/Bohr^3.
@@ -301,19 +304,19 @@ class System:
         """
         return self.forces_and_stress(D, W)[1]
 
-    def forces_and_stress(self, D: BlockMatrix, W: BlockMatrix) -> tuple[Forces, Stress]:
+    def forces_and_stress(
+        self, D: BlockMatrix, W: BlockMatrix, more: Sequence[Trace] = ()
+    ) -> tuple[Forces, Stress]:
         """Both in one pass over the grid, for what the forces alone cost."""
         if not self.has_stress:
             raise ValueError(
                 "stress: with this integration the forces are not the derivative of the energy, and there is "
                 f"no stress ({self.integration})"
             )
-        parts = self._derivatives(D, W)
-        strains = [(name, part.strain) for name, part in parts]
-        strains += [(name, state.strain()) for name, state in self._fields(D).states.items()]
+        parts = self._derivatives(D, W, more)
         return (
             Forces(**_by_name([(name, -part.atoms) for name, part in parts])),
-            Stress(**_by_name([(name, strain / self.cell_volume) for name, strain in strains])),
+            Stress(**_by_name([(name, part.strain / self.cell_volume) for name, part in parts])),
         )
 
     @property
@@ -321,21 +324,26 @@ class System:
         """Whether the integration has a stress."""
         return self.discretisation.exact_stress
 
-    def _derivatives(self, D: BlockMatrix, W: BlockMatrix) -> list[tuple[str, Derivative]]:
-        """dE/dtau and dE/deps of all parts; the strain of the local terms' integrals is not among them."""
-        fields, grid, d = self._fields(D), self._points, self.discretisation
-        total_D = D.spin_sum().data[0]
-        parts: list[tuple[str, Derivative]] = [
-            ("orbital", d.on_grid(Derivative(*grid.orbital_gradient(D.data[s], v))))
-            for s, v in enumerate(fields.potential)
-        ]
-        atomic = reduce(add, (state.atomic() for state in fields.states.values()))
-        parts.append(("atomic", d.on_grid(atomic_gradient(grid, atomic))))
-        parts += [(term.name, term.derivative(total_D)) for term in d.matrix_terms]
-        parts += [(pair.name, pair.derivative) for pair in d.pair_terms]
+    def _derivatives(
+        self, D: BlockMatrix, W: BlockMatrix, more: Sequence[Trace]
+    ) -> list[tuple[str, Derivative]]:
+        """dE/dtau and dE/deps of all parts."""
+        fields, d = self._fields(D), self.discretisation
+        states = fields.states
+        energy = Trace(
+            list(zip(D.data, fields.potential)),
+            D.spin_sum().data[0],
+            lambda _: (
+                reduce(add, (state.atomic() for state in states.values())),
+                {name: state.strain() for name, state in states.items()},
+            ),
+        )
         W_gradient, W_strain = d.tables.overlap_gradient(self.structure, self.pattern, W.spin_sum().data[0])
-        parts.append(("overlap", Derivative(-W_gradient, -W_strain)))
-        return parts
+        return [
+            *derivatives(d, [energy, *more]),
+            *((pair.name, pair.derivative) for pair in d.pair_terms),
+            ("overlap", Derivative(-W_gradient, -W_strain)),
+        ]
 
     def _fields(self, D: BlockMatrix) -> Fields:
         if not isinstance(D, BlockMatrix):

@@ -34,9 +34,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mlh.dft.energies import Forces, Stress
+from mlh.dft.gradient import Trace
 from mlh.dft.kernel import HamiltonianChange
 from mlh.dft.system import System
-from mlh.dft.terms.contract import Derivative, MatrixTerm
+from mlh.dft.terms.contract import MatrixTerm
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.scf.result import SCFResult, symmetric_forces, symmetric_stress
 from mlh.solver import Responding, Response, SecondResponding
@@ -45,9 +46,13 @@ from mlh.solver import Responding, Response, SecondResponding
 @dataclass(frozen=True, eq=False)
 class ResidualResponse:
     """What the residual of a state of one step does to it, to first order; TypeError for a solver without
-    response."""
+    response.
+
+    kappa: share of the estimated error that corrects the energy; other than zero it needs the second order.
+    """
 
     result: SCFResult
+    kappa: float = 0.0
 
     @property
     def system(self) -> System:
@@ -77,16 +82,20 @@ class ResidualResponse:
             raise TypeError(f"result: expected a solver with a second response, got a {type(state).__name__}")
         return state.second_response(self.result.residual_matrix)
 
+    @property
+    def _scale(self) -> float:
+        return self.kappa or 1.0
+
     @cached_property
     def change(self) -> HamiltonianChange:
-        """H[D] along Z."""
-        return self.system.change(self.result.D, self.first.D)
+        """H[D] along `_scale` Z: the forces need kappa Z."""
+        return self.system.change(self.result.D, self._scale * self.first.D)
 
     @cached_property
     def kernel(self) -> BlockMatrix:
         """K Z, with the symmetry that H[D] has with irreducible k points."""
-        symmetry = self.result.solution.kpts.symmetry
-        return self.change.matrix if symmetry is None else symmetry.matrix(self.change.matrix)
+        symmetry, K = self.result.solution.kpts.symmetry, (1.0 / self._scale) * self.change.matrix
+        return K if symmetry is None else symmetry.matrix(K)
 
     @cached_property
     def energy_error(self) -> float:
@@ -97,38 +106,35 @@ class ResidualResponse:
         return m0 - m1 * m1 / (m1 + m2) if m1 + m2 > 0.0 else m0
 
 
-def exact_forces(
-    response: ResidualResponse, terms: Sequence[MatrixTerm], kappa: float = 0.0
-) -> tuple[Forces, Stress | None]:
-    """Forces (Hartree/Bohr) and stress (Hartree/Bohr^3) of a state of the H_in that is the sum of `terms`.
+def exact_forces(response: ResidualResponse, terms: Sequence[MatrixTerm]) -> tuple[Forces, Stress | None]:
+    """Forces (Hartree/Bohr) and stress (Hartree/Bohr^3) of a state of H_in = H0 + the sum of `terms`.
 
-    response: of the result of one step (`scf` with max_steps=1); kappa: of the energy corrected by its
-    estimated error, needs the second order. stress: None where the integration has none.
+    response: of the result of one step (`scf` with max_steps=1). stress: None where the integration has none.
     """
     result, system = response.result, response.system
-    seeds, explicit = _seeds(response, kappa)
+    seeds, more = _seeds(response)
     Z = seeds.D.spin_sum().data[0]
-    parts = {term.name: term.derivative(Z) for term in terms} | explicit
-    symmetry = result.solution.kpts.symmetry
-    W = result.solution.W + seeds.W
-    more = {name: -part.atoms for name, part in parts.items()}
+    more = [system.harris.trace(Z), *more]
+    parts = {term.name: term.derivative(Z) for term in terms}
+    symmetry, W = result.solution.kpts.symmetry, result.solution.W + seeds.W
+    pulled = {name: -part.atoms for name, part in parts.items()}
     if not system.has_stress:
-        return symmetric_forces(Forces(**system.forces(result.D, W).as_dict(), **more), symmetry), None
-    forces, stress = system.forces_and_stress(result.D, W)
+        forces = system.forces(result.D, W, more)
+        return symmetric_forces(Forces(**forces.as_dict(), **pulled), symmetry), None
+    forces, stress = system.forces_and_stress(result.D, W, more)
     strains = {name: part.strain / system.cell_volume for name, part in parts.items()}
     return (
-        symmetric_forces(Forces(**forces.as_dict(), **more), symmetry),
+        symmetric_forces(Forces(**forces.as_dict(), **pulled), symmetry),
         symmetric_stress(Stress(**stress.as_dict(), **strains), symmetry),
     )
 
 
-def _seeds(response: ResidualResponse, kappa: float) -> tuple[Response, dict[str, Derivative]]:
-    """What multiplies dH_in and -dS beyond W_in, and the explicit derivatives of the correction by name."""
-    first = response.first
+def _seeds(response: ResidualResponse) -> tuple[Response, list[Trace]]:
+    """What multiplies dH_in and -dS beyond W_in, and what the correction depends on explicitly."""
+    first, kappa = response.first, response.kappa
     if kappa == 0.0:
-        return first, {}
+        return first, []
     screened = response.to(response.result.residual_matrix + kappa * response.kernel)
     second = response.second
     seeds = Response(screened.D - kappa * first.D + kappa * second.D, screened.W + kappa * second.W)
-    explicit = response.change.derivative
-    return seeds, {"correction": Derivative(kappa * explicit.atoms, kappa * explicit.strain)}
+    return seeds, [response.change.trace]

@@ -89,6 +89,19 @@ double neutral_energy(const Grid& grid, const NeutralFields& neutral, const Dens
 /// atoms and do not strain.
 Gradient orbital_gradient(const Grid& grid, std::span<const double> D, const Potential& potential);
 
+/// The sum over several matrices, each with its potential, in one pass over the orbitals; and the
+/// densities of those that ask for it.
+struct OrbitalTerm {
+  std::span<const double> D;
+  const Potential* potential = nullptr;
+  bool with_density = false;
+};
+struct OrbitalGradient {
+  Gradient gradient;
+  std::vector<Density> density;  ///< one per term, empty where it was not asked for
+};
+OrbitalGradient orbital_gradient(const Grid& grid, std::span<const OrbitalTerm> terms);
+
 /// Gradient through the spherical functions of the atoms, sum over all points of
 /// a V_na + b n_a + c w  (uniform) and  sphere V_na (spheres, riding with their atom), and, where
 /// given, of `core` over n_core and of `neutral` over n_a on all points.
