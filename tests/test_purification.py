@@ -234,3 +234,18 @@ def test_glass_of_48_atoms():
     assert abs(state.D.dot(S) - n) < 1e-5 * 48
     assert (state.D - dense.D).max_abs() < 1e-3
     assert 0.5 * dense.gap < state.gap <= dense.gap + 1e-6
+
+
+@pytest.mark.parametrize("nspin", [1, 2])
+@pytest.mark.parametrize("order", ["response", "second_response"])
+def test_response_against_dense(nspin: int, order: str) -> None:
+    """First and second order of D and W along a small change of H, which truncation must not swallow."""
+    H, S, occupied = insulator(nspin)
+    filling = {} if nspin == 1 else {"spin_moment": 0.0}
+    dense = solve(H, S, 2 * occupied, **filling)
+    state = solve(H, S, 2 * occupied, solver=Purification(1e-9), **filling)
+    R = BlockMatrix(H.pattern, np.repeat(blocks(H.pattern, 7, 1e-5).data, nspin, axis=0))
+    expected, found = getattr(dense, order)(R), getattr(state, order)(R)
+    for name in ("D", "W"):
+        reference = getattr(expected, name).data
+        np.testing.assert_allclose(getattr(found, name).data, reference, atol=1e-5 * np.abs(reference).max())

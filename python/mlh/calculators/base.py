@@ -208,7 +208,6 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         self.result = result
         solution = result.solution
         self.results: dict[str, Any] = {
-            **self._energies(result),
             "magmom": solution.magnetic_moment,
             "magmoms": result.moments,
             "charges": self._charges(result),
@@ -216,6 +215,7 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
             "residual": result.residual * HARTREE_EV,
             "residual_rms": result.residual_rms * HARTREE_EV,
             "energy_error": result.energy_error * HARTREE_EV,
+            **self._energies(result),
         }
         if not self.atoms.pbc.any():
             self.results["dipole"] = self.system.dipole(result.D) * BOHR_ANGSTROM
@@ -227,7 +227,7 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
             self._store_derivatives(properties)
 
     def _energies(self, result: SCFResult) -> dict[str, float]:
-        """`energy` and `free_energy` of a state, eV."""
+        """`energy` and `free_energy` of a state, eV, and what an engine says of its energy."""
         energies = result.energies
         return {
             "energy": 0.5 * (energies.internal + energies.total) * HARTREE_EV,

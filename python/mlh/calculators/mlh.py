@@ -115,9 +115,10 @@ class MLHCalculator(Engine):
         self.forces = forces
         self.kappa = kappa
         self._terms: tuple[MatrixTerm, ...] = ()
+        self._response: ResidualResponse | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "predicted_dh": None, "_terms": ()}
+        return {**super().__getstate__(), "predicted_dh": None, "_terms": (), "_response": None}
 
     def calculate(
         self,
@@ -156,25 +157,32 @@ class MLHCalculator(Engine):
     def _energies(self, result: SCFResult) -> dict[str, float]:
         """As of any state, less the share of the estimated error that is error."""
         plain = super()._energies(result)
-        kappa = self._kappa_of(result)
-        shift = kappa * result.energy_error * HARTREE_EV
-        corrected = {name: energy - shift for name, energy in plain.items()}
-        return {**corrected, "energy_uncorrected": plain["energy"], "kappa": kappa}
+        self._response = self._response_of(result)
+        if self._response is None or self._response.kappa == 0.0:
+            return {**plain, "energy_uncorrected": plain["energy"], "kappa": 0.0}
+        # The sum itself, which the forces are the gradient of; some solvers give a bound of it only.
+        estimate = self._response.estimate * HARTREE_EV
+        kappa = self._response.kappa
+        corrected = {name: energy - kappa * estimate for name, energy in plain.items()}
+        more = {"energy_uncorrected": plain["energy"], "energy_error": estimate, "kappa": kappa}
+        return {**corrected, **more}
 
-    def _kappa_of(self, result: SCFResult) -> float:
-        """The factor of the correction; 0 where its gradient is not known: energy and forces agree."""
+    def _response_of(self, result: SCFResult) -> ResidualResponse | None:
+        """For exact forces, None where they are plain; with kappa where its gradient is known: energy and forces
+        agree."""
         state = result.solution
-        if not self._terms or not isinstance(state, SecondResponding) or not state.integer_occupations:
-            return 0.0
-        return float(getattr(self.model, "kappa", 0.0) if self.kappa is None else self.kappa)
+        if not self._terms or not isinstance(state, Responding):
+            return None
+        if not isinstance(state, SecondResponding) or not state.integer_occupations:
+            return ResidualResponse(result)
+        kappa = getattr(self.model, "kappa", 0.0) if self.kappa is None else self.kappa
+        return ResidualResponse(result, float(kappa))
 
     def _forces_and_stress(self) -> tuple[Forces, Stress | None]:
-        result = self._done()
-        exact = bool(self._terms) and isinstance(result.solution, Responding)
-        self.results["forces_exact"] = exact
-        if not exact:
+        response = self._response
+        self.results["forces_exact"] = response is not None
+        if response is None:
             return super()._forces_and_stress()
-        response = ResidualResponse(result, self._kappa_of(result))
         if response.kappa != 0.0:  # then the kernel is there, and this costs nothing more
             screened = response.energy_error * HARTREE_EV
             self.results["energy_corrected"] = self.results["energy_uncorrected"] - screened

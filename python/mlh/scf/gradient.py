@@ -74,6 +74,11 @@ class ResidualResponse:
         """Z = chi0 R and the change of W."""
         return self.to(self.result.residual_matrix)
 
+    @property
+    def estimate(self) -> float:
+        """E2 = -1/2 Tr[Z R], Hartree: without screening."""
+        return -0.5 * self.first.D.dot(self.result.residual_matrix)
+
     @cached_property
     def second(self) -> Response:
         """D2 and W2, the second order along R."""
@@ -100,8 +105,8 @@ class ResidualResponse:
     @cached_property
     def energy_error(self) -> float:
         """E[D] - E_ground to second order with screening, Hartree: three moments, see above."""
-        R, K = self.result.residual_matrix, self.kernel
-        m0, m1 = -0.5 * self.first.D.dot(R), 0.5 * self.first.D.dot(K)
+        K = self.kernel
+        m0, m1 = self.estimate, 0.5 * self.first.D.dot(K)
         m2 = -0.5 * self.to(K).D.dot(K)
         return m0 - m1 * m1 / (m1 + m2) if m1 + m2 > 0.0 else m0
 

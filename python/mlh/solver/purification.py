@@ -33,8 +33,9 @@ from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
 from mlh.solver.contract import Filling
 from mlh.solver.inverse_factor import InverseFactor, PurificationError, Truncation, check_threshold
 from mlh.solver.occupations import Smearing
+from mlh.solver.purified_response import Expansion, changes
 from mlh.solver.spectrum import PurificationStep, gap_bounds, spectral_bounds
-from mlh.solver.state import State
+from mlh.solver.state import Response, State
 
 THRESHOLD = 5e-5
 """Default threshold: errors of docs/theory.md, "Density matrix without eigenstates"."""
@@ -78,15 +79,24 @@ class PurificationReport:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Channel:
-    """One spin: K = D/g on the pattern, P and F among orthonormal orbitals, the levels at the gap."""
+    """One spin: K = D/g on the pattern, how P came of F among orthonormal orbitals, the levels at the gap."""
 
     K: BlockSparse
     C: BlockSparse
     """K G^-1 in full range: K = C G."""
-    P: BlockSparse
-    F: BlockSparse
+    expansion: Expansion
     homo: float
     lumo: float
+
+    @property
+    def P(self) -> BlockSparse:
+        """The projector."""
+        return self.expansion.P
+
+    @property
+    def F(self) -> BlockSparse:
+        """The Hamiltonian."""
+        return self.expansion.F
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +202,28 @@ class PurifiedState(State):
             for spin, channel in enumerate(self.channels)
         ]
         return self.degeneracy * size**2 * float(sum(bounds))
+
+    def response(self, R: BlockMatrix) -> Response:
+        """By the polynomials of the expansion, see `mlh.solver.purified_response`."""
+        return self._response(R, 1)
+
+    def second_response(self, R: BlockMatrix) -> Response:
+        """Likewise, at second order."""
+        return self._response(R, 2)
+
+    def _response(self, R: BlockMatrix, order: int) -> Response:
+        size = R.max_abs()
+        if size == 0.0:
+            return Response(R.zeros_like(), R.zeros_like())
+        scaled = (1.0 / size) * R
+        found = [
+            changes(c.expansion, _folded(scaled, spin, self.factor.S), self.factor, R.pattern, order)
+            for spin, c in enumerate(self.channels)
+        ]
+        scale = self.degeneracy * size**order
+        return Response(
+            *(BlockMatrix(R.pattern, scale * np.stack(parts)) for parts in zip(*found, strict=True))
+        )
 
 
 def _no_eigenstates(name: str) -> AttributeError:
@@ -324,7 +356,8 @@ def _channel(H: BlockSparse, factor: InverseFactor, n_occupied: int) -> tuple[_C
     if lumo - homo < MIN_GAP:
         raise PurificationError(_small_gap(lumo - homo))
     K, C = _last_step(factor.corrected(P), factor)
-    return _Channel(K, C, P, F, homo, lumo), steps[-1].idempotency / np.sqrt(F.n_orbitals), len(steps)
+    expansion = Expansion(F, P, low, high, tuple(step.squared for step in steps[:-1]))
+    return _Channel(K, C, expansion, homo, lumo), steps[-1].idempotency / np.sqrt(F.n_orbitals), len(steps)
 
 
 def _small_gap(gap: float) -> str:
