@@ -168,8 +168,7 @@ class MLHCalculator(Engine):
         return {**corrected, **more}
 
     def _response_of(self, result: SCFResult) -> ResidualResponse | None:
-        """For exact forces, None where they are plain; with kappa where its gradient is known: energy and forces
-        agree."""
+        """For exact forces, None where they are plain; kappa only where its gradient is known."""
         state = result.solution
         if not self._terms or not isinstance(state, Responding):
             return None
