@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from mlh.report.fitted_table import value_text
 from mlh.report.plots import force_panel
@@ -83,6 +84,10 @@ def calibration_panel(axis: Axes, points: Sequence[Mapping[str, Any]]) -> None:
     axis.plot(limits, limits, color="0.6", linewidth=0.8)
     axis.set_xscale("log")
     axis.set_yscale("log")
+    for side in (axis.xaxis, axis.yaxis):  # matplotlib writes 2, 3, 4 and 6 times 10^n into each other
+        side.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        side.set_major_formatter("{x:g}")
+        side.set_minor_formatter(NullFormatter())
     axis.set_xlim(*limits)
     axis.set_ylim(*limits)
     axis.set_xlabel("estimated energy error (meV/atom)")
