@@ -59,12 +59,18 @@ fi
 PIP=("$VENV/bin/python" -m pip -qq --disable-pip-version-check)
 
 # PyTorch first and pinned, so that no later requirement pulls another build. PyPI serves CUDA builds: where pip
-# knows no other place, the CPU build comes from PyTorch's own index. MLH_TORCH_INDEX names another one.
-if [ -z "${MLH_TORCH_INDEX:-}" ] && ! "$VENV/bin/python" -m pip config list | grep -qE 'index-url|find-links'; then
-  MLH_TORCH_INDEX=https://download.pytorch.org/whl/cpu
-fi
+# knows no other place, the CPU build comes from PyTorch's own index where that can be reached. MLH_TORCH_INDEX
+# names another one.
+torch_from() { "${PIP[@]}" install "torch==$TORCH_VERSION" "$@"; }
 if ! "$VENV/bin/python" -c 'import torch' 2>/dev/null; then
   echo "setup: PyTorch $TORCH_VERSION (CPU)"
-  "${PIP[@]}" install "torch==$TORCH_VERSION" ${MLH_TORCH_INDEX:+--index-url "$MLH_TORCH_INDEX"}
+  if [ -n "${MLH_TORCH_INDEX:-}" ]; then
+    torch_from --index-url "$MLH_TORCH_INDEX"
+  elif "$VENV/bin/python" -m pip config list | grep -qE 'index-url|find-links'; then
+    torch_from
+  elif ! torch_from --retries 0 --index-url https://download.pytorch.org/whl/cpu 2>/dev/null; then
+    echo "setup: PyTorch's own index cannot be reached, taking the build of pip's index"
+    torch_from
+  fi
 fi
 "${PIP[@]}" install 'scikit-build-core>=0.10' 'pybind11>=2.12'
