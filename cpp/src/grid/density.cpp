@@ -23,33 +23,6 @@ struct Scratch {
   }
 };
 
-/// Calls add(j-th column's X, its orbital on the octet) for every column; `upper`: P is P.upper().
-template <class Add>
-void for_columns(const Scratch& s, bool upper, Add&& add) {
-  for (std::size_t b = 0; b < s.atoms.size(); ++b) {
-    const OctetAtom& atom = s.atoms[b];
-    const auto place = static_cast<std::size_t>(atom.place);
-    detail::for_even_pieces<detail::kPanelColumns>(0, atom.orbitals, [&](auto width, int column) {
-      const double* panel = s.P.data.data() + s.P.start[place] +
-                            static_cast<std::ptrdiff_t>(column) * s.P.rows[place];
-      OctetVec X[width()];
-      if (upper) {
-        detail::panel_product<width()>(s.atoms.data(), b + 1, column + width(), s.phi.data(), panel,
-                                       s.P.first.data(), X);
-      } else {
-        detail::panel_product<width()>(s.atoms.data(), s.atoms.size(), s.atoms.back().orbitals,
-                                       s.phi.data(), panel, s.P.first.data(), X);
-      }
-      for (int j = 0; j < width(); ++j) add(X[j], atom.first + column + j);
-    });
-  }
-}
-
-void add_product(OctetVec& sum, const OctetVec& x, const double* f) {
-  for (int i = 0; i < detail::kOctetVectors; ++i)
-    sum[i] += x[i] * detail::load(f + i * detail::kLanes);
-}
-
 void uniform_octet(const Grid& grid, const BatchPoints& x, int o, Scratch& s, double* n) {
   for (std::size_t k = 0; k < s.atoms.size(); ++k) {
     const ActiveAtom& a = *s.which[k];
@@ -57,8 +30,9 @@ void uniform_octet(const Grid& grid, const BatchPoints& x, int o, Scratch& s, do
                                kOctet);
   }
   OctetVec sum{};
-  for_columns(s, true,
-              [&](const OctetVec& X, int c) { add_product(sum, X, s.phi.data() + c * kOctet); });
+  detail::for_columns(s.P, s.atoms, s.phi.data(), true, [&](const OctetVec& X, int c) {
+    detail::add_product(sum, X, s.phi.data() + c * kOctet);
+  });
   for (int i = 0; i < detail::kOctetVectors; ++i) detail::store(n + i * detail::kLanes, sum[i]);
 }
 
@@ -72,9 +46,10 @@ void sphere_octet(const Grid& grid, const BatchPoints& x, int o, Scratch& s, dou
         {s.dphi[0].data() + at, s.dphi[1].data() + at, s.dphi[2].data() + at}, kOctet);
   }
   std::array<OctetVec, 4> sum{};
-  for_columns(s, false, [&](const OctetVec& X, int c) {
-    add_product(sum[0], X, s.phi.data() + c * kOctet);
-    for (std::size_t d = 0; d < 3; ++d) add_product(sum[d + 1], X, s.dphi[d].data() + c * kOctet);
+  detail::for_columns(s.P, s.atoms, s.phi.data(), false, [&](const OctetVec& X, int c) {
+    detail::add_product(sum[0], X, s.phi.data() + c * kOctet);
+    for (std::size_t d = 0; d < 3; ++d)
+      detail::add_product(sum[d + 1], X, s.dphi[d].data() + c * kOctet);
   });
   for (std::size_t d = 0; d < 4; ++d) {
     for (int i = 0; i < detail::kOctetVectors; ++i) {

@@ -25,4 +25,33 @@ struct GatheredMatrix {
   void lay_out(const Grid& grid, const Group& group, bool full);
 };
 
+/// Calls add(X, c) for every orbital c of an octet, X = sum_a phi_a P_ac on its points; phi:
+/// orbital by orbital, kOctet each. `upper`: P is P.upper().
+template <class Add>
+void for_columns(const GatheredMatrix& P, const std::vector<OctetAtom>& atoms, const double* phi,
+                 bool upper, Add&& add) {
+  for (std::size_t b = 0; b < atoms.size(); ++b) {
+    const OctetAtom& atom = atoms[b];
+    const auto place = static_cast<std::size_t>(atom.place);
+    for_even_pieces<kPanelColumns>(0, atom.orbitals, [&](auto width, int column) {
+      const double* panel =
+          P.data.data() + P.start[place] + static_cast<std::ptrdiff_t>(column) * P.rows[place];
+      OctetVec X[width()];
+      if (upper) {
+        panel_product<width()>(atoms.data(), b + 1, column + width(), phi, panel, P.first.data(),
+                               X);
+      } else {
+        panel_product<width()>(atoms.data(), atoms.size(), atoms.back().orbitals, phi, panel,
+                               P.first.data(), X);
+      }
+      for (int j = 0; j < width(); ++j) add(X[j], atom.first + column + j);
+    });
+  }
+}
+
+/// sum += x f on an octet.
+inline void add_product(OctetVec& sum, const OctetVec& x, const double* f) {
+  for (int i = 0; i < kOctetVectors; ++i) sum[i] += x[i] * load(f + i * kLanes);
+}
+
 }  // namespace mlh::detail
