@@ -64,8 +64,7 @@ def _compositions(matrix: Mapping[str, Any]) -> Table:
 
 def defect_table(run: Mapping[str, Any], title: str) -> RenderableType:
     """Formation energies of one run (`describe_run`)."""
-    host, rows = run["host"], run["vacancies"]
-    other = [n for n in ("corrected", "uncorrected") if any(f"formation_energy_{n}" in row for row in rows)]
+    other = ("corrected", "uncorrected")
     head = (
         "site",
         "E_f eV",
@@ -76,11 +75,12 @@ def defect_table(run: Mapping[str, Any], title: str) -> RenderableType:
         "time s",
         "status",
     )
-    table = Table(*head, title=title)
-    table.add_row("host", "", *([""] * len(other)), *_relaxation(host), end_section=True)
-    for row in rows:
-        values = [value_text(row.get(f"formation_energy_{n}"), 3) for n in other]
-        table.add_row(str(row["site"]), value_text(row["formation_energy"], 3), *values, *_relaxation(row))
+    rows = [("host", *[NO_VALUE] * 3, *_relaxation(run["host"]))]
+    for entry in run["vacancies"]:
+        values = [entry["formation_energy"], *(entry.get(f"formation_energy_{n}") for n in other)]
+        texts = (value_text(value, 3) for value in values)
+        rows.append((str(entry["site"]), *texts, *_relaxation(entry)))
+    table = FittedTable(head, rows, title)
     failed = [Text(f"site {f['site']} failed: {f['reason']}", style="red") for f in run["failures"]]
     return Group(table, *failed, Text(CONVENTION, style="dim"))
 
@@ -164,14 +164,13 @@ def two_column_table(title: str, rows: Sequence[tuple[str, str]]) -> Table:
     return table
 
 
-def _relaxation(entry: Mapping[str, Any]) -> tuple[str | Text, ...]:
-    status = entry["status"]
+def _relaxation(entry: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         f"{entry['energy']:.4f}",
         f"{entry['fmax']:.4f}",
         str(entry["steps"]),
         f"{entry['seconds']:.1f}",
-        Text(status, style="" if status == "converged" else "red"),
+        str(entry["status"]),
     )
 
 
