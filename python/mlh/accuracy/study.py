@@ -261,7 +261,9 @@ class _HostStudy:
         refine = self.settings.refine
         if path.exists():
             known = read_json(path, "remove it, and its numbers are calculated again")
-            if {str(n) for n in refine} <= set(known["model"]):
+            rows = [known["model"].get(str(n), {}) for n in refine]
+            # Points of before have plain forces and no corrected energy: other numbers of the same name.
+            if all("energy_error_uncorrected" in row for row in rows):
                 return known
         self.announce(f"{title}: model and DFT at the same geometry")
         models = {n: self.settings.engine(self.loaded, n).calculator() for n in refine}
