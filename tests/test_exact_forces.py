@@ -11,8 +11,11 @@ from ase import Atoms
 
 import mlh
 from mlh.calculators import MLHCalculator
+from mlh.dft.system import System
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.model.committee import Committee
+from mlh.model.domain import OutOfDomainWarning
+from mlh.model.term import PredictedTerm
 from mlh.network import gradient
 from mlh.network.edge_frames.config import EdgeFramesConfig
 from mlh.network.gradient import network_gradient
@@ -21,6 +24,7 @@ from mlh.solver import Purification
 from mlh.structures import load_structure
 from model_helpers import ORBITALS, SMALL, network, predict, structure
 from term_derivatives import central_difference
+from toy_system import toy_atoms, toy_basis
 
 
 def symmetric_data(graph: GraphInput, seed: int) -> np.ndarray:
@@ -180,3 +184,36 @@ def test_refined_forces_say_that_they_are_plain(quartz: Atoms) -> None:
     assert quartz.calc.results["forces_exact"] is False
     with pytest.raises(ValueError, match="forces: expected 'exact' or 'plain', got 'Plain'"):
         MLHCalculator("sio2-vo", forces="Plain")  # type: ignore[arg-type]
+
+
+class FlatModel:
+    """All levels of its H are the same: no gap, whatever the structure."""
+
+    basis, cutoff_ry, xc, kappa, differentiable = toy_basis(), 60.0, "PBE", 0.55, True
+
+    def predict(self, system: System) -> BlockMatrix:
+        return 0.3 * system.overlap() - system.harris_hamiltonian()
+
+    def term(self, system: System) -> PredictedTerm:
+        return PredictedTerm(self.predict(system), lambda Z: pytest.fail("there is no response to derive"))
+
+
+def test_without_a_gap_forces_are_plain_and_say_so() -> None:
+    """Sums over 1/(e_a - e_i) would give forces and a correction of any size."""
+    atoms = toy_atoms()
+    atoms.calc = MLHCalculator(FlatModel())
+    with pytest.warns(OutOfDomainWarning, match="full and empty predicted levels are -?0.000 eV apart"):
+        forces = atoms.get_forces()
+    results = atoms.calc.results
+    assert results["forces_exact"] is False and results["kappa"] == 0.0
+    assert results["energy"] == results["energy_uncorrected"]
+    plain = MLHCalculator(FlatModel(), forces="plain")
+    np.testing.assert_allclose(forces, plain.get_property("forces", toy_atoms()), atol=1e-10)
+
+
+def test_kappa_that_would_do_nothing_is_refused() -> None:
+    for options in ({"refine": 1}, {"forces": "plain"}):
+        with pytest.raises(ValueError, match="kappa: expected none with refine > 0 or plain forces"):
+            MLHCalculator(FlatModel(), kappa=0.5, **options)
+    with pytest.raises(ValueError, match="kappa: expected a finite number"):
+        MLHCalculator(FlatModel(), kappa=float("nan"))

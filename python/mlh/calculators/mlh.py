@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from ase import Atoms
@@ -15,6 +15,7 @@ from ase.calculators.calculator import (
 from mlh.basis.species import Basis
 from mlh.calculators.base import Engine, GridShape, HamiltonianModel
 from mlh.common.activity import doing
+from mlh.common.choices import check_choice
 from mlh.common.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 from mlh.dft.energies import Forces, Stress
 from mlh.dft.integrations import DEFAULT_INTEGRATION
@@ -24,7 +25,7 @@ from mlh.dft.theory import Theory
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import KPointsSpec
 from mlh.model.committee import Committee, load_committee
-from mlh.model.domain import warn_of_residual
+from mlh.model.domain import warn_of_gap, warn_of_residual
 from mlh.model.term import differentiable
 from mlh.scf.gradient import ResidualResponse, exact_forces
 from mlh.scf.loop import SCFResult, scf
@@ -32,6 +33,9 @@ from mlh.solver import Responding, SecondResponding, Smearing, Solver
 
 ForcesKind = Literal["exact", "plain"]
 """With or without the response of the density matrix to the geometry."""
+
+SMALLEST_GAP = 1e-3
+"""Ha. Full and empty levels nearer than this change places: sums over 1/(e_a - e_i) mean nothing."""
 
 
 class MLHCalculator(Engine):
@@ -87,8 +91,13 @@ class MLHCalculator(Engine):
     ) -> None:
         if refine < 0:
             raise ValueError(f"refine: expected 0 or more self-consistency steps, got {refine}")
-        if forces not in get_args(ForcesKind):
-            raise ValueError(f"forces: expected 'exact' or 'plain', got {forces!r}")
+        check_choice("forces", forces, ForcesKind)
+        if kappa is not None and not np.isfinite(kappa):
+            raise ValueError(f"kappa: expected a finite number, got {kappa}")
+        if kappa and (refine or forces == "plain"):
+            raise ValueError(
+                f"kappa: expected none with refine > 0 or plain forces, which is E[D], got {kappa}"
+            )
         self.model = _load(model, device) if isinstance(model, str) else model
         own_smearing: Smearing = getattr(self.model, "smearing", Theory.smearing)
         own_width = getattr(self.model, "smearing_ev", None)
@@ -172,14 +181,19 @@ class MLHCalculator(Engine):
         state = result.solution
         if not self._terms or not isinstance(state, Responding):
             return None
-        if not isinstance(state, SecondResponding) or not state.integer_occupations:
+        if not state.integer_occupations:
+            return ResidualResponse(result)
+        if state.gap < SMALLEST_GAP:
+            warn_of_gap(state.gap * HARTREE_EV)
+            return None
+        if not isinstance(state, SecondResponding):
             return ResidualResponse(result)
         kappa = getattr(self.model, "kappa", 0.0) if self.kappa is None else self.kappa
         return ResidualResponse(result, float(kappa))
 
     def _forces_and_stress(self) -> tuple[Forces, Stress | None]:
         response = self._response
-        self.results["forces_exact"] = response is not None
+        self.results["forces_exact"] = response is not None and self.system.has_stress
         if response is None:
             return super()._forces_and_stress()
         if response.kappa != 0.0:  # then the kernel is there, and this costs nothing more

@@ -31,6 +31,16 @@ def warn_of_residual(model: object, residual_rms: float) -> None:
         )
 
 
+def warn_of_gap(gap: float) -> None:
+    """Warn that a predicted H has (next to) no gap (eV) between its full and empty levels."""
+    warnings.warn(
+        f"full and empty predicted levels are {gap:.3f} eV apart: forces lack the response of the density "
+        "matrix, and the energy is not corrected; smear the occupations (smearing_ev=0.1), use refine or DFT",
+        OutOfDomainWarning,
+        stacklevel=3,
+    )
+
+
 def closest_pairs(graph: GraphInput) -> dict[str, float]:
     """Shortest distance in Bohr per pair of elements, "Z1-Z2" with Z1 <= Z2."""
     r = np.linalg.norm(graph.vectors, axis=1)

@@ -343,7 +343,8 @@ class _ReplayCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
             self.results["residual"] = step.residual
         if step.energy_error is not None:
             self.results["energy_error"] = step.energy_error
-        self.results |= {name: getattr(step, name) for name in OTHER_ENERGIES if getattr(step, name)}
+        others = {name: getattr(step, name) for name in OTHER_ENERGIES}
+        self.results |= {name: energy for name, energy in others.items() if energy is not None}
         if step.stress is not None:
             self.results["stress"] = step.stress
 
