@@ -102,6 +102,22 @@ void add_functional(const xc_func_type* functional, bool gradient, std::size_t n
   for (std::size_t k = 0; k < nspin * chunk.size; ++k) chunk.v_density[k] += scratch.v_density[k];
 }
 
+/// Adds what `pbe_correlation` or its change gives for point p; of two spins sigma is that of the
+/// sum.
+void add_point(const Chunk& chunk, std::size_t p, std::size_t nspin,
+               const detail::Correlation& c) noexcept {
+  chunk.energy_density[p] += c.energy;
+  chunk.v_density[nspin * p] += c.up;
+  if (nspin == 1) {
+    chunk.v_sigma[p] += c.sigma;
+    return;
+  }
+  chunk.v_density[2 * p + 1] += c.down;
+  chunk.v_sigma[3 * p] += c.sigma;
+  chunk.v_sigma[3 * p + 1] += 2.0 * c.sigma;
+  chunk.v_sigma[3 * p + 2] += c.sigma;
+}
+
 /// Adds the correlation of `pbe_correlation` where the density is above the threshold.
 void add_own_correlation(std::size_t nspin, const Chunk& chunk) noexcept {
   for (std::size_t p = 0; p < chunk.size; ++p) {
@@ -109,19 +125,12 @@ void add_own_correlation(std::size_t nspin, const Chunk& chunk) noexcept {
     const double* n = chunk.density + nspin * p;
     if (nspin == 1) {
       const auto c = detail::pbe_correlation(n[0], chunk.sigma[p]);
-      chunk.energy_density[p] += c.energy;
-      chunk.v_density[p] += c.up;
-      chunk.v_sigma[p] += c.sigma;
+      add_point(chunk, p, nspin, c);
       continue;
     }
     const double* s = chunk.sigma + 3 * p;
     const auto c = detail::pbe_correlation(n[0], n[1], s[0] + 2.0 * s[1] + s[2]);
-    chunk.energy_density[p] += c.energy;
-    chunk.v_density[2 * p] += c.up;
-    chunk.v_density[2 * p + 1] += c.down;
-    chunk.v_sigma[3 * p] += c.sigma;
-    chunk.v_sigma[3 * p + 1] += 2.0 * c.sigma;
-    chunk.v_sigma[3 * p + 2] += c.sigma;
+    add_point(chunk, p, nspin, c);
   }
 }
 
@@ -175,20 +184,13 @@ void add_own_change(std::size_t nspin, const Chunk& chunk, const Change& d) noex
     const double *n = chunk.density + nspin * p, *dn = d.density + nspin * p;
     if (nspin == 1) {
       const auto c = detail::pbe_correlation_change(n[0], chunk.sigma[p], dn[0], d.sigma[p]);
-      chunk.energy_density[p] += c.energy;
-      chunk.v_density[p] += c.up;
-      chunk.v_sigma[p] += c.sigma;
+      add_point(chunk, p, nspin, c);
       continue;
     }
     const double *s = chunk.sigma + 3 * p, *ds = d.sigma + 3 * p;
     const auto c = detail::pbe_correlation_change(n[0], n[1], s[0] + 2.0 * s[1] + s[2], dn[0],
                                                   dn[1], ds[0] + 2.0 * ds[1] + ds[2]);
-    chunk.energy_density[p] += c.energy;
-    chunk.v_density[2 * p] += c.up;
-    chunk.v_density[2 * p + 1] += c.down;
-    chunk.v_sigma[3 * p] += c.sigma;
-    chunk.v_sigma[3 * p + 1] += 2.0 * c.sigma;
-    chunk.v_sigma[3 * p + 2] += c.sigma;
+    add_point(chunk, p, nspin, c);
   }
 }
 

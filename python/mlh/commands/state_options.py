@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -15,11 +15,12 @@ from mlh.common.terminal import say
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mlh.analysis.state import ElectronicState, HasDensity
+    from mlh.analysis.state import ElectronicState, HasDensity, OccupiedState
     from mlh.calculators.electronic import Check
     from mlh.calculators.engines import Engine
     from mlh.scf.loop import SCFStep
 
+Made = TypeVar("Made", bound="OccupiedState | ElectronicState")
 Format = Annotated[Literal["cube", "xsf", "none"], typer.Option(help="Of the volumetric files.")]
 Structure = Annotated[
     str,
@@ -45,12 +46,7 @@ def state_of(
     """
     from mlh.calculators.electronic import electronic_state
 
-    if structure.endswith(".h5"):
-        return _of_file(structure, engine, theory, solver, index, check)
-    atoms, chosen = _chosen(structure, engine, theory, solver, index)
-    state = electronic_state(atoms, chosen, on_scf_step=_shown(console), check=check)
-    _say_residual(console, engine, state.residual)
-    return state
+    return _made(electronic_state, console, structure, engine, theory, solver, index, check)
 
 
 def density_of(
@@ -65,10 +61,24 @@ def density_of(
     """As `state_of`, of which only the density matrix is wanted: any solver will do."""
     from mlh.calculators.electronic import occupied_state
 
+    return _made(occupied_state, console, structure, engine, theory, solver, index, check)
+
+
+def _made(
+    make: Callable[..., Made],
+    console: Console,
+    structure: str,
+    engine: EngineOptions,
+    theory: TheoryOptions,
+    solver: SolverOptions,
+    index: int | None,
+    check: Check | None,
+) -> Made | ElectronicState:
+    """By `make` (atoms, engine), or of a matrix file."""
     if structure.endswith(".h5"):
         return _of_file(structure, engine, theory, solver, index, check)
     atoms, chosen = _chosen(structure, engine, theory, solver, index)
-    state = occupied_state(atoms, chosen, on_scf_step=_shown(console), check=check)
+    state = make(atoms, chosen, on_scf_step=_shown(console), check=check)
     _say_residual(console, engine, state.residual)
     return state
 

@@ -107,8 +107,8 @@ class Hartree:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HartreeState:
-    """`Hartree` at one density."""
+class HartreeParts:
+    """What a density dn and a change of it have in common; `_v`: the Hartree potential of either."""
 
     energy: float
     potential: Sequence[_core.Potential]
@@ -119,6 +119,11 @@ class HartreeState:
     def atomic(self) -> AtomicCoefficients:
         """Through n_a."""
         return AtomicCoefficients(density=-self._grid.volume_element * self._v)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HartreeState(HartreeParts):
+    """`Hartree` at one density."""
 
     def strain(self) -> FloatArray:
         """Of the volume and of the Poisson equation."""
@@ -130,23 +135,14 @@ class HartreeState:
         n = uniform_density(grid, change)
         v = hartree_potential(n, grid.cell)
         energy = grid.volume_element * float(np.vdot(n, self._v))
-        return HartreeChange(energy, (grid.uniform_potential(v),), v, self._deformation, n, grid)
+        return HartreeChange(energy, (grid.uniform_potential(v),), v, self._deformation, grid, n)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HartreeChange:
+class HartreeChange(HartreeParts):
     """`Hartree` along a change of the density."""
 
-    energy: float
-    potential: Sequence[_core.Potential]
-    _v: FloatArray
-    _deformation: FloatArray
     _change: FloatArray
-    _grid: _core.Grid
-
-    def atomic(self) -> AtomicCoefficients:
-        """Through n_a."""
-        return AtomicCoefficients(density=-self._grid.volume_element * self._v)
 
     def strain(self) -> FloatArray:
         """The strain is quadratic in the density: by polarisation."""

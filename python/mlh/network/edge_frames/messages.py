@@ -60,13 +60,15 @@ class MessageLayer(Reversible):
         radial: torch.Tensor,
         first: int,
         inverse_root: torch.Tensor,
-        frames: Sequence[torch.Tensor],
+        vectors: torch.Tensor,
+        kept: Sequence[torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Messages to i and to j of the edges first .. first + len(radial) of `near`, in the lab: twice
-        (edges, (lmax+1)^2, channels).
+        (edges, (lmax+1)^2, channels). kept: frames of all edges, otherwise made from the vectors (E, 3).
         """
         last = first + radial.shape[0]
         edges = near.index[first:last]
+        frames = edge_frames(vectors[edges], self.lmax) if kept is None else kept
         x = soft_norm(x)
         gains, scale = self._weights(near, radial, first, inverse_root)
         x_i = rotate_to_edges(x, topology.i[edges], frames)
@@ -81,20 +83,6 @@ class MessageLayer(Reversible):
             to_i.append(d @ forward)
             to_j.append(d @ (backward * flip[:, None]))
         return torch.cat(to_i, dim=1), torch.cat(to_j, dim=1)
-
-    def _framed_messages(
-        self,
-        x: torch.Tensor,
-        topology: Topology,
-        near: Near,
-        radial: torch.Tensor,
-        first: int,
-        inverse_root: torch.Tensor,
-        vectors: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """`messages` of edges whose frames are made from their vectors."""
-        frames = edge_frames(vectors, self.lmax)
-        return self.messages(x, topology, near, radial, first, inverse_root, frames)
 
     def _weights(
         self, near: Near, radial: torch.Tensor, first: int, inverse_root: torch.Tensor
@@ -131,11 +119,11 @@ class MessageLayer(Reversible):
         for first in range(0, n_edges, max(step, 1)):
             last = min(first + step, n_edges)
             edges = geometry.edges.index[first:last]
-            given = x, topology, geometry.edges, radial[first:last], first, inverse_root
+            given = x, topology, geometry.edges, radial[first:last], first, inverse_root, geometry.vectors
             if geometry.edge_frames is not None:
                 to_i, to_j = self.messages(*given, geometry.edge_frames)
             else:
-                to_i, to_j = made_again(self._framed_messages, *given, geometry.vectors[edges])
+                to_i, to_j = made_again(self.messages, *given)
             total = total.index_add(0, topology.i[edges], to_i).index_add(0, topology.j[edges], to_j)
         slices = topology.species_slices()
         inputs = [x, total]

@@ -146,36 +146,24 @@ class EdgeFramesNetwork(HamiltonianNetwork):
             rows: slice | torch.Tensor = slice(group.start + first, group.start + last)
             if chosen is not None:
                 rows = chosen[first:last] + group.start
-            i, j, r = topology.i[rows], topology.j[rows], geometry.r[rows]
-            if geometry.frames is not None:
-                out.append(_blocks(head, x, i, j, r, [d[rows] for d in geometry.frames]))
-            else:
-                out.append(made_again(_framed_blocks, head, x, i, j, r, geometry.vectors[rows], self.lmax))
+            given = head, x, topology, geometry, rows
+            out.append(
+                self._blocks(*given) if geometry.frames is not None else made_again(self._blocks, *given)
+            )
         return torch.cat(out) if out else x.new_zeros(0, a.size, b.size)
 
-
-def _framed_blocks(
-    head: nn.Module,
-    x: torch.Tensor,
-    i: torch.Tensor,
-    j: torch.Tensor,
-    r: torch.Tensor,
-    vectors: torch.Tensor,
-    lmax: int,
-) -> torch.Tensor:
-    """`_blocks` of pairs whose frames are made from their vectors."""
-    return _blocks(head, x, i, j, r, edge_frames(vectors, lmax))
-
-
-def _blocks(
-    head: nn.Module,
-    x: torch.Tensor,
-    i: torch.Tensor,
-    j: torch.Tensor,
-    r: torch.Tensor,
-    frames: Sequence[torch.Tensor],
-) -> torch.Tensor:
-    """Blocks (pairs, n_a, n_b) in the lab of the pairs i -> j, from the `PairHead` of their elements."""
-    assert isinstance(head, PairHead)
-    block = head(rotate_to_edges(x, i, frames), rotate_to_edges(x, j, frames), r)
-    return to_lab(block, orbital_frames(head.a, frames), orbital_frames(head.b, frames))
+    def _blocks(
+        self,
+        head: nn.Module,
+        x: torch.Tensor,
+        topology: Topology,
+        geometry: EdgeGeometry,
+        rows: slice | torch.Tensor,
+    ) -> torch.Tensor:
+        """Blocks (pairs, n_a, n_b) in the lab of some pairs, from the `PairHead` of their elements."""
+        assert isinstance(head, PairHead)
+        kept = geometry.frames
+        frames = edge_frames(geometry.vectors[rows], self.lmax) if kept is None else [d[rows] for d in kept]
+        x_i, x_j = (rotate_to_edges(x, atoms[rows], frames) for atoms in (topology.i, topology.j))
+        block = head(x_i, x_j, geometry.r[rows])
+        return to_lab(block, orbital_frames(head.a, frames), orbital_frames(head.b, frames))
