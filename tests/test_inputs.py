@@ -17,6 +17,7 @@ from ase.build import molecule
 import mlh
 from mlh.commands import cli
 from mlh.structures import load_structure, write_structure
+from test_demo import HarrisModel
 
 DISORDER = """data_x
 _cell_length_a 4.21
@@ -78,6 +79,20 @@ def test_partial_occupancy_is_refused_with_the_sites(tmp_path: Path) -> None:
         ValueError, match=r"disorder\.cif: .* Mg 0\.75 and Zn 0\.25 on atom 0; O 0\.5 on atom"
     ):
         load_structure(path)
+    # What ASE itself has read is refused by every calculator and System, until it is said to be ordered.
+    atoms = ase.io.read(path)
+    basis = mlh.load_basis("gth-pbe", elements=["Mg", "Zn", "O"])
+    for calculate in (
+        lambda: mlh.System(atoms),
+        lambda: mlh.DFTCalculator().get_property("energy", atoms),
+        lambda: mlh.MLHCalculator(HarrisModel(basis)).get_property("energy", atoms.repeat((2, 1, 1))),
+    ):
+        with pytest.raises(
+            ValueError, match=r"atoms: expected sites .* got Mg 0\.75 .* make an ordered cell"
+        ):
+            calculate()
+    del atoms.info["occupancy"]
+    assert len(mlh.System(atoms, cutoff_ry=60.0).symbols) == 4
     path.write_text(DISORDER.format(mg=1, zn="", o=1))
     assert len(load_structure(path)) == 4
 

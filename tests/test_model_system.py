@@ -128,6 +128,13 @@ def test_physics_of_a_label_is_exact_for_the_exact_matrix(tmp_path: Path) -> Non
     assert np.abs(exact.forces - exact.reference_forces).max() < 1e-5 and exact.density_mae < 1e-8
     harris = evaluate_sample(sample, np.zeros_like(sample.dh), record, settings)
     refined = evaluate_sample(sample, np.zeros_like(sample.dh), record, settings, refine=1)
+    purified = evaluate_sample(sample, np.zeros_like(sample.dh), record, settings, solver="purification")
+    assert purified.energy_error == pytest.approx(harris.energy_error, abs=1e-5)
+    assert purified.forces == pytest.approx(harris.forces, abs=1e-4)
+    without = summarise([purified]).as_dict()
+    assert (
+        without["gap_mae_mev"] is None and without["occupied_eigenvalue_mae_mev"] is None
+    )  # it has no levels
     metrics = [summarise([case]) for case in (harris, refined, exact)]
     for name in (
         "energy_mae_mev_per_atom",

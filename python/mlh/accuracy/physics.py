@@ -1,7 +1,7 @@
 """What the predicted matrix elements mean: energies, forces, eigenvalues and densities against the labels.
 
 Per sample, without self-consistency (`refine` more steps when asked for): H_pred = H_Harris + dH_pred -> D ->
-E[D], forces; the reference state is the eigenstates of H_Harris + dH_label.
+E[D], forces; the reference state is that of H_Harris + dH_label. Eigenvalues where the solver has them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mlh.common.units import ANGSTROM, EV, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 
 if TYPE_CHECKING:
     from mlh.dataset.sample import BasisRecord, Sample
-    from mlh.solver import Filling
+    from mlh.solver import Filling, Solver, State
 
 Array = NDArray[np.float64]
 
@@ -34,11 +34,11 @@ class PhysicsCase:
     """The model's own second-order estimate of energy_error."""
     forces: Array = field(repr=False)
     reference_forces: Array = field(repr=False)
-    occupied_mae: float
-    """Mean absolute error of the occupied eigenvalues after the best common shift, eV."""
-    shift: float
+    occupied_mae: float | None
+    """Mean absolute error of the occupied eigenvalues after the best common shift, eV; None: no levels."""
+    shift: float | None
     """That shift, eV."""
-    gap_error: float
+    gap_error: float | None
     density_mae: float
     """Mean over the cell of |n_pred - n_label|, electrons/Angstrom^3."""
     residual: float
@@ -65,8 +65,9 @@ class PhysicsMetrics:
     force_mae_mev_a: float
     force_rmse_mev_a: float
     force_max_mev_a: float
-    occupied_eigenvalue_mae_mev: float
-    gap_mae_mev: float
+    occupied_eigenvalue_mae_mev: float | None
+    """None: the solver has no levels."""
+    gap_mae_mev: float | None
     density_mae_e_a3: float
     residual_rms_ev: float
     residual_rms_largest_ev: float
@@ -78,18 +79,25 @@ class PhysicsMetrics:
 
 
 def evaluate_sample(
-    sample: Sample, predicted: Array, record: BasisRecord, settings: dict[str, Any], refine: int = 0
+    sample: Sample,
+    predicted: Array,
+    record: BasisRecord,
+    settings: dict[str, Any],
+    refine: int = 0,
+    solver: Solver | str = "dense",
 ) -> PhysicsCase:
     """Errors of the state that a predicted dH (nnz,), Hartree, gives, against the label of the sample."""
     from mlh.matrix.block_matrix import BlockMatrix
     from mlh.scf.loop import scf
-    from mlh.solver import Dense
+    from mlh.solver import as_solver
 
     system = system_of_sample(sample, record, settings)
-    prepared = Dense().prepare(system.overlap(), system.kpts)
+    filling = _filling(system.n_electrons, settings)
+    chosen = as_solver(solver)
+    chosen.check(system.kpts, filling.smearing)
+    prepared = chosen.prepare(system.overlap(), system.kpts)
     harris = system.harris_hamiltonian()
     start = harris + BlockMatrix(system.pattern, predicted[None])
-    filling = _filling(system.n_electrons, settings)
     state = scf(
         system,
         H0=start,
@@ -103,9 +111,6 @@ def evaluate_sample(
     reference = harris + BlockMatrix(system.pattern, sample.dh[None])
     label = prepared.occupied(reference, filling)
     difference = np.abs(density - system.density(label.D).values).mean()
-    occupied = label.occupations > 0.5 * label.degeneracy
-    error = (state.eigenvalues - label.eigenvalues)[occupied] * HARTREE_EV
-    shift = float(error.mean())
     return PhysicsCase(
         origin=sample.origin,
         n_atoms=len(sample.graph.numbers),
@@ -113,13 +118,24 @@ def evaluate_sample(
         energy_estimate=state.energy_error * HARTREE_EV,
         forces=forces * HARTREE_BOHR_EV_ANGSTROM,
         reference_forces=np.asarray(sample.forces) * HARTREE_BOHR_EV_ANGSTROM,
-        occupied_mae=float(np.abs(error - shift).mean()),
-        shift=shift,
-        gap_error=(state.solution.gap - label.gap) * HARTREE_EV,
+        **_level_errors(state.solution, label),
         density_mae=float(difference) * ANGSTROM**3,
         residual=state.history[0].residual * HARTREE_EV,
         residual_rms=state.history[0].residual_rms * HARTREE_EV,
     )
+
+
+def _level_errors(state: State, label: State) -> dict[str, float | None]:
+    """Of the occupied eigenvalues and the gap, eV."""
+    from mlh.solver import Solution
+
+    if not (isinstance(state, Solution) and isinstance(label, Solution)):
+        return dict.fromkeys(("occupied_mae", "shift", "gap_error"))
+    occupied = label.occupations > 0.5 * label.degeneracy
+    error = (state.eigenvalues - label.eigenvalues)[occupied] * HARTREE_EV
+    shift = float(error.mean())
+    gap = (state.gap - label.gap) * HARTREE_EV
+    return {"occupied_mae": float(np.abs(error - shift).mean()), "shift": shift, "gap_error": gap}
 
 
 def _filling(n_electrons: float, settings: dict[str, Any]) -> Filling:
@@ -152,9 +168,15 @@ def summarise(cases: Sequence[PhysicsCase]) -> PhysicsMetrics:
         force_mae_mev_a=float(np.abs(forces).mean()),
         force_rmse_mev_a=float(np.sqrt((forces**2).mean())),
         force_max_mev_a=float(np.abs(forces).max()),
-        occupied_eigenvalue_mae_mev=float(np.mean([c.occupied_mae for c in cases])) * 1000.0,
-        gap_mae_mev=float(np.mean([abs(c.gap_error) for c in cases])) * 1000.0,
+        occupied_eigenvalue_mae_mev=_mean_mev([c.occupied_mae for c in cases]),
+        gap_mae_mev=_mean_mev([c.gap_error for c in cases]),
         density_mae_e_a3=float(np.mean([c.density_mae for c in cases])),
         residual_rms_ev=float(np.mean([c.residual_rms for c in cases])),
         residual_rms_largest_ev=max(c.residual_rms for c in cases),
     )
+
+
+def _mean_mev(values: Sequence[float | None]) -> float | None:
+    """Mean of |eV| in meV; None where there are none."""
+    known = [abs(value) for value in values if value is not None]
+    return float(np.mean(known)) * 1000.0 if known else None

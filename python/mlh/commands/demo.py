@@ -11,6 +11,7 @@ import typer
 
 from mlh.commands.demo_run import DEFAULT_MODEL, PICTURE, SUMMARY, DemoSettings, run_demo
 from mlh.commands.expand import expanded
+from mlh.commands.theory_options import SolverOptions
 from mlh.common.terminal import say, terminal
 from mlh.report.demo import demo_table
 from mlh.report.steps import StepPrinter
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def demo_command(
+    solver: SolverOptions,
     out: Annotated[
         Path | None, typer.Option(help="Folder for all files; default: demo, or the next free demo-2, ...")
     ] = None,
@@ -64,6 +66,7 @@ def demo_command(
         seed=seed,
         refine=refine,
         fmax=fmax,
+        solver=solver.solver(),
         resume=(resume or unfinished) and not overwrite,
         overwrite=overwrite,
     )

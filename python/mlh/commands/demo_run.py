@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from mlh.defects.run import (
 from mlh.relaxation.jobs import Announce
 from mlh.relaxation.loop import RelaxSettings
 from mlh.report.defect_pictures import VacancyPictures
+from mlh.solver import Dense, Solver
 from mlh.structures import load_structure, select_sites
 
 DEFAULT_MODEL = "sio2-vo"
@@ -55,6 +56,7 @@ class DemoSettings:
     refine: int = 1  # self-consistency steps after each prediction
     fmax: float = 0.05
     max_steps: int = 150
+    solver: Solver = field(default_factory=Dense)
     resume: bool = False
     overwrite: bool = False
 
@@ -76,7 +78,7 @@ def run_demo(folder: Path, settings: DemoSettings, announce: Announce) -> DemoRe
     host = load_structure(settings.host)
     chosen = settings.sites if isinstance(settings.sites, int) else list(settings.sites)
     sites = select_sites(host, settings.species, chosen, settings.seed)
-    engine = ModelEngine(settings.model, settings.refine)
+    engine = ModelEngine(settings.model, settings.refine, solver=settings.solver)
     reference_engine = dft_engine_of(engine)
     options = DefectSettings(
         relax=RelaxSettings(fmax=settings.fmax, max_steps=settings.max_steps),

@@ -12,6 +12,7 @@ import typer
 from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 
 from mlh.commands.expand import expanded
+from mlh.commands.theory_options import SolverOptions
 from mlh.common.files import refuse_picture
 from mlh.common.terminal import Words, bar, say, terminal
 from mlh.common.units import HARTREE_EV
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mlh.accuracy.physics import PhysicsCase
     from mlh.dataset.store import Dataset
     from mlh.model.model import Model
+    from mlh.solver import Solver
 
 _EXAMPLE = "Example: mlh evaluate runs/sio2/model.npz sio2.h5 --part test --json"
 MEV = 1000.0 * HARTREE_EV
@@ -35,6 +37,7 @@ def register(app: typer.Typer) -> None:
 def evaluate_command(
     model: Annotated[str, typer.Argument(help="Model file or shipped name.")],
     dataset: Annotated[Path, typer.Argument(help="HDF5 data set.")],
+    solver: SolverOptions,
     part: Annotated[
         Literal["all", Part, "each"], typer.Option(help="Samples; each: the parts of the split in turn.")
     ] = "all",
@@ -55,13 +58,17 @@ def evaluate_command(
     """Mean absolute errors of dH in meV: all elements, on-site, off-site, per pair of elements and distance.
 
     `aligned` is the error after the best shift H + c S, which leaves all eigenvectors unchanged.
-    --physics diagonalises every predicted H and evaluates the density functional on its density.
+    --physics solves every predicted H and evaluates the density functional on its density; purification has
+    no eigenvalues.
     """
     from mlh.dataset.store import Dataset
     from mlh.model.model import load_model
 
+    method = solver.solver()
     if refine and not physics:
         raise typer.BadParameter("expected together with --physics", param_hint="--refine")
+    if solver != SolverOptions() and not physics:
+        raise typer.BadParameter("expected together with --physics", param_hint="--method, --threshold")
     refuse_picture(plot, overwrite)
     results: dict[str, Any] = {}
     cases: list[Case] = []
@@ -77,7 +84,9 @@ def evaluate_command(
         loaded = load_model(model)
         for name in (name for name in chosen if name not in empty):
             indices = _spread(chosen[name], limit)
-            content, new_cases, new_states = _evaluate(loaded, data, indices, physics, refine)
+            content, new_cases, new_states = _evaluate(
+                loaded, data, indices, refine, method if physics else None
+            )
             results[name] = {"model": model, "dataset": str(dataset), "part": name, **content}
             cases, states = cases + new_cases, states + new_states
     if plot is not None:
@@ -95,18 +104,19 @@ def _parts(part: str) -> tuple[str, ...]:
 
 
 def _evaluate(
-    model: Model, data: Dataset, indices: list[int], physics: bool, refine: int
+    model: Model, data: Dataset, indices: list[int], refine: int, solver: Solver | None
 ) -> tuple[dict[str, Any], list[Case], list[PhysicsCase]]:
-    """Metrics of some samples, with what they were made from."""
+    """Metrics of some samples, with what they were made from; with a solver those of their states too."""
     from mlh.accuracy.metrics import evaluate
     from mlh.accuracy.physics import evaluate_sample, summarise
 
     cases = list(_cases(model, data, indices))
     content: dict[str, Any] = evaluate(cases).as_dict()
     states = []
-    if physics:
+    if solver is not None:
         for index, case in zip(_progress(indices, "solving"), cases, strict=True):
-            states.append(evaluate_sample(data[index], case.predicted, data.basis, data.settings, refine))
+            fixed = data.basis, data.settings, refine, solver
+            states.append(evaluate_sample(data[index], case.predicted, *fixed))
         content |= {"physics": summarise(states).as_dict(), "refine": refine}
     return content, cases, states
 
@@ -161,5 +171,9 @@ def _cases(model: Model, data: Dataset, indices: list[int]) -> Iterator[Case]:
 def _row(name: str, value: Any) -> str:
     if isinstance(value, dict):
         unit = "" if name == "physics" else " (meV)"
-        return "\n".join([f"{name}{unit}", *(f"  {key:>28s} {v:12.4f}" for key, v in value.items())])
+        return "\n".join([f"{name}{unit}", *(f"  {key:>28s} {_number(v):>12s}" for key, v in value.items())])
     return f"{name:>20s} {value:12.4f}" if isinstance(value, float) else f"{name:>20s} {value!s:>12s}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -44,6 +44,7 @@ from mlh.dft.theory import FUNCTIONALS, Theory, check_functional
 from mlh.matrix.block_matrix import BlockMatrix, Pattern, same_pattern
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints, reduced, with_cell
 from mlh.matrix.symmetry import OVERLAP_TOLERANCE, Symmetry, find_symmetry
+from mlh.structures.reading import refuse_shared_sites
 
 FloatArray = NDArray[np.float64]
 
@@ -396,6 +397,7 @@ def _check(atoms: Atoms, cutoff_ry: float, xc: str, nspin: int) -> None:
     if not np.isfinite(atoms.get_positions()).all():
         bad = np.flatnonzero(~np.isfinite(atoms.get_positions()).all(axis=1))
         raise ValueError(f"atoms: expected finite positions, got non-finite ones at atoms {bad.tolist()}")
+    refuse_shared_sites(atoms, "atoms")
     if not 20.0 <= cutoff_ry <= 5000.0:
         raise ValueError(f"cutoff_ry: expected a grid cutoff between 20 and 5000 Ry, got {cutoff_ry}")
     if xc not in FUNCTIONALS:

@@ -61,7 +61,7 @@ def read_structure(path: Path, index: int | None = None) -> ase.Atoms:
         atoms = listed[_chosen(len(listed), index, label)]
     if len(atoms) == 0:
         raise StructureError(f"{label}: expected at least one atom, got none")
-    _refuse_shared_sites(atoms, label)
+    refuse_shared_sites(atoms, label)
     return atoms
 
 
@@ -193,8 +193,8 @@ def _poscar(text: str) -> _Frame:
     return _Frame("\n".join(lines) + "\n", masses)
 
 
-def _refuse_shared_sites(atoms: ase.Atoms, label: str) -> None:
-    """ASE puts the first element on a site that several share, and the rest into atoms.info."""
+def refuse_shared_sites(atoms: ase.Atoms, label: str) -> None:
+    """ASE puts the first element on a site that several share, and the rest into atoms.info["occupancy"]."""
     shares = atoms.info.get("occupancy")
     if not isinstance(shares, Mapping):
         return
@@ -213,5 +213,6 @@ def _refuse_shared_sites(atoms: ase.Atoms, label: str) -> None:
         if kinds is None or kind in {str(k) for k in kinds}
     )
     raise StructureError(
-        f"{label}: expected sites that one element occupies fully, got {sites}; make an ordered cell of it"
+        f"{label}: expected sites that one element occupies fully, got {sites}; make an ordered cell of it "
+        '(and take out atoms.info["occupancy"])'
     )
