@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from mlh.commands.defect_options import parse_sites
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import MeshOptions, SolverOptions
-from mlh.commands.vacancies import parse_sites
 from mlh.common.files import write_text
 from mlh.common.terminal import say, terminal
 from mlh.defects.run import DFTStart

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from mlh.calculators.engines import dft_engine_of
 from mlh.commands import relax_options as options
+from mlh.commands.defect_options import parse_sites
 from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
-from mlh.commands.vacancies import parse_sites
 from mlh.common.terminal import say, terminal
 from mlh.defects.references import (
     Reference,

@@ -8,17 +8,20 @@ from typing import Annotated
 
 import typer
 
+from mlh.commands.defect_options import chosen_defects, parse_sites
 from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import say, terminal
 from mlh.structures import (
     load_structure,
+    placed_defect,
     point_defects,
     select_sites,
     void_positions,
     write_structure,
 )
+from mlh.structures.defects import rattled_copies
 
 _EXAMPLE = "Example: mlh vacancies host.xyz --species O -n 20 --seed 0 --out vacancies.extxyz"
 
@@ -28,20 +31,6 @@ def register(app: typer.Typer) -> None:
     app.command("vacancies", epilog=_EXAMPLE)(expanded(vacancies_command))
 
 
-def parse_sites(text: str) -> str | int | list[int]:
-    """ "all", "inequivalent", a number ("20") or indices ("index:4,17")."""
-    if text in ("all", "inequivalent"):
-        return text
-    try:
-        if text.startswith("index:"):
-            return [int(part) for part in text.removeprefix("index:").split(",")]
-        return int(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"expected all, inequivalent, a number or index:4,17, got {text!r}", param_hint="--sites"
-        ) from None
-
-
 def vacancies_command(
     structure: Annotated[str, typer.Argument(help="Host: a file, or a crystal such as alpha-quartz:2x2x2.")],
     index: Index = None,
@@ -49,6 +38,12 @@ def vacancies_command(
     sites: Annotated[
         str, typer.Option(help="all, inequivalent, a number drawn at random, or index:4,17.")
     ] = "all",
+    defect: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Defects by name in place of --species: V_O, Si_O, H_i, V_O+H_i; own sites V_O@2; repeat."
+        ),
+    ] = None,
     number: Annotated[
         int | None, typer.Option("--number", "-n", help="Draw so many sites; short for --sites NUMBER.")
     ] = None,
@@ -72,6 +67,8 @@ def vacancies_command(
 ) -> None:
     """Point defects of a host: remove one atom of SPECIES at each chosen site, replace it, or add one.
 
+    Or any defect by name: --defect V_O, Si_O, H_i, or a complex V_O+H_i, whose members are beside each other.
+
     Every frame says in its comment line which host, which site and where it was. "inequivalent" takes one
     site of each symmetry orbit (spglib).
     """
@@ -80,7 +77,13 @@ def vacancies_command(
         raise typer.BadParameter("expected --substitute or --add, got both")
     host = load_structure(structure, index)
     selection = number if number is not None else parse_sites(sites)
-    if add is None:
+    if defect:
+        if add is not None or substitute is not None:
+            raise typer.BadParameter("expected --defect alone, got --substitute or --add beside it")
+        placed = chosen_defects(host, defect, selection, seed)
+        frames = rattled_copies([placed_defect(host, one) for one in placed], rattle, copies, seed)
+        kind = "defects " + ", ".join(defect)
+    elif add is None:
         chosen = select_sites(host, species, selection, seed)
         frames = point_defects(
             host, sites=chosen, element=substitute, rattle_amplitude=rattle, copies=copies, seed=seed
@@ -102,7 +105,11 @@ def vacancies_command(
     say(terminal(), f"{len(frames)} {kind} in {host.get_chemical_formula()}: {out}")
     if as_json:
         rows = [
-            {"site": frame.info["defect_site"], "position": frame.info["defect_position"].tolist()}
+            {
+                **({"defect": frame.info["defect_name"]} if defect else {}),
+                "site": frame.info["defect_site"],
+                "position": frame.info["defect_position"].tolist(),
+            }
             for frame in frames
         ]
         typer.echo(json.dumps({"file": str(out), "host": structure, "defects": rows}, indent=2))

@@ -67,12 +67,19 @@ def point_defects(
         raise ValueError(
             f"point_defects: expected either sites or positions, got {len(sites)} and {len(places)}"
         )
-    if copies < 1 or (copies > 1 and rattle_amplitude == 0.0):
-        raise ValueError(f"copies: expected 1, or more with a rattle above 0, got {copies}")
     defects = [point_defect(host, site=int(site), element=element) for site in sites]
     defects += [point_defect(host, position=place, element=element) for place in places]
+    return rattled_copies(defects, rattle_amplitude, copies, seed)
+
+
+def rattled_copies(
+    defects: Sequence[ase.Atoms], rattle_amplitude: float = 0.0, copies: int = 1, seed: int = 0
+) -> list[ase.Atoms]:
+    """Each structure `copies` times with random displacements, as `point_defects` says."""
+    if copies < 1 or (copies > 1 and rattle_amplitude == 0.0):
+        raise ValueError(f"copies: expected 1, or more with a rattle above 0, got {copies}")
     if rattle_amplitude == 0.0:
-        return defects
+        return list(defects)
     rattled = []
     for number, defect in enumerate(defect for defect in defects for _ in range(copies)):
         moved = rattle(defect, rattle_amplitude, np.random.default_rng([seed, number]))

@@ -12,13 +12,14 @@ from scipy.spatial import Voronoi
 
 from mlh.structures.cell import require_cell
 
+MIN_DISTANCE = 1.2  # Angstrom, of a void to every atom unless another one is asked for
 _SAME = 0.3  # Angstrom; closer candidates are one void
 
 
 def void_positions(
     atoms: ase.Atoms,
     selection: str | int = "all",
-    min_distance: float = 1.2,
+    min_distance: float = MIN_DISTANCE,
     seed: int = 0,
     symprec: float = 1e-3,
 ) -> NDArray[np.float64]:
@@ -29,8 +30,7 @@ def void_positions(
     `selection` as in `select_sites`: "all", "inequivalent" (one per symmetry orbit of the structure), or a
     number drawn without replacement with `seed`.
     """
-    require_cell(atoms, "voids")
-    positions = _voids(atoms, min_distance)
+    positions = voids_of(atoms, min_distance)
     if selection == "all":
         return positions
     if selection == "inequivalent":
@@ -46,7 +46,9 @@ def void_positions(
     return positions[np.sort(chosen)]
 
 
-def _voids(atoms: ase.Atoms, min_distance: float) -> NDArray[np.float64]:
+def voids_of(atoms: ase.Atoms, min_distance: float = MIN_DISTANCE) -> NDArray[np.float64]:
+    """All of them."""
+    require_cell(atoms, "voids")
     fractional = atoms.get_scaled_positions()
     images = np.concatenate([fractional + shift for shift in product((-1, 0, 1), repeat=3)])
     diagram = Voronoi(images @ atoms.cell[:])
