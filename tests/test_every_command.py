@@ -32,6 +32,7 @@ ENGINE = ("--dft", "--cutoff", "60")
 RIGHT: dict[str, tuple[str, ...]] = {
     "scf": ("h2.xyz", "--cutoff", "60"),
     "relax": ("h2.xyz", *ENGINE),
+    "md": ("h2.xyz", *ENGINE),
     "amorphous": ("SiO2", "--atoms", "24", "--out", "new.xyz"),
     "vacancies": ("h2.xyz", "--species", "H", "--out", "new.xyz"),
     "defect": ("h2o.xyz", *ENGINE),
@@ -281,7 +282,8 @@ def test_damaged_files_are_named(
 
 
 RUNS: dict[str, tuple[str, ...]] = {
-    "scf": (), "relax": ("--max-steps", "0", "--out", "relaxed"), "vacancies": (), "dataset build": (),
+    "scf": (), "relax": ("--max-steps", "0", "--out", "relaxed"),
+    "md": ("--steps", "1", "--out", "moved"), "vacancies": (), "dataset build": (),
     "dataset check": (), "dataset info": (), "dataset merge": (), "compare": (), "info": (),
     "bands": ("--points", "4"), "dos": (), "charges": (), "density": (), "orbitals": ("--format", "none"),
 }  # fmt: skip
@@ -300,11 +302,11 @@ def test_results_and_words_are_apart(command: str, as_json: bool, mlh_command: C
     assert ended.status == (1 if command == "relax" else 0), ended
     if json_too:
         json.loads(ended.out)
-    elif command in ("relax", "vacancies"):
+    elif command in ("relax", "md", "vacancies"):
         assert ended.out == "" and ended.err
     else:
         assert ended.out and not ended.out.startswith("{")
-    if command in ("scf", "relax", "bands", "dos", "charges", "density", "orbitals"):
+    if command in ("scf", "relax", "md", "bands", "dos", "charges", "density", "orbitals"):
         assert ended.err, "progress is said"
 
 

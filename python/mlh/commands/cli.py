@@ -24,6 +24,7 @@ from mlh.commands import (
     dos,
     evaluate,
     info,
+    md,
     openmx,
     orbitals,
     relax,
@@ -46,7 +47,7 @@ app = typer.Typer(
 )
 
 for command in (
-    *(scf, relax, amorphous, vacancies, defect, dataset, train, evaluate, accuracy, compare, demo, info),
+    *(scf, relax, md, amorphous, vacancies, defect, dataset, train, evaluate, accuracy, compare, demo, info),
     *(bands, dos, charges, density, orbitals, report, openmx),
 ):
     command.register(app)

@@ -9,8 +9,6 @@ FOLDER/relax.json          what was relaxed and how; status running, converged, 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy as np
 from ase.calculators.calculator import Calculator
 
 from mlh.common.files import read_json, require_place, write_json
+from mlh.relaxation.identity import held, require_same
 from mlh.relaxation.loop import (
     CRITERION,
     OTHER_ENERGIES,
@@ -62,7 +61,7 @@ def run_relaxation(
     }
     if settings.cell != "fixed":
         identity |= {"cell": settings.cell, "pressure": settings.pressure}
-    identity |= _held(atoms)
+    identity |= held(atoms)
     replay = _prepare(target, identity, resume=resume, overwrite=overwrite)
 
     def record(step: RelaxStep, work: ase.Atoms) -> None:
@@ -88,26 +87,6 @@ def run_relaxation(
     write_structure(target / RELAXED, _frame(result.steps[-1], result.atoms))
     _write_summary(target, {**identity, **summary(result)})
     return result
-
-
-def _held(atoms: ase.Atoms) -> dict[str, Any]:
-    """What else of the atoms decides the result: constraints and initial moments, where there are any."""
-    held: dict[str, Any] = {}
-    if atoms.constraints:
-        told = [json.dumps(_told(c), default=_listed, sort_keys=True) for c in atoms.constraints]
-        held["constraints"] = hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
-    moments = atoms.get_initial_magnetic_moments()
-    if moments.any():
-        held["initial_moments"] = np.round(moments, 6).tolist()
-    return held
-
-
-def _told(constraint: Any) -> Any:
-    return constraint.todict() if hasattr(constraint, "todict") else repr(constraint)
-
-
-def _listed(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else repr(value)
 
 
 def summary(result: RelaxResult) -> dict[str, Any]:
@@ -175,7 +154,7 @@ def _prepare(
             (target / name).unlink()
         return ()
     if (target / SUMMARY).exists():
-        _require_same(read_json(target / SUMMARY), identity, target)
+        require_same(read_json(target / SUMMARY), identity, target)
     if not (target / TRAJECTORY).exists():
         return ()
     frames = read_frames(target / TRAJECTORY)
@@ -187,31 +166,6 @@ def _prepare(
     with contextlib.suppress(FileNotFoundError):
         (target / RELAXED).unlink()
     return tuple(_step(frame) for frame in frames)
-
-
-def _require_same(stored: Mapping[str, Any], identity: Mapping[str, Any], target: Path) -> None:
-    """Refuse to continue a relaxation of something else, with the difference."""
-    keys = ("constraints", "initial_moments")
-    identity = {**{key: None for key in keys if key in stored}, **identity}
-    different = [
-        f"{key}: there {stored.get(key)!r}, now {value!r}"
-        for key, value in json.loads(json.dumps(identity)).items()
-        if not (_same_engine(stored.get(key, {}), value) if key == "engine" else stored.get(key) == value)
-    ]
-    if different:
-        raise ValueError(f"{target}: cannot resume another relaxation ({'; '.join(different)})")
-
-
-def _same_engine(stored: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """A model is its digest, not its path; a folder of before has the path (or name) alone."""
-    a, b = dict(stored), dict(now)
-    if "digest" in b and "digest" in a:
-        a.pop("model"), b.pop("model")
-    elif "digest" in b:
-        b.pop("digest")
-        if a.get("model") == str(Path(b["model"]).resolve()):
-            b["model"] = a["model"]
-    return a == b
 
 
 def _frame(step: RelaxStep, atoms: ase.Atoms) -> ase.Atoms:
