@@ -10,11 +10,12 @@ import pytest
 
 from mlh.calculators.electronic import electronic_state
 from mlh.calculators.engines import ModelEngine
+from mlh.defects.record import describe_run, write_defects
 from mlh.defects.references import Reference
-from mlh.defects.run import DefectSettings, describe_run, run_vacancies, write_defects
+from mlh.defects.run import DefectSettings, run_vacancies
 from mlh.relaxation.loop import RelaxSettings
 from mlh.report import defect_pictures
-from mlh.report.defect_pictures import VacancyPictures, draw_vacancies
+from mlh.report.defect_pictures import DefectPictures, draw_defects
 from mlh.report.html import read_run, render
 from mlh.solver import Purification
 from mlh.structures import load_structure, select_sites
@@ -33,13 +34,13 @@ def test_levels_of_a_vacancy_are_in_the_report(tmp_path: Path, monkeypatch: pyte
         "electronic_state",
         lambda atoms, engine: calculated.append(len(atoms)) or electronic_state(atoms, engine),
     )
-    pictures = VacancyPictures(engine, tmp_path)
+    pictures = DefectPictures(engine, tmp_path)
     run = run_vacancies(host, sites, engine, reference, tmp_path, settings, ended=pictures)
     write_defects(tmp_path, describe_run(run, engine), reference, settings)
     assert pictures.finish(run) == {} and calculated == []  # the relaxations had the states
-    name = f"vO{sites[0]}"
+    name = f"V_O-{sites[0]}_0"
     handed_on = json.loads((tmp_path / name / "levels.json").read_text())
-    assert draw_vacancies(run, engine, tmp_path) == {} and calculated == [48, 47]
+    assert draw_defects(run, engine, tmp_path) == {} and calculated == [48, 47]
     levels = json.loads((tmp_path / name / "levels.json").read_text())
     assert [atom[:2] for atom in levels["atoms"]] == ["Si", "Si"]
     for one, other in zip(handed_on["levels"], levels["levels"], strict=True):
@@ -49,7 +50,7 @@ def test_levels_of_a_vacancy_are_in_the_report(tmp_path: Path, monkeypatch: pyte
     assert bonding["overlap_population"] > 0.0 > antibonding["overlap_population"]
     assert 0.0 < bonding["energy_ev"] < levels["gap_ev"]
     sparse = replace(engine, solver=Purification())
-    assert "need eigenstates" in draw_vacancies(run, sparse, tmp_path)[name]  # not a dense matrix in silence
+    assert "need eigenstates" in draw_defects(run, sparse, tmp_path)[name]  # not a dense matrix in silence
     text = render(read_run(tmp_path))
     for picture in ("levels", "occupied", "empty", "difference"):
         assert f"{name}/{picture}.png" in text

@@ -13,12 +13,15 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, SCFError
 from ase.calculators.emt import EMT
 
+from mlh.calculators.engines import ModelEngine
+from mlh.defects.cases import charged_cases, vacancy_cases
 from mlh.defects.formation import formation_energy, removed_atoms
+from mlh.defects.record import describe_run, write_defects
 from mlh.defects.references import Reference, diatomic, diatomic_reference
-from mlh.defects.run import DefectSettings, compare, describe_run, run_vacancies, verify, write_defects
+from mlh.defects.run import DefectSettings, compare, run_defects, run_vacancies, verify
 from mlh.relaxation.files import run_relaxation
 from mlh.relaxation.loop import RelaxSettings
-from mlh.structures import point_defect, rattle, select_sites
+from mlh.structures import DefectName, choose_places, point_defect, rattle, select_sites
 
 
 class EMTEngine:
@@ -98,7 +101,7 @@ def test_vacancy_formation_energy_of_copper(tmp_path: Path) -> None:
     settings = DefectSettings(RelaxSettings(fmax=0.01))
     sites = select_sites(host(), "Cu", 2)
     run = run_vacancies(host(), sites, EMTEngine(), copper_reference(), tmp_path, settings)
-    energies = [vacancy.formation_energy for vacancy in run.vacancies]
+    energies = [vacancy.formation_energy for vacancy in run.defects]
     # EMT copper: about 1.0 eV; all sites of the crystal are the same.
     assert energies == pytest.approx([energies[0]] * 2, abs=2e-3)
     assert 0.8 < energies[0] < 1.3
@@ -106,7 +109,7 @@ def test_vacancy_formation_energy_of_copper(tmp_path: Path) -> None:
     again = run_vacancies(
         host(), sites, EMTEngine(), copper_reference(), tmp_path, DefectSettings(settings.relax, resume=True)
     )
-    assert [vacancy.formation_energy for vacancy in again.vacancies] == pytest.approx(energies, abs=1e-5)
+    assert [vacancy.formation_energy for vacancy in again.defects] == pytest.approx(energies, abs=1e-5)
     with pytest.raises(FileExistsError):
         run_vacancies(host(), sites, EMTEngine(), copper_reference(), tmp_path, settings)
 
@@ -128,9 +131,9 @@ def test_vacancies_in_parallel_processes_are_those_one_after_another(tmp_path: P
         DefectSettings(limits, processes=2),
         announce,
     )
-    assert titles[0] == "host" and set(titles[1:]) == {"vCu3", "vCu7"}
-    assert len(steps) == sum(len(r.steps) for r in (two.host, *(v.result for v in two.vacancies)))
-    for mine, other in zip(one.vacancies, two.vacancies, strict=True):
+    assert titles[0] == "host" and set(titles[1:]) == {"V_Cu-3_0", "V_Cu-7_0"}
+    assert len(steps) == sum(len(r.steps) for r in (two.host, *(v.result for v in two.defects)))
+    for mine, other in zip(one.defects, two.defects, strict=True):
         assert mine.site == other.site
         np.testing.assert_array_equal(mine.result.atoms.positions, other.result.atoms.positions)
         assert mine.formation_energy == other.formation_energy
@@ -140,16 +143,16 @@ def test_vacancies_in_parallel_processes_are_those_one_after_another(tmp_path: P
 def test_a_vacancy_that_fails_is_reported_and_the_others_go_on(tmp_path: Path, processes: int) -> None:
     settings = DefectSettings(RelaxSettings(fmax=0.01), processes=processes)
     run = run_vacancies(host(), [3, 7], BadSite(3), copper_reference(), tmp_path, settings)
-    assert [vacancy.site for vacancy in run.vacancies] == [7]
-    assert "SCF not converged in 3 steps" in run.failures[3] and not run.converged
+    assert [vacancy.site for vacancy in run.defects] == [7]
+    assert "SCF not converged in 3 steps" in run.failures[vacancy_cases(host(), [3])[0]] and not run.converged
     content = describe_run(run, BadSite(3))
     assert [failure["site"] for failure in content["failures"]] == [3]
-    assert json.loads((tmp_path / "vCu3" / "relax.json").read_text())["status"] == "failed"
+    assert json.loads((tmp_path / "V_Cu-3_0" / "relax.json").read_text())["status"] == "failed"
 
 
 def test_finished_folders_are_refused_before_the_work(tmp_path: Path) -> None:
-    run_relaxation(host(), EMT(), tmp_path / "vCu7", RelaxSettings(max_steps=1))
-    with pytest.raises(FileExistsError, match="vCu7: holds a relaxation already"):
+    run_relaxation(host(), EMT(), tmp_path / "V_Cu-7_0", RelaxSettings(max_steps=1))
+    with pytest.raises(FileExistsError, match="V_Cu-7_0: holds a relaxation already"):
         run_vacancies(host(), [3, 7], EMTEngine(), copper_reference(), tmp_path, DefectSettings())
     assert not (tmp_path / "host").exists()
 
@@ -159,12 +162,14 @@ def test_verification_measures_the_difference(tmp_path: Path) -> None:
     first, second = EMTEngine(), EMTEngine(1.01)
     sites = select_sites(host(), "Cu", [3, 7])
     run = run_vacancies(host(), sites, first, copper_reference(), tmp_path, settings)
-    checked = verify(run, [7], second, copper_reference(1.01), tmp_path / "check", settings)
+    checked = verify(
+        run, vacancy_cases(host(), [7]), second, copper_reference(1.01), tmp_path / "check", settings
+    )
     rows = compare(run, checked)
     assert [row["site"] for row in rows] == [7]
     # One percent stronger: the same minimum, energies one percent larger.
     assert rows[0]["formation_energy_error"] == pytest.approx(
-        -0.01 * run.vacancies[1].formation_energy, abs=1e-3
+        -0.01 * run.defects[1].formation_energy, abs=1e-3
     )
     assert rows[0]["dQ"] < 0.1
     assert set(rows[0]["coordinate_mae"]) == {"3", "5", "7", "9", "12"}
@@ -173,7 +178,7 @@ def test_verification_measures_the_difference(tmp_path: Path) -> None:
     )
     content = json.loads(path.read_text())
     assert "n_i > 0 for atoms removed" in content["convention"]
-    assert len(content["run"]["vacancies"]) == 2
+    assert len(content["run"]["defects"]) == 2
     assert content["verification"]["engine"]["strength"] == 1.01
 
 
@@ -181,8 +186,8 @@ def test_an_unconverged_vacancy_has_no_formation_energy(tmp_path: Path) -> None:
     settings = DefectSettings(RelaxSettings(fmax=1e-4, max_steps=2))
     run = run_vacancies(host(), [0], EMTEngine(), copper_reference(), tmp_path, settings)
     assert not run.converged
-    assert np.isnan(run.vacancies[0].formation_energy)
-    entry = describe_run(run, EMTEngine())["vacancies"][0]
+    assert np.isnan(run.defects[0].formation_energy)
+    entry = describe_run(run, EMTEngine())["defects"][0]
     assert entry["formation_energy"] is None
     assert entry["status"] == "unconverged"
 
@@ -207,3 +212,95 @@ def test_molecule_reference_is_calculated_once(tmp_path: Path) -> None:
     assert calls == [2, 2]
     with pytest.raises(ValueError, match="expected one of"):
         diatomic_reference("Si", make, settings)
+
+
+class ChargedEMT(EMTEngine):
+    """EMT with an energy per charge, which stands for charged cells."""
+
+    def __init__(self, strength: float = 1.0, charge: int = 0) -> None:
+        super().__init__(strength)
+        self.charge = charge
+
+    def charged(self, charge: int) -> ChargedEMT:
+        return ChargedEMT(self.strength, charge)
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), **({"charge": self.charge} if self.charge else {})}
+
+    def calculator(self) -> Calculator:
+        return Shifted(self.strength, -2.0 * self.charge)
+
+
+class Shifted(ScaledEMT):
+    def __init__(self, strength: float, shift: float) -> None:
+        super().__init__(strength)
+        self.shift = shift
+
+    def calculate(self, *args: Any, **kwargs: Any) -> None:
+        super().calculate(*args, **kwargs)
+        self.results["energy"] += self.shift
+        self.results["free_energy"] += self.shift
+
+
+def elements() -> dict[str, Reference]:
+    silver = Reference("Ag", 0.1, "fcc", None, {})
+    return {**copper_reference(), "Ag": silver, "H": Reference("H", -1.0, "gas", None, {})}
+
+
+def test_any_defect_with_any_charge_has_its_own_folder(tmp_path: Path) -> None:
+    crystal = host()
+    placed = [
+        defect
+        for text, sites in (("V_Cu", [5]), ("Ag_Cu", [5]), ("V_Cu+Ag_Cu", [5]))
+        for defect in choose_places(crystal, DefectName.parse(text), sites)
+    ]
+    cases = charged_cases(placed, (-1, 0, 2))
+    settings = DefectSettings(RelaxSettings(fmax=0.05))
+    run = run_defects(crystal, cases, ChargedEMT(), elements(), tmp_path, settings)
+    assert run.converged and [defect.case for defect in run.defects] == list(cases)
+    names = {path.parent.name for path in tmp_path.glob("*/relax.json")}
+    assert {"host", "V_Cu-5_-1", "V_Cu-5_0", "V_Cu-5_+2", "Ag_Cu-5_0"} < names and len(names) == 10
+    by_case = {str(defect.case): defect.formation_energy for defect in run.defects}
+    assert by_case["V_Cu-5_+2"] - by_case["V_Cu-5_0"] == pytest.approx(-4.0, abs=1e-9)
+    content = describe_run(run, ChargedEMT())
+    charged = next(entry for entry in content["defects"] if entry["folder"] == "V_Cu-5_+2")
+    assert charged["charge"] == 2 and charged["formation_energy"] is None  # it depends on the Fermi level
+    assert charged["energy_difference"] == by_case["V_Cu-5_+2"]
+    with pytest.raises(ValueError, match="cannot resume another relaxation"):  # a folder of another charge
+        (tmp_path / "V_Cu-5_+1").mkdir()
+        for file in (tmp_path / "V_Cu-5_+2").iterdir():
+            (tmp_path / "V_Cu-5_+1" / file.name).write_bytes(file.read_bytes())
+        again = DefectSettings(settings.relax, resume=True)
+        run_defects(crystal, charged_cases(placed[:1], (1,)), ChargedEMT(), elements(), tmp_path, again)
+
+
+def test_charges_after_neutral_minima_of_another_engine(tmp_path: Path) -> None:
+    settings = DefectSettings(RelaxSettings(fmax=0.02), verify_start="relaxed")
+    cases = vacancy_cases(host(), [7])
+    run = run_defects(host(), cases, EMTEngine(), copper_reference(), tmp_path, settings)
+    wanted = charged_cases([cases[0].defect], (0, 1))
+    checked = verify(run, wanted, ChargedEMT(1.01), copper_reference(1.01), tmp_path / "dft", settings)
+    assert [str(defect.case) for defect in checked.defects] == ["V_Cu-7_0", "V_Cu-7_+1"]
+    for defect in checked.defects:
+        np.testing.assert_array_equal(defect.start.positions, run.defects[0].result.atoms.positions)
+    assert [row["defect"] for row in compare(run, checked)] == ["V_Cu-7_0"]
+
+
+def test_a_model_refuses_charges_before_the_work(tmp_path: Path) -> None:
+    cases = charged_cases([vacancy_cases(host(), [7])[0].defect], (0, 1))
+    with pytest.raises(ValueError, match=r"charge: expected 0 with a model, .* got \+1"):
+        run_defects(host(), cases, ModelEngine("sio2-vo"), copper_reference(), tmp_path, DefectSettings())
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_of_a_vacancy_of_before_is_gone_on_with(tmp_path: Path) -> None:
+    settings = DefectSettings(RelaxSettings(fmax=0.01))
+    run = run_vacancies(host(), [7], EMTEngine(), copper_reference(), tmp_path, settings)
+    (tmp_path / "V_Cu-7_0").rename(tmp_path / "vCu7")
+    with pytest.raises(FileExistsError, match="vCu7: holds a relaxation already"):
+        run_vacancies(host(), [7], EMTEngine(), copper_reference(), tmp_path, settings)
+    again = DefectSettings(settings.relax, resume=True)
+    resumed = run_vacancies(host(), [7], EMTEngine(), copper_reference(), tmp_path, again)
+    assert resumed.defects[0].result.energy == run.defects[0].result.energy
+    assert not (tmp_path / "V_Cu-7_0").exists()
+    assert describe_run(resumed, EMTEngine())["defects"][0]["folder"] == "vCu7"

@@ -125,8 +125,8 @@ def test_demonstration_on_a_molecule(tmp_path: Path, basis: Basis, monkeypatch: 
     stored = json.loads((tmp_path / "demo" / "demo.json").read_text())
     assert stored["formation_energy"] == energies
     assert stored["sites"] == [1, 2]
-    assert [vacancy["site"] for vacancy in stored["model"]["vacancies"]] == [1, 2]
-    assert [vacancy["site"] for vacancy in stored["dft"]["vacancies"]] == [1]
+    assert [vacancy["site"] for vacancy in stored["model"]["defects"]] == [1, 2]
+    assert [vacancy["site"] for vacancy in stored["dft"]["defects"]] == [1]
     assert len(stored["same_geometry"]["points"]) == 4
     # The model's error at its minimum is what separates the two formation energies there.
     errors = {point["label"]: point["energy_error"] for point in stored["same_geometry"]["points"]}

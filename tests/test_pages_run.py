@@ -210,7 +210,7 @@ def test_the_python_of_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.Mon
     no_work(monkeypatch, "mlh relax")
     scope: dict[str, Any] = {}
     exec(compile(python_of("tutorial.md", "from pathlib import Path"), "tutorial.md", "exec"), scope)
-    assert [vacancy.formation_energy for vacancy in scope["run"].vacancies] == [0.0] * 5
+    assert [vacancy.formation_energy for vacancy in scope["run"].defects] == [0.0] * 5
 
 
 def test_the_python_of_the_data_format_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

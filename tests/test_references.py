@@ -12,6 +12,7 @@ import mlh
 from mlh.calculators.engines import DFTEngine
 from mlh.commands import cli
 from mlh.defects.bulk import BULK, K_SPACING, SMEARING_EV, bulk_crystal
+from mlh.defects.cases import DefectCase
 from mlh.defects.references import (
     KNOWN,
     Reference,
@@ -81,19 +82,19 @@ def test_a_vacancy_of_silicon_on_the_command_line(
     taken: dict[str, Reference] = {}
 
     def stop(
-        host: Atoms, sites: list[int], engine: object, references: dict[str, Reference], *_: object
+        host: Atoms, cases: list[DefectCase], engine: object, references: dict[str, Reference], *_: object
     ) -> None:
-        assert host.symbols[sites[0]] == "Si"
+        assert [str(case.defect.name) for case in cases] == ["V_Si"]
         taken.update(references)
         raise ValueError("far enough")
 
-    monkeypatch.setattr("mlh.commands.defect.run_vacancies", stop)
+    monkeypatch.setattr("mlh.commands.defect.run_defects", stop)
     words = ["defect", "alpha-quartz", "--species", "Si", "--dft", "--out", str(tmp_path / "si")]
     assert run(monkeypatch, *words, "--reference", "Si=-107.1") == 2
     assert "far enough" in capsys.readouterr().err
     assert taken == {"Si": given_reference("Si", -107.1)}
     assert run(monkeypatch, *words, "--reference", "Si:-107") == 2
     assert "--reference: expected a form such as Si=-107.1, got 'Si:-107'" in capsys.readouterr().err
-    words[3] = "B"
+    words[2:4] = ["--defect", "B_O"]
     assert run(monkeypatch, *words) == 2
     assert "--reference: expected B=ENERGY in eV per atom" in capsys.readouterr().err

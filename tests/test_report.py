@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 from mlh.accuracy.runs import compare_runs
 from mlh.commands.cli import app
-from mlh.defects.run import DefectSettings, compare, describe_run, run_vacancies, verify, write_defects
+from mlh.defects.cases import vacancy_cases
+from mlh.defects.record import describe_run, write_defects
+from mlh.defects.run import DefectSettings, compare, run_vacancies, verify
 from mlh.relaxation.loop import RelaxSettings
 from mlh.report.fitted_table import NO_VALUE, FittedTable
 from mlh.report.html import read_run, render, scene
@@ -30,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = DefectSettings(RelaxSettings(fmax=0.01))
     first, second = EMTEngine(), EMTEngine(1.01)
     run = run_vacancies(host(), [3, 7], first, copper_reference(), path, settings)
-    checked = verify(run, [7], second, copper_reference(1.01), path / "dft", settings)
+    checked = verify(run, vacancy_cases(host(), [7]), second, copper_reference(1.01), path / "dft", settings)
     content, verification = describe_run(run, first), describe_run(checked, second)
     write_defects(path, content, copper_reference(), settings, verification, compare(run, checked))
     return path
@@ -39,12 +41,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_report_holds_the_numbers_of_the_run_and_needs_no_network(folder: Path) -> None:
     text = render(read_run(folder))
     content = json.loads((folder / "defects.json").read_text())
-    for vacancy in content["run"]["vacancies"]:
+    for vacancy in content["run"]["defects"]:
         assert f"{vacancy['formation_energy']:.3f}" in text
     assert f"{1000 * content['comparison'][0]['formation_energy_error']:.1f}" in text
     assert f"{content['references']['Cu']['energy']:.4f}" in text
     assert "Every relaxation reached its target force" in text
-    for name in ("host", "vCu3", "vCu7", "dft/vCu7"):
+    for name in ("host", "V_Cu-3_0", "V_Cu-7_0", "dft/V_Cu-7_0"):
         assert f"<h3>{name} " in text, name
     assert not re.search(r"""(src|href)=["']https?:""", text) and "@import" not in text
     assert text.count("<canvas") == 5
@@ -75,8 +77,8 @@ def test_what_did_not_converge_comes_first(tmp_path: Path) -> None:
     run = run_vacancies(host(), [0], EMTEngine(), copper_reference(), tmp_path, settings)
     write_defects(tmp_path, describe_run(run, EMTEngine()), copper_reference(), settings)
     text = render(read_run(tmp_path))
-    assert "vCu0: unconverged, largest force" in text and "Not everything converged" in text
-    assert text.index("vCu0: unconverged") < text.index("Formation energies")
+    assert "V_Cu-0_0: unconverged, largest force" in text and "Not everything converged" in text
+    assert text.index("V_Cu-0_0: unconverged") < text.index("Formation energies")
 
 
 def test_command_writes_once_and_refuses_other_folders(folder: Path, tmp_path: Path) -> None:
@@ -95,21 +97,23 @@ def test_two_runs_beside_each_other(folder: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["compare", str(folder), str(folder / "dft"), "--json"])
     assert result.exit_code == 0, result.output
     content = json.loads(result.stdout)
-    assert [row["name"] for row in content["relaxations"]] == ["host", "vCu7"]
-    assert content["only_in_one"] == ["dft/host", "dft/vCu7", "vCu3"]
+    assert [row["name"] for row in content["relaxations"]] == ["host", "V_Cu-7_0"]
+    assert content["only_in_one"] == sorted(["V_Cu-3_0", "dft/host", "dft/V_Cu-7_0"])
     stored = json.loads((folder / "defects.json").read_text())["comparison"][0]
     row = content["relaxations"][1]
     assert row["energy_difference_per_atom"] == pytest.approx(stored["energy_error_per_atom"], abs=1e-9)
     assert row["dQ"] == pytest.approx(stored["dQ"], abs=1e-6)
     assert row["coordinate_mae_around_site"]["5"] == pytest.approx(stored["coordinate_mae"]["5"], abs=1e-6)
     table = CliRunner().invoke(app, ["compare", str(folder), str(folder / "dft")], env={"COLUMNS": "200"})
-    assert "vCu7" in table.output and "only in one of them" in table.output
-    alone = CliRunner().invoke(app, ["compare", str(folder / "vCu7"), str(folder / "dft" / "vCu7"), "--json"])
+    assert "V_Cu-7_0" in table.output and "only in one of them" in table.output
+    alone = CliRunner().invoke(
+        app, ["compare", str(folder / "V_Cu-7_0"), str(folder / "dft" / "V_Cu-7_0"), "--json"]
+    )
     assert json.loads(alone.stdout)["relaxations"][0]["dQ"] == pytest.approx(row["dQ"])
     with pytest.raises(FileNotFoundError, match="found none"):
         compare_runs(folder, tmp_path)
     with pytest.raises(ValueError, match="expected equal numbers of atoms, got 32 and 31"):
-        compare_runs(folder / "host", folder / "vCu7")
+        compare_runs(folder / "host", folder / "V_Cu-7_0")
 
 
 @pytest.mark.parametrize(("width", "tables"), [(30, 4), (40, 2), (60, 1)])

@@ -11,7 +11,8 @@ import numpy as np
 
 from mlh.analysis import cell_strain, configuration_coordinate, coordinate_mae, displacements, in_cell_of
 from mlh.common.files import read_json
-from mlh.relaxation.files import RELAXED, SUMMARY
+from mlh.defects.record import entries_of
+from mlh.relaxation.files import RELAXED, SUMMARY, summaries_in
 from mlh.structures.files import read_frames
 
 
@@ -39,7 +40,7 @@ def _relaxations(folder: Path) -> dict[str, Path]:
     """Folders of ended relaxations by their name in the run; \".\" is the run itself."""
     return {
         str(path.parent.relative_to(folder)): path.parent
-        for path in sorted(folder.rglob(SUMMARY))
+        for path in summaries_in(folder)
         if (path.parent / RELAXED).exists()
     }
 
@@ -52,8 +53,8 @@ def _formation_energies(folder: Path) -> dict[str, float | None]:
     content = read_json(path)
     found: dict[str, float | None] = {}
     for prefix, run in (("", content["run"]), ("dft/", content.get("verification"))):
-        for vacancy in (run or {}).get("vacancies", []):
-            found[prefix + str(vacancy.get("folder"))] = vacancy["formation_energy"]
+        for entry in entries_of(run) if run else []:
+            found[prefix + str(entry.get("folder"))] = entry["formation_energy"]
     return found
 
 

@@ -29,6 +29,7 @@ from mlh.calculators.engines import DFTEngine, KPoints, ModelEngine, dft_engine_
 from mlh.common.choices import check_choice
 from mlh.common.files import read_json, write_json
 from mlh.common.units import ANGSTROM, HARTREE_EV
+from mlh.defects.cases import vacancy_cases, vacancy_name
 from mlh.defects.references import reference_energies, reference_title
 from mlh.defects.run import (
     DefectRun,
@@ -36,7 +37,6 @@ from mlh.defects.run import (
     DFTStart,
     compare,
     run_vacancies,
-    vacancy_name,
     verify,
 )
 from mlh.matrix.kpoints import kpoints_record
@@ -234,16 +234,19 @@ class _HostStudy:
         """In the order in which results come soonest."""
         yield self._point("host", "host", "as given", self.host)
         for site, atoms in zip(self.sites, vacancies(self.host, self.sites), strict=True):
-            yield self._point(vacancy_name(self.host, int(site)), "vacancy", "as cut", atoms)
+            yield self._point(self._name(int(site)), "vacancy", "as cut", atoms)
         if not self.settings.relax:
             return
         yield from self._relaxations()
         if "dft" not in self.runs:
             return
         yield self._point("host", "host", "relaxed by DFT", self.runs["dft"].host.atoms)
-        for vacancy in self.runs["dft"].vacancies:
-            name = vacancy_name(self.host, vacancy.site)
+        for vacancy in self.runs["dft"].defects:
+            name = self._name(vacancy.site)
             yield self._point(name, "vacancy", "relaxed by DFT", vacancy.result.atoms)
+
+    def _name(self, site: int) -> str:
+        return vacancy_name(str(self.host.symbols[site]), site)
 
     def _point(self, name: str, kind: str, state: str, atoms: ase.Atoms) -> _Part:
         """All engines at one geometry."""
@@ -284,7 +287,7 @@ class _HostStudy:
         """Relaxations by one engine, "refine0", "refine1", ... or "dft"."""
         run = self.runs[name] = self._run(name)
         content["failures"] |= {
-            f"{self.label} {name} site {site}": reason for site, reason in run.failures.items()
+            f"{self.label} {name} site {case.defect.site}": reason for case, reason in run.failures.items()
         }
 
     def _run(self, name: str) -> DefectRun:
@@ -310,7 +313,7 @@ class _HostStudy:
         if settings.dft_start == "initial":
             return run_vacancies(self.host, self.sites, self.dft, *common)
         last = self.runs[f"refine{settings.relax_refine[-1]}"]
-        return verify(last, self.sites, self.dft, *common)
+        return verify(last, vacancy_cases(self.host, self.sites), self.dft, *common)
 
     def _compare_runs(self, content: dict[str, Any]) -> None:
         """The differences of the relaxations that there are."""
@@ -335,11 +338,11 @@ def _differences(label: str, steps: int, run: DefectRun, dft: DefectRun) -> dict
 
 
 def _steps(run: DefectRun) -> list[int]:
-    return [len(r.steps) - 1 for r in (run.host, *(v.result for v in run.vacancies))]
+    return [len(r.steps) - 1 for r in (run.host, *(v.result for v in run.defects))]
 
 
 def _seconds(run: DefectRun) -> float:
-    return float(run.host.seconds + sum(v.result.seconds for v in run.vacancies))
+    return float(run.host.seconds + sum(v.result.seconds for v in run.defects))
 
 
 def _state(calculator: MLHCalculator) -> SCFResult:

@@ -39,6 +39,10 @@ class DFTEngine:
         """Plain values for summaries and for refusing to resume with other settings."""
         return {"kind": "dft", **self.theory.describe(), **self.solver.describe()}
 
+    def charged(self, charge: int) -> DFTEngine:
+        """The same with a charged cell (e), over a uniform background."""
+        return replace(self, theory=replace(self.theory, **_with_charge(charge)))
+
     def subset(self, elements: Sequence[str]) -> Basis:
         """The basis of some elements only."""
         return self.theory.loaded_basis().subset(elements)
@@ -79,6 +83,15 @@ class ModelEngine:
             kappa=self.kappa,
         )
 
+    def charged(self, charge: int) -> ModelEngine:
+        """No other than the neutral one: a model has learned neutral cells."""
+        if charge:
+            raise ValueError(
+                f"charge: expected 0 with a model, which knows neutral cells only, got {charge:+d}; "
+                "relax charged cells by DFT"
+            )
+        return self
+
     @cached_property
     def _own_kpts(self) -> KPointsSpec:
         """The k points of the model's labels."""
@@ -107,6 +120,10 @@ class ModelEngine:
 
 
 Engine = DFTEngine | ModelEngine
+
+
+def _with_charge(charge: int) -> dict[str, Any]:
+    return {"charge": float(charge)}
 
 
 def choose_engine(

@@ -1,4 +1,4 @@
-"""`mlh defect`: relax vacancies of a host and print their formation energies."""
+"""`mlh defect`: relax defects of a host and print their formation energies."""
 
 from __future__ import annotations
 
@@ -9,38 +9,34 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mlh.calculators.engines import dft_engine_of
+from mlh.calculators.engines import DFTEngine, dft_engine_of
 from mlh.commands import relax_options as options
-from mlh.commands.defect_options import parse_sites
+from mlh.commands.defect_options import ConditionOptions, DefectOptions
 from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
 from mlh.common.terminal import say, terminal
-from mlh.defects.references import (
-    Reference,
-    check_known,
-    given_reference,
-    reference_energies,
-    reference_title,
-)
+from mlh.defects.record import describe_run, write_defects
+from mlh.defects.references import check_known, reference_energies, reference_title
 from mlh.defects.run import (
     DefectRun,
     DefectSettings,
     DFTStart,
     check_folder,
     compare,
-    describe_run,
-    run_vacancies,
+    run_defects,
     verify,
-    write_defects,
 )
 from mlh.relaxation.loop import RelaxSettings
-from mlh.report.defect_pictures import VacancyPictures
+from mlh.report.defect_pictures import DefectPictures
 from mlh.report.steps import StepPrinter
 from mlh.report.tables import comparison_table, defect_table
-from mlh.structures import load_structure, select_sites
+from mlh.structures import load_structure
 
-_EXAMPLE = "Example: mlh defect host.xyz --species O --sites 5 --model sio2-vo --verify-dft 1 --out vo"
+_EXAMPLE = (
+    "Examples: mlh defect host.xyz --species O --sites 5 --model sio2-vo --verify-dft 1 --out vo;  "
+    "mlh defect alpha-quartz:2x2x2 --defect V_O --charges 0..2 --dielectric 3.9 --dft --out charged"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -50,82 +46,82 @@ def register(app: typer.Typer) -> None:
 
 def defect_command(
     structure: Annotated[str, typer.Argument(help="Host: a file, or a crystal such as alpha-quartz:2x2x2.")],
+    wanted: DefectOptions,
+    conditions: ConditionOptions,
     engine: EngineOptions,
     theory: TheoryOptions,
     solver: SolverOptions,
     index: Index = None,
-    species: Annotated[str, typer.Option(help="Element of the vacancies.")] = "O",
-    sites: Annotated[
-        str, typer.Option(help="all, inequivalent, a number drawn at random, or index:4,17.")
-    ] = "1",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
-    verify_dft: Annotated[int, typer.Option(min=0, help="Repeat the first N vacancies by DFT.")] = 0,
+    verify_dft: Annotated[int, typer.Option(min=0, help="Repeat the first N defects by DFT.")] = 0,
+    then_dft: Annotated[
+        bool,
+        typer.Option("--then-dft", help="After the model: all defects and charges by DFT, from its minima."),
+    ] = False,
     verify_start: Annotated[
         DFTStart, typer.Option(help="DFT starts from; relaxed: the model's minima (fewer steps).")
     ] = "initial",
-    potential: Annotated[
-        float, typer.Option(help="Chemical potential mu of SPECIES in eV; 0 is oxygen-rich for O.")
-    ] = 0.0,
-    reference: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Energy of an element per atom, eV, in place of a calculated one: Si=-107.1; repeat."
-        ),
-    ] = None,
     fmax: options.FMax = 0.02,
     max_steps: options.MaxSteps = 300,
     host_as_is: Annotated[bool, typer.Option("--host-as-is", help="Do not relax the host.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for all files.")] = Path("defects"),
     processes: Annotated[
-        int, typer.Option(min=1, help="Vacancies relaxed at the same time; they share the threads.")
+        int, typer.Option(min=1, help="Defects relaxed at the same time; they share the threads.")
     ] = 1,
     pictures: Annotated[
-        bool, typer.Option(help="Levels, densities and defect states of every vacancy, for the report.")
+        bool, typer.Option(help="Levels, densities and defect states of every defect, for the report.")
     ] = True,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print defects.json.")] = False,
 ) -> None:
-    """Relax the host and its vacancies; E_f = E(defect) - E(host) + n (E_ref + mu), n > 0 for removed atoms.
+    """Relax the host and its defects; E_f = E(defect) - E(host) + n (E_ref + mu), n > 0 for removed atoms.
 
-    The reference energy, of the gas (triplet O2 for oxygen) or of the crystal with a relaxed cell (silicon),
-    is calculated by DFT in the same basis, once, or given with --reference.
+    Defects are vacancies of SPECIES, or those named with --defect, with every charge of --charges. The
+    reference energy of an element, of the gas (triplet O2 for oxygen) or of the crystal with a relaxed cell
+    (silicon), is calculated by DFT in the same basis, once, or given with --reference.
     """
     console = terminal()
     host = load_structure(structure, index)
     worker = engine_of(engine, theory, host, solver)
-    given = _given(reference or [])
-    check_known(species, given)
-    chosen = select_sites(host, species, parse_sites(sites), seed)
+    cases = wanted.cases(host)
+    elements = sorted({element for case in cases for element in case.defect.name.elements})
+    given = conditions.given()
+    for element in elements:
+        check_known(element, given)
     worker.calculator().check_elements(host)  # before minutes are spent on the reference
+    first = cases
+    if then_dft:
+        if isinstance(worker, DFTEngine):
+            raise ValueError("--then-dft: expected together with --model; with --dft everything is DFT")
+        first = tuple(dict.fromkeys(type(case)(case.defect) for case in cases))
+        verify_start = "relaxed"
     settings = DefectSettings(
         relax=RelaxSettings(fmax=fmax, max_steps=max_steps),
         relax_host=not host_as_is,
-        potentials={species: potential},
+        potentials=conditions.potentials(wanted.species),
         verify_start=verify_start,
         resume=resume,
         overwrite=overwrite,
         processes=processes,
     )
-    check_folder(host, chosen, out, settings)
+    check_folder(host, first, out, settings)
 
     def announce(title: str) -> StepPrinter:
         return StepPrinter(console, title, fmax, label=title if processes > 1 else "")
 
     try:
         dft_engine = dft_engine_of(worker)
-        title = f"{reference_title(species)}, the reference"
-        step = None if species in given else announce(title)
-        references = reference_energies([species], dft_engine, on_step=step, given=given)
-        drawing = VacancyPictures(worker, out) if pictures else None
-        run = run_vacancies(host, chosen, worker, references, out, settings, announce, drawing)
+        title = ", ".join(reference_title(e) for e in elements if e not in given)
+        step = announce(f"{title}, the reference") if title else None
+        references = reference_energies(elements, dft_engine, on_step=step, given=given)
+        drawing = DefectPictures(worker, out) if pictures else None
+        run = run_defects(host, first, worker, references, out, settings, announce, drawing)
         content = describe_run(run, worker)
-        console.print(defect_table(content, f"vacancies of {species} in {structure}, {worker.kind}"))
+        console.print(defect_table(content, f"{wanted.title()} in {structure}, {worker.kind}"))
         rows, checked = [], None
-        if verify_dft > 0:
-            checked = verify(
-                run, chosen[:verify_dft], dft_engine, references, out / "dft", settings, announce
-            )
+        again = cases if then_dft else cases[:verify_dft]
+        if again:
+            checked = verify(run, again, dft_engine, references, out / "dft", settings, announce)
             rows = compare(run, checked)
             console.print(comparison_table(rows, "model against DFT"))
     except KeyboardInterrupt:
@@ -141,20 +137,8 @@ def defect_command(
         raise typer.Exit(1)
 
 
-def _given(texts: list[str]) -> dict[str, Reference]:
-    """The references of Si=-107.1."""
-    found = {}
-    for text in texts:
-        element, _, energy = text.partition("=")
-        try:
-            found[element] = given_reference(element, float(energy))
-        except ValueError:
-            raise ValueError(f"--reference: expected a form such as Si=-107.1, got {text!r}") from None
-    return found
-
-
-def _report(console: Console, run: DefectRun, path: Path, drawing: VacancyPictures | None) -> None:
-    """Pictures of the vacancies and the page that shows everything, beside defects.json."""
+def _report(console: Console, run: DefectRun, path: Path, drawing: DefectPictures | None) -> None:
+    """Pictures of the defects and the page that shows everything, beside defects.json."""
     from mlh.report.html import write_report  # late: it loads matplotlib
 
     for name, reason in drawing.finish(run).items() if drawing is not None else ():

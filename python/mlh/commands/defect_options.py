@@ -3,11 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import ase
 import typer
 
-from mlh.structures import DefectName, PlacedDefect, choose_places
+from mlh.defects.cases import DefectCase, charged_cases
+from mlh.defects.references import Reference, given_reference
+from mlh.structures import DefectName, PlacedDefect, choose_places, select_sites, vacancy_at
+
+
+@dataclass(frozen=True)
+class DefectOptions:
+    """Which defects, where, with which charges."""
+
+    panel: ClassVar[str] = "Defects"
+
+    defect: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A defect by name: V_O, Si_O, H_i, V_O+H_i; with its own sites V_O@2; repeat. Default: "
+            "vacancies of --species."
+        ),
+    ] = None
+    species: Annotated[str, typer.Option(help="Element of the vacancies.")] = "O"
+    sites: Annotated[
+        str,
+        typer.Option(help="all, inequivalent, a number drawn at random, or index:4,17 (H_i: of voids)."),
+    ] = "1"
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0
+    charges: Annotated[str, typer.Option(help="Charges of every defect, e: -1..2 or 0,1,2 (DFT).")] = "0"
+
+    def cases(self, host: ase.Atoms) -> tuple[DefectCase, ...]:
+        """What is to be calculated in this host."""
+        selection = parse_sites(self.sites)
+        if self.defect:
+            placed = chosen_defects(host, self.defect, selection, self.seed)
+        else:
+            sites = select_sites(host, self.species, selection, self.seed)
+            placed = tuple(vacancy_at(host, site) for site in sites)
+        return charged_cases(placed, parse_charges(self.charges))
+
+    def title(self) -> str:
+        """What it is, in words."""
+        return ", ".join(self.defect) if self.defect else f"vacancies of {self.species}"
+
+
+@dataclass(frozen=True)
+class ConditionOptions:
+    """Where the atoms come from and go to."""
+
+    panel: ClassVar[str] = "Reservoirs of the atoms"
+
+    potential: Annotated[
+        float, typer.Option(help="Chemical potential mu of SPECIES in eV; 0 is oxygen-rich for O.")
+    ] = 0.0
+    mu: Annotated[
+        list[str] | None,
+        typer.Option(help="Chemical potential of any element, eV from its reference: O=-2.1; repeat."),
+    ] = None
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Energy of an element per atom, eV, in place of a calculated one: Si=-107.1; repeat."
+        ),
+    ] = None
+
+    def given(self) -> dict[str, Reference]:
+        """References that are known already."""
+        pairs = _pairs("--reference", "Si=-107.1", self.reference or [])
+        return {element: given_reference(element, energy) for element, energy in pairs.items()}
+
+    def potentials(self, species: str) -> dict[str, float]:
+        """mu by element, eV."""
+        return {species: self.potential} | _pairs("--mu", "O=-2.1", self.mu or [])
 
 
 def parse_sites(text: str, option: str = "--sites") -> str | int | list[int]:
@@ -48,3 +118,15 @@ def parse_charges(text: str) -> tuple[int, ...]:
     except ValueError:
         raise ValueError(f"--charges: expected a form such as -1..2 or 0,1,2, got {text!r}") from None
     return tuple(sorted(set(charges)))
+
+
+def _pairs(option: str, form: str, texts: Sequence[str]) -> dict[str, float]:
+    """Elements and numbers of Si=-107.1."""
+    found = {}
+    for text in texts:
+        element, _, number = text.partition("=")
+        try:
+            found[element] = given_reference(element, float(number)).energy
+        except ValueError:
+            raise ValueError(f"{option}: expected a form such as {form}, got {text!r}") from None
+    return found

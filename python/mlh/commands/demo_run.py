@@ -23,20 +23,21 @@ from mlh.accuracy.points import PointComparison, compare_at, summarize
 from mlh.calculators import HamiltonianModel
 from mlh.calculators.engines import DFTEngine, ModelEngine, dft_engine_of
 from mlh.common.files import write_json
+from mlh.defects.cases import vacancy_cases
 from mlh.defects.formation import CONVENTION, formation_energy
+from mlh.defects.record import describe_run
 from mlh.defects.references import Reference, reference_energies, reference_title
 from mlh.defects.run import (
     DefectRun,
     DefectSettings,
     check_folder,
     compare,
-    describe_run,
-    run_vacancies,
+    run_defects,
     verify,
 )
 from mlh.relaxation.jobs import Announce
 from mlh.relaxation.loop import RelaxSettings
-from mlh.report.defect_pictures import VacancyPictures
+from mlh.report.defect_pictures import DefectPictures
 from mlh.solver import Dense, Solver
 from mlh.structures import load_structure, select_sites
 
@@ -86,16 +87,17 @@ def run_demo(folder: Path, settings: DemoSettings, announce: Announce) -> DemoRe
         resume=settings.resume,
         overwrite=settings.overwrite,
     )
-    check_folder(host, sites, folder / "model", options)
-    check_folder(host, sites[:1], folder / "dft", options)
+    cases = vacancy_cases(host, sites)
+    check_folder(host, cases, folder / "model", options)
+    check_folder(host, cases[:1], folder / "dft", options)
     step = announce(
         f"1/5 {reference_title(settings.species)}, the reference of the element, by DFT (kept for later runs)"
     )
     references = reference_energies([settings.species], reference_engine, on_step=step)
-    drawing = VacancyPictures(engine, folder / "model")
-    run = run_vacancies(
+    drawing = DefectPictures(engine, folder / "model")
+    run = run_defects(
         host,
-        sites,
+        cases,
         engine,
         references,
         folder / "model",
@@ -106,7 +108,7 @@ def run_demo(folder: Path, settings: DemoSettings, announce: Announce) -> DemoRe
     points = _points(run, engine, reference_engine, announce)
     dft_run = verify(
         run,
-        sites[:1],
+        cases[:1],
         reference_engine,
         references,
         folder / "dft",
@@ -126,7 +128,7 @@ def _points(
 ) -> tuple[PointComparison, ...]:
     """Both engines at the first and the last geometry of the model's relaxations."""
     model, reference = engine.calculator(), dft.calculator()
-    vacancy = run.vacancies[0]
+    vacancy = run.defects[0]
     geometries = {
         "host, initial": run.host_start,
         "host, relaxed": run.host.atoms,
@@ -158,7 +160,7 @@ def _content(
     energies = {name: reference.energy for name, reference in references.items()}
     # DFT energies at the model's minima: model energy minus its error there.
     frozen = formation_energy(
-        run.vacancies[0].result.energy - by_label["vacancy, relaxed"].energy_error,
+        run.defects[0].result.energy - by_label["vacancy, relaxed"].energy_error,
         run.host.energy - by_label["host, relaxed"].energy_error,
         {settings.species: 1},
         energies,
@@ -166,8 +168,8 @@ def _content(
     return {
         "convention": CONVENTION,
         "host": settings.host,
-        "sites": [vacancy.site for vacancy in run.vacancies],
-        "verified_site": run.vacancies[0].site,
+        "sites": [vacancy.site for vacancy in run.defects],
+        "verified_site": run.defects[0].site,
         "model": describe_run(run, engine),
         "dft": describe_run(dft_run, dft),
         "dft_start": "minima of the model",
@@ -190,7 +192,7 @@ def _content(
 
 def _seconds_per_step(run: DefectRun) -> float:
     """Median wall time of one relaxation step."""
-    steps = [*run.host.steps, *(step for vacancy in run.vacancies for step in vacancy.result.steps)]
+    steps = [*run.host.steps, *(step for defect in run.defects for step in defect.result.steps)]
     return float(np.median([step.seconds for step in steps]))
 
 
@@ -211,9 +213,9 @@ def _picture(
 
     pairs = {
         "host": (run.host, dft_run.host),
-        f"vacancy {settings.species}{run.vacancies[0].site}": (
-            run.vacancies[0].result,
-            dft_run.vacancies[0].result,
+        f"vacancy {settings.species}{run.defects[0].site}": (
+            run.defects[0].result,
+            dft_run.defects[0].result,
         ),
     }
     panels = {

@@ -1,10 +1,10 @@
-"""Vacancies of one host: relaxations, formation energies, and the same by DFT for some of them.
+"""Defects of one host: relaxations, formation energies, and the same by DFT for some of them.
 
-FOLDER/host, FOLDER/vO12, ...   relaxations (see `relax_files`)
-FOLDER/dft/host, ...            their verification by DFT
-FOLDER/defects.json             everything a script wants to know
+FOLDER/host, FOLDER/V_O-12_0, FOLDER/V_O-12_+1, ...   relaxations (see `relax_files`)
+FOLDER/dft/host, ...                                  their verification by DFT
+FOLDER/defects.json                                   everything a script wants to know (`mlh.defects.record`)
 
-A vacancy whose calculation fails (no self-consistency, a dead process) is reported with the reason; the
+A defect whose calculation fails (no self-consistency, a dead process) is reported with the reason; the
 others go on.
 """
 
@@ -21,14 +21,13 @@ import numpy as np
 
 from mlh.analysis import configuration_coordinate, coordinate_mae
 from mlh.common.choices import check_choice
-from mlh.common.files import require_place, write_json
-from mlh.defects.formation import CONVENTION, formation_energy, removed_atoms
+from mlh.common.files import require_place
+from mlh.defects.cases import DefectCase, vacancy_cases
+from mlh.defects.formation import formation_energy, removed_atoms
 from mlh.defects.references import Reference
-from mlh.relaxation.jobs import Announce, Ended, EngineLike, RelaxJob, RelaxJobs, refuse_finished
+from mlh.relaxation.jobs import Announce, Ended, EngineLike, Keep, RelaxJob, RelaxJobs, refuse_finished
 from mlh.relaxation.loop import OTHER_ENERGIES, RelaxResult, RelaxSettings
-from mlh.structures import structure_hash, vacancies
-
-SUMMARY = "defects.json"
+from mlh.structures import placed_defect
 
 DFTStart = Literal["initial", "relaxed"]
 """Where DFT starts beside a model: where the model did, or from what the model relaxed (fewer steps)."""
@@ -45,25 +44,33 @@ class DefectSettings:
     resume: bool = False
     overwrite: bool = False
     processes: int = 1
-    """So many vacancies are relaxed at the same time, each in a process of its own."""
+    """So many defects are relaxed at the same time, each in a process of its own."""
+    keep: Keep | None = None
+    """Called at the end of every relaxation, also in another process: what is kept beside it."""
 
     def __post_init__(self) -> None:
         check_choice("verify_start", self.verify_start, DFTStart)
 
 
 @dataclass(frozen=True)
-class Vacancy:
-    """One relaxed vacancy; `formation_energy` is NaN when a relaxation did not converge.
+class RelaxedDefect:
+    """One relaxed defect; `formation_energy` is NaN when a relaxation did not converge, and of a charged one
+    what does not depend on the electrons' reservoir: E(defect) - E(host) + sum_i n_i (E_i + mu_i).
 
     others: of the other energies that a model gives (`mlh.relaxation.loop.OTHER_ENERGIES`).
     """
 
-    site: int
+    case: DefectCase
     position: np.ndarray[Any, np.dtype[np.float64]]
     start: ase.Atoms
     result: RelaxResult
     formation_energy: float
     others: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def site(self) -> int:
+        """The place of the defect: an atom or a void of the host."""
+        return self.case.defect.site
 
     @property
     def relaxed(self) -> ase.Atoms:
@@ -75,18 +82,19 @@ class Vacancy:
 
 @dataclass(frozen=True)
 class DefectRun:
-    """A relaxed host with its vacancies, by one engine."""
+    """A relaxed host with its defects, by one engine."""
 
     host_start: ase.Atoms
     host: RelaxResult
-    vacancies: tuple[Vacancy, ...]
-    failures: Mapping[int, str] = field(default_factory=dict)
-    """Reason by site, for vacancies without a result."""
+    defects: tuple[RelaxedDefect, ...]
+    failures: Mapping[DefectCase, str] = field(default_factory=dict)
+    """Reasons, of defects without a result."""
+    folder: Path = Path()
 
     @property
     def converged(self) -> bool:
-        """True when the host and every vacancy reached the target force."""
-        reached = all(vacancy.result.converged for vacancy in self.vacancies)
+        """True when the host and every defect reached the target force."""
+        reached = all(defect.result.converged for defect in self.defects)
         return self.host.converged and reached and not self.failures
 
 
@@ -100,124 +108,112 @@ def run_vacancies(
     announce: Announce = lambda title: None,
     ended: Ended | None = None,
 ) -> DefectRun:
-    """Relax the host, then the vacancy at each site of the relaxed host."""
-    check_folder(host, sites, folder, settings)
-    host_result = _relax_host(host, engine, folder, settings, announce, ended)
-    relaxed = host_result.atoms
-    relaxed.info.setdefault("source", host.info.get("source", host.get_chemical_formula()))
-    starts = dict(zip(map(int, sites), vacancies(relaxed, sites), strict=True))
-    return _relax_vacancies(host, host_result, starts, engine, references, folder, settings, announce, ended)
+    """Relax the host, then the neutral vacancy at each site of the relaxed host."""
+    cases = vacancy_cases(host, sites)
+    return run_defects(host, cases, engine, references, folder, settings, announce, ended)
 
 
-def check_folder(host: ase.Atoms, sites: Sequence[int], folder: Path, settings: DefectSettings) -> None:
-    """Before the work: an error where the folder holds these relaxations already, or cannot be one."""
-    require_place(folder)
-    if not (settings.resume or settings.overwrite):
-        refuse_finished([folder / "host", *(folder / vacancy_name(host, site) for site in sites)])
-
-
-def verify(
-    run: DefectRun,
-    sites: Sequence[int],
+def run_defects(
+    host: ase.Atoms,
+    cases: Sequence[DefectCase],
     engine: EngineLike,
     references: Mapping[str, Reference],
     folder: Path,
     settings: DefectSettings,
     announce: Announce = lambda title: None,
+    ended: Ended | None = None,
 ) -> DefectRun:
-    """The same host and vacancies by another engine, from the same starts or from what `run` relaxed."""
+    """Relax the host, then every defect in the relaxed host; each case by the engine with its charge.
+
+    The places of the cases are those of `host` as it is given.
+    """
+    check_folder(host, cases, folder, settings)
+    engines = _engines(engine, cases)
+    host_result = _relax_host(host, engine, folder, settings, announce, ended)
+    relaxed = host_result.atoms
+    relaxed.info.setdefault("source", host.info.get("source", host.get_chemical_formula()))
+    starts = {case: placed_defect(relaxed, case.defect, given=host) for case in cases}
+    return _relax_defects(host, host_result, starts, engines, references, folder, settings, announce, ended)
+
+
+def check_folder(
+    host: ase.Atoms, cases: Sequence[DefectCase], folder: Path, settings: DefectSettings
+) -> None:
+    """Before the work: an error where the folder holds these relaxations already, or cannot be one."""
+    require_place(folder)
+    if not (settings.resume or settings.overwrite):
+        refuse_finished([folder / "host", *(case.folder(folder) for case in cases)])
+
+
+def verify(
+    run: DefectRun,
+    cases: Sequence[DefectCase],
+    engine: EngineLike,
+    references: Mapping[str, Reference],
+    folder: Path,
+    settings: DefectSettings,
+    announce: Announce = lambda title: None,
+    ended: Ended | None = None,
+) -> DefectRun:
+    """The same host and some of its defects by another engine, from the same starts or from what `run`
+    relaxed; with charges, from the defect at the same place that `run` has, whatever its charge."""
     relaxed = settings.verify_start == "relaxed"
 
     def titled(title: str) -> Any:
         return announce(f"{engine.kind}: {title}")
 
+    engines = _engines(engine, cases)
     start = run.host.atoms if relaxed else run.host_start
-    host_result = _relax_host(start, engine, folder, settings, titled)
+    host_result = _relax_host(start, engine, folder, settings, titled, ended)
+    known = {defect.case.defect: defect for defect in reversed(run.defects)}
+    known |= {defect.case.defect: defect for defect in run.defects if not defect.case.charge}
     starts = {
-        vacancy.site: vacancy.relaxed if relaxed else vacancy.start
-        for vacancy in run.vacancies
-        if vacancy.site in set(sites)
+        case: known[case.defect].relaxed if relaxed else known[case.defect].start
+        for case in cases
+        if case.defect in known
     }
-    return _relax_vacancies(start, host_result, starts, engine, references, folder, settings, titled)
-
-
-def vacancy_name(host: ase.Atoms, site: int) -> str:
-    """Name of its folder: vO12."""
-    return f"v{host.symbols[site]}{site}"
+    return _relax_defects(start, host_result, starts, engines, references, folder, settings, titled, ended)
 
 
 def compare(run: DefectRun, reference: DefectRun) -> list[dict[str, Any]]:
-    """One row per vacancy of `reference`: differences of `run` from it; eV, Angstrom, sqrt(amu) Angstrom."""
+    """One row per defect of `reference` that `run` has with the same charge: differences of `run` from it;
+    eV, Angstrom, sqrt(amu) Angstrom."""
     rows = []
-    known = {vacancy.site: vacancy for vacancy in run.vacancies}
-    for vacancy in reference.vacancies:
-        if vacancy.site not in known:
+    known = {defect.case: defect for defect in run.defects}
+    for defect in reference.defects:
+        if defect.case not in known:
             continue
-        mine = known[vacancy.site]
-        atoms, other = mine.result.atoms, vacancy.result.atoms
+        mine = known[defect.case]
+        atoms, other = mine.result.atoms, defect.result.atoms
+        near = coordinate_mae(atoms, other, mine.position, remove_translation=True)
         rows.append(
             {
-                "site": vacancy.site,
-                "formation_energy": _number(mine.formation_energy),
-                "formation_energy_reference": _number(vacancy.formation_energy),
-                "formation_energy_error": _number(mine.formation_energy - vacancy.formation_energy),
-                "energy_error_per_atom": (mine.result.energy - vacancy.result.energy) / len(atoms),
+                "defect": str(defect.case),
+                "site": defect.site,
+                "formation_energy": json_number(mine.formation_energy),
+                "formation_energy_reference": json_number(defect.formation_energy),
+                "formation_energy_error": json_number(mine.formation_energy - defect.formation_energy),
+                "energy_error_per_atom": (mine.result.energy - defect.result.energy) / len(atoms),
                 "host_energy_error_per_atom": (run.host.energy - reference.host.energy) / len(run.host.atoms),
                 "dQ": configuration_coordinate(atoms, other, remove_translation=True),
                 "host_dQ": configuration_coordinate(
                     run.host.atoms, reference.host.atoms, remove_translation=True
                 ),
-                "coordinate_mae": {
-                    f"{radius:g}": value
-                    for radius, value in coordinate_mae(
-                        atoms, other, mine.position, remove_translation=True
-                    ).items()
-                },
+                "coordinate_mae": {f"{radius:g}": value for radius, value in near.items()},
             }
         )
     return rows
 
 
-def describe_run(run: DefectRun, engine: EngineLike) -> dict[str, Any]:
-    """Plain JSON values of one run."""
-    return {
-        "engine": engine.describe(),
-        "host": {"structure_hash": structure_hash(run.host_start), **_describe(run.host)},
-        "vacancies": [
-            {
-                "site": vacancy.site,
-                "folder": vacancy_name(run.host_start, vacancy.site),
-                "position": [float(value) for value in vacancy.position],
-                "formation_energy": _number(vacancy.formation_energy),
-                **{f"formation_{name}": _number(value) for name, value in vacancy.others.items()},
-                **_describe(vacancy.result),
-            }
-            for vacancy in run.vacancies
-        ],
-        "failures": [{"site": site, "reason": reason} for site, reason in run.failures.items()],
-    }
+def json_number(value: float | None) -> float | None:
+    """JSON has no NaN."""
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
-def write_defects(
-    folder: Path,
-    run: Mapping[str, Any],
-    references: Mapping[str, Reference],
-    settings: DefectSettings,
-    verification: Mapping[str, Any] | None = None,
-    rows: Sequence[Mapping[str, Any]] = (),
-) -> Path:
-    """Write defects.json; returns its path."""
-    content = {
-        "convention": CONVENTION,
-        "references": {name: reference.describe() for name, reference in references.items()},
-        "chemical_potentials": dict(settings.potentials),
-        "run": dict(run),
-        "verification": dict(verification) if verification is not None else None,
-        "comparison": [dict(row) for row in rows],
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / SUMMARY, content)
-    return folder / SUMMARY
+def _engines(engine: EngineLike, cases: Sequence[DefectCase]) -> dict[int, EngineLike]:
+    """By charge; ValueError, before any work, where an engine knows no charge."""
+    charges = sorted({case.charge for case in cases})
+    return {charge: engine.charged(charge) if charge else engine for charge in charges}
 
 
 def _relax_host(
@@ -229,43 +225,49 @@ def _relax_host(
     ended: Ended | None = None,
 ) -> RelaxResult:
     limits = settings.relax if settings.relax_host else _frozen(settings.relax)
-    runner = RelaxJobs(engine, limits, settings.resume, settings.overwrite)
+    runner = _runner(engine, limits, settings)
     return runner.run(RelaxJob("host", folder / "host", atoms), announce("host"), ended)
 
 
-def _relax_vacancies(
+def _runner(engine: EngineLike | None, limits: RelaxSettings, settings: DefectSettings) -> RelaxJobs:
+    return RelaxJobs(engine, limits, settings.resume, settings.overwrite, settings.keep)
+
+
+def _relax_defects(
     host_start: ase.Atoms,
     host: RelaxResult,
-    starts: Mapping[int, ase.Atoms],
-    engine: EngineLike,
+    starts: Mapping[DefectCase, ase.Atoms],
+    engines: Mapping[int, EngineLike],
     references: Mapping[str, Reference],
     folder: Path,
     settings: DefectSettings,
     announce: Announce,
     ended: Ended | None = None,
 ) -> DefectRun:
-    """All vacancies, several at the same time when there are several processes."""
-    names = {site: vacancy_name(host_start, site) for site in starts}
-    jobs = [RelaxJob(names[site], folder / names[site], start) for site, start in starts.items()]
-    runner = RelaxJobs(engine, settings.relax, settings.resume, settings.overwrite)
+    """All defects, several at the same time when there are several processes."""
+    jobs = [
+        RelaxJob(str(case), case.folder(folder), start, engines[case.charge])
+        for case, start in starts.items()
+    ]
+    runner = _runner(None, settings.relax, settings)
     results, failures = runner.run_all(jobs, settings.processes, announce, ended)
     found = [
-        _vacancy(host, site, start, results[names[site]], references, settings)
-        for site, start in starts.items()
-        if names[site] in results
+        _defect(host, case, start, results[str(case)], references, settings)
+        for case, start in starts.items()
+        if str(case) in results
     ]
-    reasons = {site: failures[name] for site, name in names.items() if name in failures}
-    return DefectRun(host_start, host, tuple(found), reasons)
+    reasons = {case: failures[str(case)] for case in starts if str(case) in failures}
+    return DefectRun(host_start, host, tuple(found), reasons, folder)
 
 
-def _vacancy(
+def _defect(
     host: RelaxResult,
-    site: int,
+    case: DefectCase,
     start: ase.Atoms,
     result: RelaxResult,
     references: Mapping[str, Reference],
     settings: DefectSettings,
-) -> Vacancy:
+) -> RelaxedDefect:
     # The energy of a geometry with forces left is not a formation energy.
     usable = result.converged and (host.converged or not settings.relax_host)
     removed = removed_atoms(host.atoms, result.atoms)
@@ -277,8 +279,8 @@ def _vacancy(
         return formation_energy(defect, perfect, removed, elements, settings.potentials)
 
     last = {name: (getattr(result.steps[-1], name), getattr(host.steps[-1], name)) for name in OTHER_ENERGIES}
-    return Vacancy(
-        site,
+    return RelaxedDefect(
+        case,
         np.asarray(start.info["defect_position"], dtype=np.float64),
         start,
         result,
@@ -290,19 +292,3 @@ def _vacancy(
 def _frozen(settings: RelaxSettings) -> RelaxSettings:
     """One evaluation at the given geometry."""
     return RelaxSettings(fmax=settings.fmax, max_steps=0, optimizer=settings.optimizer)
-
-
-def _describe(result: RelaxResult) -> dict[str, Any]:
-    return {
-        "status": "converged" if result.converged else "unconverged",
-        "energy": result.energy,
-        "fmax": result.fmax,
-        "steps": len(result.steps) - 1,
-        "seconds": result.seconds,
-        "residual": result.steps[-1].residual,
-    }
-
-
-def _number(value: float | None) -> float | None:
-    """JSON has no NaN."""
-    return float(value) if value is not None and math.isfinite(value) else None

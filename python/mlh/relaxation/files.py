@@ -126,6 +126,16 @@ def read_steps(trajectory: str | os.PathLike[str]) -> tuple[RelaxStep, ...]:
     return tuple(_step(frame) for frame in read_frames(trajectory))
 
 
+def summaries_in(folder: Path) -> list[Path]:
+    """The summaries of all relaxations under a folder: the outer ones first, the host before its defects."""
+
+    def order(path: Path) -> tuple[int, str, bool, str]:
+        here = path.parent
+        return len(here.parts), str(here.parent), here.name != "host", here.name
+
+    return sorted(folder.rglob(SUMMARY), key=order)
+
+
 def held_files(folder: Path) -> list[str]:
     """Files of a relaxation in a folder; none where it failed before its first step."""
     existing = [name for name in (TRAJECTORY, RELAXED, SUMMARY) if (folder / name).exists()]

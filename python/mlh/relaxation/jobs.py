@@ -33,50 +33,65 @@ class EngineLike(Protocol):
         """Plain values that identify it."""
         ...
 
+    def charged(self, charge: int) -> EngineLike:
+        """The same with a charged cell (e); ValueError where it knows no charge."""
+        ...
+
 
 Announce = Callable[[str], StepCallback | None]
 """Called with a title before each relaxation; returns the callback of its steps."""
 
 
-Ended = Callable[[str, ase.Atoms, Calculator], None]
-"""Called with title, last geometry and calculator when a relaxation of this process has ended: what the
+@dataclass(frozen=True)
+class RelaxJob:
+    """One structure to relax, and where; engine: None for that of all jobs."""
+
+    title: str
+    folder: Path
+    atoms: ase.Atoms
+    engine: EngineLike | None = None
+
+
+Keep = Callable[[RelaxJob, ase.Atoms, Calculator], None]
+"""Called as `Ended`, wherever the relaxation ran: picklable, and what it finds it writes into the folder."""
+
+
+Ended = Callable[[RelaxJob, ase.Atoms, Calculator], None]
+"""Called with job, last geometry and calculator when a relaxation of this process has ended: what the
 calculator has of that geometry need not be calculated again. A resumed one may have calculated nothing.
 """
 
 
 @dataclass(frozen=True)
-class RelaxJob:
-    """One structure to relax, and where."""
-
-    title: str
-    folder: Path
-    atoms: ase.Atoms
-
-
-@dataclass(frozen=True)
 class RelaxJobs:
-    """Runs relaxations by one engine; picklable when the engine is."""
+    """Runs relaxations by one engine, or by those of the jobs; picklable when the engines are."""
 
-    engine: EngineLike
+    engine: EngineLike | None
     settings: RelaxSettings
     resume: bool = False
     overwrite: bool = False
+    keep: Keep | None = None
 
     def run(self, job: RelaxJob, on_step: StepCallback | None, ended: Ended | None = None) -> RelaxResult:
         """One relaxation, here."""
-        calculator = self.engine.calculator()
+        engine = job.engine or self.engine
+        if engine is None:
+            raise ValueError(f"engine: expected one for {job.title}, got none")
+        calculator = engine.calculator()
         result = run_relaxation(
             job.atoms,
             calculator,
             job.folder,
             self.settings,
-            engine=self.engine.describe(),
+            engine=engine.describe(),
             resume=self.resume and job.folder.exists(),
             overwrite=self.overwrite,
             on_step=on_step,
         )
+        if self.keep is not None:
+            self.keep(job, result.atoms, calculator)
         if ended is not None:
-            ended(job.title, result.atoms, calculator)
+            ended(job, result.atoms, calculator)
         return result
 
     def __call__(self, job: RelaxJob, progress: ProgressFunction) -> RelaxResult:

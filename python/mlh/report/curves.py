@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mlh.defects.record import entries_of, entry_title
 from mlh.relaxation.loop import RelaxStep
 from mlh.report.plots import DFT_COLOR, MODEL_COLOR
 
@@ -44,12 +45,12 @@ def relaxation_figure(steps: Sequence[RelaxStep], target: float | None) -> Figur
 def formation_figure(runs: Sequence[Mapping[str, Any]]) -> Figure:
     """Formation energies per site as points, and their histogram when there are many."""
     colors = [MODEL_COLOR, DFT_COLOR]
-    values = [[(v["site"], v["formation_energy"]) for v in run["vacancies"]] for run in runs]
+    values = [[(entry_title(e), e["formation_energy"]) for e in entries_of(run)] for run in runs]
     known = [[pair for pair in pairs if pair[1] is not None] for pairs in values]
     many = max(len(pairs) for pairs in known) >= 5
     figure = Figure(figsize=(7.2 if many else 4.2, 2.8), layout="constrained")
     axes = figure.subplots(1, 2 if many else 1, squeeze=False)[0]
-    sites = sorted({site for pairs in values for site, _ in pairs})
+    sites = list(dict.fromkeys(site for pairs in known for site, _ in pairs))
     for run, pairs, color in zip(runs, known, colors, strict=False):
         axes[0].scatter(
             [sites.index(site) for site, _ in pairs],
@@ -58,14 +59,14 @@ def formation_figure(runs: Sequence[Mapping[str, Any]]) -> Figure:
             color=color,
             label=run["title"],
         )
-    axes[0].set_xticks(range(len(sites)), [str(site) for site in sites], fontsize=8)
+    axes[0].set_xticks(range(len(sites)), sites, fontsize=8, rotation=90 if len(sites) > 6 else 0)
     axes[0].set_xlim(-0.6, len(sites) - 0.4)
-    axes[0].set_xlabel("site")
+    axes[0].set_xlabel("defect")
     axes[0].set_ylabel("formation energy (eV)")
     axes[0].legend(frameon=False, fontsize=8)
     if many:
         for pairs, color in zip(known, colors, strict=False):
             axes[1].hist([e for _, e in pairs], bins="auto", color=color, alpha=0.6)
         axes[1].set_xlabel("formation energy (eV)")
-        axes[1].set_ylabel("vacancies")
+        axes[1].set_ylabel("defects")
     return figure

@@ -1,4 +1,4 @@
-"""The electrons of relaxed vacancies: FOLDER/vO12/levels.json, and pictures beside it that reports show.
+"""The electrons of relaxed defects: FOLDER/V_O-12_0/levels.json, and pictures beside it that reports show.
 
 levels.png       levels between the band edges of the host, participation ratio
 occupied.png, empty.png    the two states of the defect on the plane through it
@@ -21,13 +21,14 @@ from mlh.analysis.state import ElectronicState
 from mlh.calculators.electronic import electronic_state
 from mlh.calculators.engines import Engine
 from mlh.common.files import write_json
-from mlh.defects.run import DefectRun, vacancy_name
+from mlh.defects.run import DefectRun
+from mlh.relaxation.jobs import RelaxJob
 
 LEVELS = "levels.json"
 _MARGIN = 3.0  # Angstrom around the atoms of a plane
 
 
-class VacancyPictures:
+class DefectPictures:
     """Levels and pictures of every vacancy in the folders of its relaxation, drawn when it ends.
 
     The states are those that the relaxation just had; where it ran in another process or was finished before,
@@ -39,12 +40,12 @@ class VacancyPictures:
         self._host: ElectronicState | str | None = None
         self._reasons: dict[str, str | None] = {}
 
-    def __call__(self, title: str, atoms: ase.Atoms, calculator: Any) -> None:
+    def __call__(self, job: RelaxJob, atoms: ase.Atoms, calculator: Any) -> None:
         """A relaxation of this process has ended (`mlh.relaxation.jobs.Ended`)."""
-        if title == "host":
+        if job.title == "host":
             self._host = self._state(atoms, calculator)
         elif self._host is not None:
-            self._reasons[title] = self._draw(title, atoms, calculator)
+            self._reasons[job.title] = self._draw(job.title, job.folder, atoms, calculator)
 
     def finish(self, run: DefectRun) -> dict[str, str]:
         """Draw what is left; why there are no pictures, by name of the vacancy.
@@ -53,23 +54,23 @@ class VacancyPictures:
         a fresh start, a solver without eigenstates: a large cell is not diagonalised behind the back of who
         chose purification.
         """
-        for vacancy in run.vacancies:
-            name = vacancy_name(run.host_start, vacancy.site)
+        for defect in run.defects:
+            name, folder = str(defect.case), defect.case.folder(self._folder)
             if name not in self._reasons:
                 if self._host is None:
                     self._host = self._state(run.host.atoms)
-                self._reasons[name] = self._draw(name, vacancy.relaxed)
+                self._reasons[name] = self._draw(name, folder, defect.relaxed)
         return {name: reason for name, reason in self._reasons.items() if reason is not None}
 
-    def _draw(self, name: str, atoms: ase.Atoms, calculator: Any = None) -> str | None:
-        """Files of one vacancy, or why there are none."""
+    def _draw(self, name: str, folder: Path, atoms: ase.Atoms, calculator: Any = None) -> str | None:
+        """Files of one defect, or why there are none."""
         if isinstance(self._host, str):
             return f"host: {self._host}"
         state = self._state(atoms, calculator)
         if isinstance(state, str) or self._host is None:
             return str(state)
         try:
-            _draw(state, self._host, self._folder / name, name)
+            _draw(state, self._host, folder, name)
         except (ValueError, RuntimeError) as error:
             return str(error)
         return None
@@ -84,9 +85,9 @@ class VacancyPictures:
             return str(error)
 
 
-def draw_vacancies(run: DefectRun, engine: Engine, folder: Path) -> dict[str, str]:
+def draw_defects(run: DefectRun, engine: Engine, folder: Path) -> dict[str, str]:
     """Levels and pictures of every vacancy of a finished run; why there are none, by name of the vacancy."""
-    return VacancyPictures(engine, folder).finish(run)
+    return DefectPictures(engine, folder).finish(run)
 
 
 def _has_states_of(calculator: Any, atoms: ase.Atoms) -> bool:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlh.defects.formation import CONVENTION
+from mlh.defects.record import entries_of
 
 
 def demo_table(content: Mapping[str, Any]) -> RenderableType:
@@ -43,7 +44,7 @@ def _relaxed(content: Mapping[str, Any]) -> Table:
     row, energies = content["relaxed"], content["formation_energy"]
     model, dft = content["model"], content["dft"]
     table.add_row("status of the host", model["host"]["status"], dft["host"]["status"], "")
-    table.add_row("status of the vacancy", model["vacancies"][0]["status"], dft["vacancies"][0]["status"], "")
+    table.add_row("status of the vacancy", entries_of(model)[0]["status"], entries_of(dft)[0]["status"], "")
     table.add_row(
         "formation energy (eV)",
         _value(energies["model"]),
@@ -56,7 +57,7 @@ def _relaxed(content: Mapping[str, Any]) -> Table:
         _value(energies["dft_at_model_geometry"]),
         _difference(energies["model"], energies["dft_at_model_geometry"]),
     )
-    for vacancy in model["vacancies"][1:]:
+    for vacancy in entries_of(model)[1:]:
         label = f"  of {vacancy['folder']}, {vacancy['status']}"
         table.add_row(label, _value(vacancy["formation_energy"]), "", "")
     table.add_row("energy of the vacancy", "", "", f"{_milli(row['energy_error_per_atom'], 2)} meV/atom")

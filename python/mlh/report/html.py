@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,7 +26,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from mlh.common.files import read_json, refuse_existing, write_text
-from mlh.relaxation.files import RELAXED, SUMMARY, TRAJECTORY, read_steps
+from mlh.defects.record import entries_of, entry_title
+from mlh.relaxation.files import RELAXED, SUMMARY, TRAJECTORY, read_steps, summaries_in
 from mlh.relaxation.loop import RelaxStep
 from mlh.report.curves import formation_figure, relaxation_figure
 from mlh.report.defect_pictures import LEVELS
@@ -65,8 +65,7 @@ def read_run(folder: Path) -> Run:
     """Read a folder of `mlh relax`, `mlh defect` or `mlh demo`."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
-    summaries = sorted(folder.rglob(SUMMARY), key=lambda path: (len(path.parts), str(path)))
-    relaxations = tuple(_relaxation(folder, path) for path in summaries)
+    relaxations = tuple(_relaxation(folder, path) for path in summaries_in(folder))
     defects, demo = _json(folder / DEFECTS), _json(folder / DEMO)
     if not (relaxations or defects or demo):
         raise FileNotFoundError(
@@ -101,7 +100,7 @@ def render(run: Run) -> str:
         relaxations=[_relaxation_view(item, _site(runs, item.name)) for item in run.relaxations],
         problems=_problems(run),
         defect_runs=runs,
-        formation=_svg(formation_figure(runs)) if any(r["vacancies"] for r in runs) else None,
+        formation=_svg(formation_figure(runs)) if any(_known_energies(r) for r in runs) else None,
         comparison=_comparison(run),
         references=_references(run),
         convention=(run.defects or run.demo or {}).get("convention"),
@@ -128,7 +127,7 @@ def _json(path: Path) -> dict[str, Any] | None:
 
 
 def _defect_runs(run: Run) -> list[dict[str, Any]]:
-    """Title, host and vacancies of each engine of the run."""
+    """Title, host and defects of each engine of the run."""
     found = []
     if run.defects is not None:
         found.append({"title": _engine_title(run.defects["run"]), **run.defects["run"]})
@@ -136,6 +135,8 @@ def _defect_runs(run: Run) -> list[dict[str, Any]]:
             found.append({"title": _engine_title(run.defects["verification"]), **run.defects["verification"]})
     elif run.demo is not None:
         found = [{"title": _engine_title(run.demo[key]), **run.demo[key]} for key in ("model", "dft")]
+    for part in found:
+        part["entries"] = [{"title": entry_title(entry), **entry} for entry in entries_of(part)]
     return found
 
 
@@ -150,13 +151,18 @@ def _engine_title(part: Mapping[str, Any]) -> str:
 
 
 def _site(runs: Sequence[Mapping[str, Any]], name: str) -> list[float] | None:
-    """Position of the vacancy whose relaxation is called NAME (".../vO12"), Angstrom."""
-    found = re.fullmatch(r"v[A-Z][a-z]?(\d+)", Path(name).name)
+    """Position of the defect whose relaxation is called NAME (".../V_O-12_0"), Angstrom."""
     for run in runs:
-        for vacancy in run["vacancies"]:
-            if found is not None and int(found[1]) == vacancy["site"]:
-                return [float(x) for x in vacancy["position"]]
+        for entry in entries_of(run):
+            if Path(name).name == entry.get("folder"):
+                return [float(x) for x in entry["position"]]
     return None
+
+
+def _known_energies(run: Mapping[str, Any]) -> list[float]:
+    """Formation energies of neutral defects, which need no Fermi level."""
+    found = [entry["formation_energy"] for entry in entries_of(run)]
+    return [float(energy) for energy in found if energy is not None]
 
 
 def _relaxation_view(item: Relaxation, site: list[float] | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlh.defects.formation import CONVENTION
+from mlh.defects.record import entries_of, entry_title
 from mlh.report.fitted_table import NO_VALUE, FittedTable, value_text
 
 
@@ -66,7 +67,7 @@ def defect_table(run: Mapping[str, Any], title: str) -> RenderableType:
     """Formation energies of one run (`describe_run`)."""
     other = ("corrected", "uncorrected")
     head = (
-        "site",
+        "defect",
         "E_f eV",
         *(f"{n} eV" for n in other),
         "energy eV",
@@ -76,20 +77,22 @@ def defect_table(run: Mapping[str, Any], title: str) -> RenderableType:
         "status",
     )
     rows = [("host", *[NO_VALUE] * 3, *_relaxation(run["host"]))]
-    for entry in run["vacancies"]:
+    for entry in entries_of(run):
         values = [entry["formation_energy"], *(entry.get(f"formation_energy_{n}") for n in other)]
         texts = (value_text(value, 3) for value in values)
-        rows.append((str(entry["site"]), *texts, *_relaxation(entry)))
+        rows.append((entry_title(entry), *texts, *_relaxation(entry)))
     table = FittedTable(head, rows, title)
-    failed = [Text(f"site {f['site']} failed: {f['reason']}", style="red") for f in run["failures"]]
+    failed = [
+        Text(f"{f.get('defect', f['site'])} failed: {f['reason']}", style="red") for f in run["failures"]
+    ]
     return Group(table, *failed, Text(CONVENTION, style="dim"))
 
 
 def comparison_table(rows: Sequence[Mapping[str, Any]], title: str) -> RenderableType:
-    """Differences of a model from DFT (`compare`), one row per vacancy."""
+    """Differences of a model from DFT (`compare`), one row per defect."""
     radii = list(rows[0]["coordinate_mae"]) if rows else []
     headers = (
-        "site",
+        "defect",
         "E_f eV",
         "DFT eV",
         "error meV",
@@ -99,7 +102,7 @@ def comparison_table(rows: Sequence[Mapping[str, Any]], title: str) -> Renderabl
     )
     cells = [
         (
-            str(row["site"]),
+            str(row.get("defect", row["site"])),
             value_text(row["formation_energy"], 3),
             value_text(row["formation_energy_reference"], 3),
             value_text(row["formation_energy_error"], 1, 1000.0),
