@@ -33,6 +33,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "scf": ("h2.xyz", "--cutoff", "60"),
     "relax": ("h2.xyz", *ENGINE),
     "md": ("h2.xyz", *ENGINE),
+    "neb": ("h2.xyz", "h2t.xyz", *ENGINE),
     "amorphous": ("SiO2", "--atoms", "24", "--out", "new.xyz"),
     "vacancies": ("h2.xyz", "--species", "H", "--out", "new.xyz"),
     "defect": ("h2o.xyz", *ENGINE),
@@ -60,7 +61,7 @@ SIGNED = ("--pressure", "--potential", "--total-moment", "--window", "--center",
 """Options whose numbers may be negative."""
 
 
-SUPPLIED = ("h2.xyz", "h2o.xyz", "data.yaml", "data.h5", "more.h5", "train.yaml")
+SUPPLIED = ("h2.xyz", "h2t.xyz", "h2o.xyz", "data.yaml", "data.h5", "more.h5", "train.yaml")
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     h2 = Atoms("H2", [[1.0, 1.0, 1.0], [1.0, 1.2, 1.72]], cell=[4.0, 4.1, 4.2], pbc=True)
     write_structure(folder / "h2.xyz", h2)
+    turned = h2.copy()
+    turned.rotate(40, "x", center="COM")
+    write_structure(folder / "h2t.xyz", turned)
     water = Atoms("OH2", [[1, 1, 1], [1, 1, 1.97], [1, 1.95, 0.8]], cell=[5, 5, 5], pbc=True)
     write_structure(folder / "h2o.xyz", water)
     system = System(h2, cutoff_ry=60.0)
@@ -283,7 +287,8 @@ def test_damaged_files_are_named(
 
 RUNS: dict[str, tuple[str, ...]] = {
     "scf": (), "relax": ("--max-steps", "0", "--out", "relaxed"),
-    "md": ("--steps", "1", "--out", "moved"), "vacancies": (), "dataset build": (),
+    "md": ("--steps", "1", "--out", "moved"),
+    "neb": ("--images", "1", "--max-steps", "0", "--out", "path"), "vacancies": (), "dataset build": (),
     "dataset check": (), "dataset info": (), "dataset merge": (), "compare": (), "info": (),
     "bands": ("--points", "4"), "dos": (), "charges": (), "density": (), "orbitals": ("--format", "none"),
 }  # fmt: skip
@@ -299,14 +304,14 @@ def test_results_and_words_are_apart(command: str, as_json: bool, mlh_command: C
     json_too = as_json and "as_json" in inspect.signature(ALL[command]).parameters
     line = [*command.split(), *RIGHT[command], *RUNS[command], *["--json"] * json_too]
     ended = mlh_command(*line)
-    assert ended.status == (1 if command == "relax" else 0), ended
+    assert ended.status == (1 if command in ("relax", "neb") else 0), ended
     if json_too:
         json.loads(ended.out)
-    elif command in ("relax", "md", "vacancies"):
+    elif command in ("relax", "md", "neb", "vacancies"):
         assert ended.out == "" and ended.err
     else:
         assert ended.out and not ended.out.startswith("{")
-    if command in ("scf", "relax", "md", "bands", "dos", "charges", "density", "orbitals"):
+    if command in ("scf", "relax", "md", "neb", "bands", "dos", "charges", "density", "orbitals"):
         assert ended.err, "progress is said"
 
 

@@ -25,6 +25,7 @@ from mlh.commands import (
     evaluate,
     info,
     md,
+    neb,
     openmx,
     orbitals,
     relax,
@@ -47,7 +48,22 @@ app = typer.Typer(
 )
 
 for command in (
-    *(scf, relax, md, amorphous, vacancies, defect, dataset, train, evaluate, accuracy, compare, demo, info),
+    *(
+        scf,
+        relax,
+        md,
+        neb,
+        amorphous,
+        vacancies,
+        defect,
+        dataset,
+        train,
+        evaluate,
+        accuracy,
+        compare,
+        demo,
+        info,
+    ),
     *(bands, dos, charges, density, orbitals, report, openmx),
 ):
     command.register(app)

@@ -54,20 +54,44 @@ def run_jobs(
     Function, jobs and returned values must be picklable; `progress(value)` sends a progress event.
     Closing the iterator (or Ctrl-C in the parent) stops all workers at once.
     """
-    if processes < 1 or threads < 1:
-        raise ValueError(f"processes, threads: expected at least 1, got {processes}, {threads}")
-    waiting = list(reversed(jobs))
-    deaths: list[Job] = []
-    workers: list[_Worker[Job]] = []
-    try:
-        while waiting or any(worker.job is not None for worker in workers):
-            while waiting and len(workers) < processes:
-                workers.append(_Worker(function, threads))
-            for worker in workers:
+    with Workers(function, processes, threads) as workers:
+        yield from workers.run(jobs)
+
+
+class Workers(Generic[Job]):
+    """Worker processes that stay between runs of `function(job, progress)`, with all that it keeps.
+
+    Of at most as many jobs as there are workers, the k-th goes to the k-th worker in every run. Workers start
+    with their first job, and end with the block.
+    """
+
+    def __init__(
+        self, function: Callable[[Job, ProgressFunction], Any], processes: int = 2, threads: int = 1
+    ) -> None:
+        if processes < 1 or threads < 1:
+            raise ValueError(f"processes, threads: expected at least 1, got {processes}, {threads}")
+        self._function, self._processes, self._threads = function, processes, threads
+        self._workers: list[_Worker[Job]] = []
+
+    def __enter__(self) -> Workers[Job]:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for worker in self._workers:
+            worker.stop()
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Event[Job]]:
+        """Every job once; events as they come."""
+        waiting = list(reversed(jobs))
+        deaths: list[Job] = []
+        while waiting or any(worker.job is not None for worker in self._workers):
+            while waiting and len(self._workers) < min(self._processes, len(jobs)):
+                self._workers.append(_Worker(self._function, self._threads))
+            for worker in self._workers:
                 if worker.job is None and waiting:
                     worker.send(waiting.pop())
                     yield Event("started", worker.current)
-            busy = [worker for worker in workers if worker.job is not None]
+            busy = [worker for worker in self._workers if worker.job is not None]
             ready = wait([worker.pipe for worker in busy] + [worker.process.sentinel for worker in busy])
             for worker in busy:
                 if worker.pipe in ready or worker.process.sentinel in ready:
@@ -78,10 +102,7 @@ def run_jobs(
                     elif event.kind == "retry":
                         event = replace(event, kind="failed")
                     yield event
-            workers = [worker for worker in workers if worker.alive]
-    finally:
-        for worker in workers:
-            worker.stop()
+            self._workers = [worker for worker in self._workers if worker.alive]
 
 
 class _Worker(Generic[Job]):
