@@ -34,6 +34,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "relax": ("h2.xyz", *ENGINE),
     "md": ("h2.xyz", *ENGINE),
     "neb": ("h2.xyz", "h2t.xyz", *ENGINE),
+    "modes": ("h2.xyz", *ENGINE),
     "amorphous": ("SiO2", "--atoms", "24", "--out", "new.xyz"),
     "vacancies": ("h2.xyz", "--species", "H", "--out", "new.xyz"),
     "defect": ("h2o.xyz", *ENGINE),
@@ -288,7 +289,8 @@ def test_damaged_files_are_named(
 RUNS: dict[str, tuple[str, ...]] = {
     "scf": (), "relax": ("--max-steps", "0", "--out", "relaxed"),
     "md": ("--steps", "1", "--out", "moved"),
-    "neb": ("--images", "1", "--max-steps", "0", "--out", "path"), "vacancies": (), "dataset build": (),
+    "neb": ("--images", "1", "--max-steps", "0", "--out", "path"),
+    "modes": ("--out", "modes"), "vacancies": (), "dataset build": (),
     "dataset check": (), "dataset info": (), "dataset merge": (), "compare": (), "info": (),
     "bands": ("--points", "4"), "dos": (), "charges": (), "density": (), "orbitals": ("--format", "none"),
 }  # fmt: skip
@@ -307,11 +309,11 @@ def test_results_and_words_are_apart(command: str, as_json: bool, mlh_command: C
     assert ended.status == (1 if command in ("relax", "neb") else 0), ended
     if json_too:
         json.loads(ended.out)
-    elif command in ("relax", "md", "neb", "vacancies"):
+    elif command in ("relax", "md", "vacancies"):
         assert ended.out == "" and ended.err
     else:
         assert ended.out and not ended.out.startswith("{")
-    if command in ("scf", "relax", "md", "neb", "bands", "dos", "charges", "density", "orbitals"):
+    if command in ("scf", "relax", "md", "neb", "modes", "bands", "dos", "charges", "density", "orbitals"):
         assert ended.err, "progress is said"
 
 

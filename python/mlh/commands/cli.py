@@ -25,6 +25,7 @@ from mlh.commands import (
     evaluate,
     info,
     md,
+    modes,
     neb,
     openmx,
     orbitals,
@@ -48,22 +49,8 @@ app = typer.Typer(
 )
 
 for command in (
-    *(
-        scf,
-        relax,
-        md,
-        neb,
-        amorphous,
-        vacancies,
-        defect,
-        dataset,
-        train,
-        evaluate,
-        accuracy,
-        compare,
-        demo,
-        info,
-    ),
+    *(scf, relax, md, neb, modes, amorphous, vacancies, defect, dataset),
+    *(train, evaluate, accuracy, compare, demo, info),
     *(bands, dos, charges, density, orbitals, report, openmx),
 ):
     command.register(app)

@@ -89,11 +89,12 @@ def neb_command(
 
     save_figure(neb_figure(result), folder / PICTURE)
     content = summary(result)
-    console.print(neb_table(result.band.table(), f"{start} -> {end}"))
     say(console, f"{neb_outcome(content)}; files in {folder}")
     for note in content["notes"]:
         say(console, f"note: {note}", style="yellow")
-    if as_json:
+    if not as_json:
+        terminal(stderr=False).print(neb_table(result.band.table(), f"{start} -> {end}"))
+    else:
         shown = {"folder": str(folder), "converged": result.converged, **content, "path": result.band.table()}
         typer.echo(json.dumps(shown, indent=2))
     if not result.converged:
