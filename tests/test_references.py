@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.data import covalent_radii
 
 import mlh
 from mlh.calculators.engines import DFTEngine
@@ -28,8 +29,10 @@ from mlh.dft.theory import Theory
 def test_every_crystal_is_a_primitive_cell() -> None:
     for element in BULK:
         atoms = bulk_crystal(element)
-        assert set(atoms.get_chemical_symbols()) == {element} and len(atoms) in (1, 2)
+        assert set(atoms.get_chemical_symbols()) == {element} and len(atoms) in (1, 2, 4, 12)
         assert atoms.pbc.all() and 5.0 < atoms.get_volume() / len(atoms) < 40.0
+        nearest = np.sort(atoms.repeat(3).get_all_distances(mic=True)[0])[1]
+        assert nearest == pytest.approx(2.0 * covalent_radii[atoms.numbers[0]], rel=0.25), element
     assert bulk_crystal("Si").get_volume() == pytest.approx(5.431020511**3 / 4.0, rel=1e-9)
 
 
@@ -57,16 +60,17 @@ def test_silicon_is_the_crystal_at_its_own_lattice_constant(
 
 def test_a_given_reference_is_taken_and_an_unknown_element_needs_one(tmp_path: Path) -> None:
     engine = DFTEngine(Theory("gth-pbe"))
-    found = reference_energies(["B"], engine, cache=tmp_path, given={"B": given_reference("B", -77.0)})
-    assert found["B"].energy == -77.0 and found["B"].phase == "given"
+    found = reference_energies(["S"], engine, cache=tmp_path, given={"S": given_reference("S", -77.0)})
+    assert found["S"].energy == -77.0 and found["S"].phase == "given"
     assert not list(tmp_path.iterdir())
-    with pytest.raises(ValueError, match=r"reference: expected B=ENERGY in eV per atom, .* crystals of Al"):
-        reference_energies(["B"], engine, cache=tmp_path)
+    with pytest.raises(ValueError, match=r"reference: expected S=ENERGY in eV per atom, .* crystals of Al"):
+        reference_energies(["S"], engine, cache=tmp_path)
     for element in KNOWN:
         check_known(element)
     with pytest.raises(ValueError, match="an element and a finite energy"):
         given_reference("Xx", 1.0)
-    assert [reference_title(e) for e in ("Cl", "Si", "Hf", "B")] == ["Cl2", "silicon", "hcp Hf", "B"]
+    titles = [reference_title(e) for e in ("Cl", "Si", "Hf", "B", "S")]
+    assert titles == ["Cl2", "silicon", "hcp Hf", "alpha boron", "S"]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -95,6 +99,6 @@ def test_a_vacancy_of_silicon_on_the_command_line(
     assert taken == {"Si": given_reference("Si", -107.1)}
     assert run(monkeypatch, *words, "--reference", "Si:-107") == 2
     assert "--reference: expected a form such as Si=-107.1, got 'Si:-107'" in capsys.readouterr().err
-    words[2:4] = ["--defect", "B_O"]
+    words[2:4] = ["--defect", "S_O"]
     assert run(monkeypatch, *words) == 2
-    assert "--reference: expected B=ENERGY in eV per atom" in capsys.readouterr().err
+    assert "--reference: expected S=ENERGY in eV per atom" in capsys.readouterr().err

@@ -97,17 +97,21 @@ def crystal(name: str, repeat: tuple[int, int, int] = (1, 1, 1)) -> ase.Atoms:
     if len(repeat) != 3 or any(int(count) != count or count < 1 for count in repeat):
         raise ValueError(f"repeat: expected three positive integers, got {repeat!r}")
     data = CRYSTALS[name]
+    atoms = built_crystal(data).repeat(tuple(int(count) for count in repeat))
+    atoms.info["source"] = f"{name}:{'x'.join(str(count) for count in repeat)}"
+    atoms.info["reference"] = data.reference
+    return atoms
+
+
+def built_crystal(data: CrystalData) -> ase.Atoms:
+    """The conventional cell of published data."""
     symbols = [symbol for symbol, _ in data.sites]
     positions = [position for _, position in data.sites]
     unit = build_crystal(symbols, positions, spacegroup=data.spacegroup, cellpar=list(data.cell))
     if len(unit) != data.n_atoms:
-        raise RuntimeError(f"crystal {name}: expected {data.n_atoms} atoms, got {len(unit)}")
+        raise RuntimeError(f"crystal {data.name}: expected {data.n_atoms} atoms, got {len(unit)}")
     # A fresh Atoms drops ASE's bookkeeping arrays ("spacegroup_kinds"), which would travel into every file.
-    atoms = ase.Atoms(unit.get_chemical_symbols(), unit.get_positions(), cell=unit.cell[:], pbc=True)
-    atoms = atoms.repeat(tuple(int(count) for count in repeat))
-    atoms.info["source"] = f"{name}:{'x'.join(str(count) for count in repeat)}"
-    atoms.info["reference"] = data.reference
-    return atoms
+    return ase.Atoms(unit.get_chemical_symbols(), unit.get_positions(), cell=unit.cell[:], pbc=True)
 
 
 def inequivalent_sites(
