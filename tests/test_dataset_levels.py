@@ -50,7 +50,7 @@ def test_a_spin_polarised_label_is_stored_and_read(tmp_path: Path) -> None:
         sample = data[0]
         assert '"spin": true' in data._file.attrs["settings"]
         with pytest.raises(DatasetError, match="1 of 1 samples are spin-polarised"):
-            data.require_unpolarised()
+            data.require_trainable()
     assert sample.spin_dh is not None and np.abs(sample.spin_dh).max() > 1e-2
     for sign, stored in ((1, dh[0]), (-1, dh[1])):
         np.testing.assert_allclose(sample.dh + sign * sample.spin_dh, stored, atol=2e-4)

@@ -88,7 +88,6 @@ def test_wrong_input_files_say_where(changes: dict[str, str], message: str, tmp_
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("scf.system.charge 1.0", "scf.system.charge 1.0 is not supported, expected 0"),
         ("scf.Hubbard.U on", "scf.Hubbard.U on is not supported, expected off"),
         ("scf.dftD on", "scf.dftD on is not supported"),
         ("scf.Electric.Field 0.0 1.0 0.0", "scf.Electric.Field 0 1 0 is not supported: there are no fields"),

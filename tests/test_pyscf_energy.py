@@ -94,7 +94,7 @@ class Pair:
     symbols: list[str]
     positions: FloatArray
 
-    def system(self, exponent: float, cutoff_ry: float) -> System:
+    def system(self, exponent: float, cutoff_ry: float, nspin: int = 1, charge: float = 0.0) -> System:
         """mlh's System with neutral atoms exp(-exponent r^2)."""
         kinds = sorted(set(self.symbols))
         basis = Basis([make_species(self.cell, s, self.symbols.index(s), exponent) for s in kinds])
@@ -104,7 +104,7 @@ class Pair:
             cell=self.lattice * BOHR_ANGSTROM,
             pbc=True,
         )
-        return System(atoms, basis, cutoff_ry)
+        return System(atoms, basis, cutoff_ry, nspin=nspin, charge=charge)
 
     def density_matrix(self) -> FloatArray:
         """A positive matrix in PySCF's order with Tr P S = N; soft: bonding combinations only."""
@@ -172,6 +172,37 @@ def test_total_energy_does_not_depend_on_the_neutral_atoms(silicon: Pair) -> Non
     for term in ("neutral_atom", "hartree", "core_repulsion"):
         assert abs(a.as_dict()[term] - b.as_dict()[term]) > 0.01, term
     assert a.total == pytest.approx(b.total, abs=2e-7)
+
+
+def test_charge_and_spin(silicon: Pair) -> None:
+    """A charged cell of two spins. Here the mean electrostatic potential is that of the neutral atoms, there
+    it is left out: int (V_H[n_I] - Z/r) = -pi Z / exponent of every Gaussian atom, over the volume."""
+    dft, df = pytest.importorskip("pyscf.pbc.dft"), pytest.importorskip("pyscf.pbc.df")
+    charge, exponent = 1.0, 1.0
+    P = silicon.density_matrix()
+    spins = np.stack([5.0 / 8.0 * P, 2.0 / 8.0 * P])
+    system = silicon.system(exponent, 400.0, nspin=2, charge=charge)
+    order = np.ix_(silicon.order, silicon.order)
+    D = BlockMatrix(
+        system.pattern,
+        np.concatenate([BlockMatrix.from_dense_gamma(system.pattern, p[order]).data for p in spins]),
+    )
+    assert D.dot(BlockMatrix(system.pattern, np.repeat(system.overlap().data, 2, axis=0))) == pytest.approx(
+        system.n_electrons, abs=1e-7
+    )
+    cell = silicon.cell.copy()
+    cell.mesh = np.array([36] * 3)
+    fft, total = df.FFTDF(cell), spins.sum(axis=0)
+    one = np.vdot(cell.pbc_intor("int1e_kin", hermi=1) + fft.get_pp(), total)
+    coulomb = 0.5 * np.vdot(fft.get_jk(total, with_k=False)[0], total)
+    grids = dft.gen_grid.UniformGrids(cell).build()
+    _, xc, _ = dft.numint.NumInt().nr_uks(cell, grids, "pbe", spins)
+    theirs = float(np.real(one + coulomb + xc + cell.energy_nuc()))
+    mean = -np.pi * sum(VALENCE[s] for s in silicon.symbols) / exponent / system.cell_volume
+    ours = system.energies(D).total
+    print(f"Si2+: mlh {ours:.8f}, PySCF {theirs:.8f} Ha, mean potential {mean:.6f}")
+    assert abs(mean) > 0.05
+    assert ours + charge * mean == pytest.approx(theirs, abs=1e-6)
 
 
 @pytest.mark.slow

@@ -160,7 +160,7 @@ def system_of_sample(
     options = {
         key: value
         for key, value in (settings or {}).items()
-        if key in ("cutoff_ry", "xc", "kpts", "integration")
+        if key in ("cutoff_ry", "xc", "kpts", "integration", "charge")
     }
     if "kpts" in sample.info:  # a source may have its own
         options["kpts"] = sample.info["kpts"]

@@ -29,17 +29,20 @@ from mlh.solver import Smearing, Solver
 
 _log = logging.getLogger("mlh.dft")
 
+MADELUNG_CUBE = 2.837297
+"""Of point charges in a cubic lattice with a uniform background: E = -q^2 alpha / (2 L)."""
+
 
 class DFTCalculator(Engine):
     """Kohn-Sham DFT in the numerical atomic-orbital basis.
 
-    basis, cutoff_ry, kpts, xc, spin, total_moment, smearing_ev, smearing, integration, grid_shape, symmetry:
-    the level of theory, field by field as in `mlh.Theory`, or one as `theory`. Spins start from the initial
-    magnetic moments of the atoms, or from parallel ones where there are none; see `mlh.scf` for states that
-    lose them. Other initial moments start anew. The stress is the derivative of the energy at a fixed
-    grid_shape; where the cell varies much, hold it fixed. A cell that is missing in a non-periodic direction
-    is added. Convergence: energy change below energy_tol_ev and max |H[D] - H_in| below residual_tol_ev.
-    solver: see `mlh.solve`; "purification" has no eigenvalues in its results.
+    basis, cutoff_ry, kpts, xc, spin, total_moment, smearing_ev, smearing, integration, grid_shape, symmetry,
+    charge: the level of theory, field by field as in `mlh.Theory`, or one as `theory`. Spins start from the
+    initial magnetic moments of the atoms, or from parallel ones where there are none; see `mlh.scf` for
+    states that lose them. Other initial moments start anew. The stress is the derivative of the energy at a
+    fixed grid_shape; where the cell varies much, hold it fixed. A cell that is missing in a non-periodic
+    direction is added. Convergence: energy change below energy_tol_ev and max |H[D] - H_in| below
+    residual_tol_ev. solver: see `mlh.solve`; "purification" has no eigenvalues in its results.
 
     Every step of a trajectory starts from dH = H - H0 extrapolated from the steps before; restart=False: from
     the Harris Hamiltonian. `set(cutoff_ry=300)` and `calc.cutoff_ry = 300` change what is computed next.
@@ -69,6 +72,7 @@ class DFTCalculator(Engine):
         on_scf_step: Callable[[SCFStep], Any] | None = None,
         solver: Solver | str = "dense",
         symmetry: bool | None = None,
+        charge: float | None = None,
         theory: Theory | None = None,
     ) -> None:
         fields = {
@@ -83,6 +87,7 @@ class DFTCalculator(Engine):
             "grid_shape": grid_shape,
             "integration": integration,
             "symmetry": symmetry,
+            "charge": charge,
         }
         given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
         level = replace(theory or Theory(), **given)
@@ -95,7 +100,7 @@ class DFTCalculator(Engine):
         self.on_scf_step = on_scf_step
         self._numbers: NDArray[np.int64] | None = None
         self._moments: NDArray[np.float64] | None = None
-        self._said: str = ""
+        self._said: set[str] = set()
         self._past = HamiltonianExtrapolation()
 
     def _forget(self) -> None:
@@ -117,6 +122,7 @@ class DFTCalculator(Engine):
             return
         system = self._system(self.atoms)
         self._say_spin(system)
+        self._say_ion(system)
         given = self.atoms.get_initial_magnetic_moments()
         moments = given if system.nspin == 2 and given.any() else None
         start = self._start(system, moments)
@@ -152,17 +158,31 @@ class DFTCalculator(Engine):
         return self.theory.loaded_basis()
 
     def _say_spin(self, system: System) -> None:
-        """What was chosen for an odd number of electrons, once."""
+        """What was chosen for an odd number of electrons."""
         if self.theory.spin is not None or round(system.n_electrons) % 2 == 0:
             return
         if system.nspin == 2:
             chosen = "the calculation is spin-polarised"
         else:
             chosen = "smeared, with k points: taken for a metal without moments; spin=True polarises it"
-        text = f"{system.n_electrons:g} electrons, an odd number: {chosen}"
-        if text != self._said:
+        self._say(f"{system.n_electrons:g} electrons, an odd number: {chosen}")
+
+    def _say_ion(self, system: System) -> None:
+        """That the box of an ion repeats it."""
+        if not system.charge or self.atoms.pbc.any():
+            return
+        shift = 0.5 * MADELUNG_CUBE * system.charge**2 / system.cell_volume ** (1.0 / 3.0)
+        self._say(
+            f"charge {system.charge:+g} of a molecule, in a periodic box with a uniform background: the "
+            f"energy is {shift * HARTREE_EV:.2f} eV below that of the ion alone in first order (Makov and "
+            "Payne; a cube of this volume); it is not corrected"
+        )
+
+    def _say(self, text: str) -> None:
+        """Once."""
+        if text not in self._said:
             _log.warning("%s", text)
-        self._said = text
+        self._said.add(text)
 
     def _start(self, system: System, moments: NDArray[np.float64] | None) -> BlockMatrix | None:
         """H0 of this geometry plus the dH of the last ones, or None (Harris) when there is none to use."""

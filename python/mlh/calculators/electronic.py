@@ -95,7 +95,8 @@ def state_of_file(
             )
         theory = Theory(**given)
     else:
-        own = [name for name in ("xc", "spin") if given.get(name, record[name]) != record[name]]
+        held = {"charge": 0.0, **record}
+        own = [name for name in ("xc", "spin", "charge") if given.get(name, held[name]) != held[name]]
         if own:
             raise ValueError(f"{path}: {', '.join(own)}: expected what the file has, got another")
         theory = theory_of_record(record, given)

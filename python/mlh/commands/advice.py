@@ -18,6 +18,7 @@ PARAMETERS = {
     "gamma=False": "--monkhorst-pack",
     "spin": "--spin",
     "total_moment": "--total-moment",
+    "charge": "--charge",
     "smearing_ev": "--smearing",
     "cutoff_ry": "--cutoff",
     "index": "--index",

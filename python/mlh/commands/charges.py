@@ -41,7 +41,7 @@ def charges_command(
 ) -> None:
     """Mulliken charge (electrons missing), population per angular momentum and moment of every atom.
 
-    The charges add up to zero, the moments to N_up - N_down. They depend on the basis.
+    The charges add up to that of the cell, the moments to N_up - N_down. They depend on the basis.
     """
     from mlh.analysis.mulliken import mulliken_charges
     from mlh.structures import write_structure

@@ -74,7 +74,7 @@ def evaluate_command(
     cases: list[Case] = []
     states: list[PhysicsCase] = []
     with Dataset(dataset) as data:
-        data.require_unpolarised()
+        data.require_trainable()
         chosen = {name: _indices(data, name, model, config) for name in _parts(part)}
         empty = [name for name, indices in chosen.items() if not indices]
         if len(empty) == len(chosen):

@@ -111,6 +111,10 @@ class TheoryOptions(MeshOptions):
         ),
     ] = None
     total_moment: Annotated[float | None, typer.Option(help="N_up - N_down held fixed (--dft).")] = None
+    charge: Annotated[
+        float | None,
+        typer.Option(help="Charge of the cell in e, over a uniform background (--dft); default: 0."),
+    ] = None
     smearing: Annotated[
         float | None,
         typer.Option(
@@ -140,6 +144,7 @@ class TheoryOptions(MeshOptions):
             "xc": self.xc,
             "spin": self.spin,
             "total_moment": self.total_moment,
+            "charge": self.charge,
             "smearing_ev": self.smearing,
             "smearing": self.smearing_type,
             "integration": None if self.openmx_quirks else self.integration,
@@ -150,7 +155,7 @@ class TheoryOptions(MeshOptions):
     def of_dft_only(self) -> list[str]:
         """The given options that mean nothing for a model."""
         texts = ("basis", "orbitals", "openmx_species", "integration", "xc")
-        names = (*texts, "spin", "total_moment", "smearing_type")
+        names = (*texts, "spin", "total_moment", "charge", "smearing_type")
         given = [name for name in names if getattr(self, name) not in (None, [])]
         return ["--" + name.replace("_", "-") for name in (*given, *(["openmx_quirks"] * self.openmx_quirks))]
 

@@ -270,8 +270,13 @@ class Dataset(Sequence[Sample]):
             full.get("spin_dh"),
         )
 
-    def require_unpolarised(self) -> None:
-        """DatasetError where samples are spin-polarised, for what knows one spin only."""
+    def require_trainable(self) -> None:
+        """DatasetError where samples are spin-polarised or charged, which networks do not know."""
+        if self.settings.get("charge"):
+            raise DatasetError(
+                f"{self.path}: expected samples of charge 0, as networks are neutral, "
+                f"got {self.settings['charge']:+g}"
+            )
         polarised = sum("spin_dh" in self._file["samples"][name] for name in self._names)
         if polarised:
             raise DatasetError(

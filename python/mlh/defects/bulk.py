@@ -85,7 +85,7 @@ def bulk_crystal(element: str) -> ase.Atoms:
 
 
 def bulk_theory(theory: Theory) -> Theory:
-    """The level of a reference crystal: spin-unpolarised, with a k mesh and smeared occupations."""
+    """The level of a reference crystal: neutral, spin-unpolarised, with a k mesh and smeared occupations."""
     return replace(
         theory,
         kpts={"spacing": K_SPACING},
@@ -93,6 +93,7 @@ def bulk_theory(theory: Theory) -> Theory:
         spin=False,
         total_moment=None,
         grid_shape=None,
+        charge=0.0,
     )
 
 

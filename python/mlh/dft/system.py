@@ -40,7 +40,7 @@ from mlh.dft.terms.contract import (
     Integration,
 )
 from mlh.dft.terms.local import uniform_density
-from mlh.dft.theory import FUNCTIONALS, Theory, check_functional
+from mlh.dft.theory import FUNCTIONALS, Theory, check_functional, count_electrons
 from mlh.matrix.block_matrix import BlockMatrix, Pattern, same_pattern
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints, reduced, with_cell
 from mlh.matrix.symmetry import OVERLAP_TOLERANCE, Symmetry, find_symmetry
@@ -69,7 +69,8 @@ class System:
     OpenMXIntegration. grid_shape: points of the grid along the cell vectors, or a `GridMesh`, in place of
     those of the cutoff; only at a fixed mesh is the energy a smooth function of the cell. symmetry: True
     reduces the k points to the irreducible ones, for Hamiltonians that have the symmetry of the crystal;
-    `mlh.scf` sees to that. moments: initial magnetic moments, which lower the symmetry.
+    `mlh.scf` sees to that. moments: initial magnetic moments, which lower the symmetry. charge: electrons
+    removed from the neutral cell, over a uniform background.
     """
 
     def __init__(
@@ -84,11 +85,15 @@ class System:
         grid_shape: Sequence[int] | GridMesh | None = None,
         symmetry: bool = False,
         moments: Sequence[float] | FloatArray | None = None,
+        charge: float = 0.0,
     ) -> None:
         _check(atoms, cutoff_ry, xc, nspin)
         full = load_basis(basis) if isinstance(basis, str) else basis
         self.basis = full.subset(atoms.get_chemical_symbols())
         check_functional(self.basis, xc)
+        self.charge = float(charge)
+        self.n_electrons = count_electrons(self.basis, atoms.get_chemical_symbols(), self.charge)
+        """Valence electrons of the cell."""
         self.integration: Integration = as_integration(integration, self.basis)
         self.cutoff_ry, self.xc, self.nspin = float(cutoff_ry), xc, int(nspin)
         self.kpts: KPointsSpec = self.integration.kpoints(with_cell(kpts, atoms.cell.array))
@@ -138,12 +143,8 @@ class System:
             theory.grid_shape,
             theory.symmetry,
             atoms.get_initial_magnetic_moments() if nspin == 2 else None,
+            theory.charge,
         )
-
-    @property
-    def n_electrons(self) -> float:
-        """Valence electrons of the neutral cell."""
-        return float(sum(self.basis[s].valence for s in self.symbols))
 
     @property
     def n_orbitals(self) -> int:
@@ -271,10 +272,11 @@ class System:
         return GridFunction(uniform_density(self.grid, density), self.cell)
 
     def dipole(self, D: BlockMatrix) -> FloatArray:
-        """Dipole moment sum_I Z_I tau_I - int n r of a neutral molecule in its box, (3,), e Bohr.
+        """Dipole moment sum_I Z_I tau_I - int n r of a molecule in its box, (3,), e Bohr.
 
         = -int (n - n_a) r, because neutral spherical atoms have none; r is taken from the image of each
-        point nearest to the middle of the atoms along the cell vectors.
+        point nearest to the middle of the atoms along the cell vectors. Of an ion: about that middle, the
+        mean position of the atoms.
         """
         change = self.density(D) - self.neutral_density()
         middle = np.linalg.solve(change.cell.T, self.positions.mean(axis=0))

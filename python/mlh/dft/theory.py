@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -34,6 +35,18 @@ def check_functional(basis: Basis, xc: str) -> None:
         )
 
 
+def count_electrons(basis: Basis, symbols: Sequence[str], charge: float = 0.0) -> float:
+    """Valence electrons of atoms with a charge; ValueError for a charge beyond their electrons or states."""
+    valence = float(sum(basis[symbol].valence for symbol in symbols))
+    least, most = 0.0, 2.0 * sum(basis[symbol].n_orbitals for symbol in symbols)
+    if not least < valence - charge <= most:
+        raise ValueError(
+            f"charge: expected less than +{valence:g} (the valence electrons) and no less than "
+            f"{valence - most:g} (2 electrons in every orbital), got {charge:+g}"
+        )
+    return valence - charge
+
+
 @dataclass(frozen=True, eq=False)
 class Theory:
     """What a Kohn-Sham calculation is, apart from its atoms and from how it is solved.
@@ -45,6 +58,8 @@ class Theory:
     (but for smeared k meshes, which are metals), with initial moments and with a total moment. total_moment:
     N_up - N_down held fixed; None: free.
     smearing_ev: width of `smearing`, "fermi-dirac" or "gaussian"; None: integer occupations.
+    charge: of the cell in e, electrons removed from the neutral atoms, over a uniform background that makes
+    the cell neutral (docs/theory.md).
     integration: how the integrals are done (`mlh.dft.integrations`); None: as belongs to the basis.
     grid_shape: points of the grid along the cell vectors, or a `GridMesh`, in place of those of the cutoff.
     symmetry: a k mesh is reduced to its irreducible points where the crystal (with its initial moments) has
@@ -64,6 +79,7 @@ class Theory:
     integration: Integration | str | None = None
     grid_shape: Sequence[int] | GridMesh | None = None
     symmetry: bool = True
+    charge: float = 0.0
 
     def __post_init__(self) -> None:
         if not 20.0 <= self.cutoff_ry <= 5000.0:
@@ -81,6 +97,8 @@ class Theory:
                 f"smearing: expected {' or '.join(map(repr, SMEARINGS))}, got {self.smearing!r}; "
                 "integer occupations are smearing_ev=None"
             )
+        if not math.isfinite(self.charge):
+            raise ValueError(f"charge: expected a finite number of electrons removed, got {self.charge}")
         if self.grid_shape is not None:
             as_mesh(self.grid_shape)
         if self.integration is not None:
@@ -106,8 +124,7 @@ class Theory:
             return 2 if self.spin else 1
         if self.total_moment is not None or atoms.get_initial_magnetic_moments().any():
             return 2
-        basis = self.loaded_basis()
-        electrons = sum(basis[symbol].valence for symbol in atoms.get_chemical_symbols())
+        electrons = count_electrons(self.loaded_basis(), atoms.get_chemical_symbols(), self.charge)
         kpts = as_kpoints(with_cell(self.kpts, atoms.cell.array, atoms.pbc))
         metal = self.smearing_ev is not None and not kpts.gamma_only
         return 2 if round(electrons) % 2 == 1 and not metal else 1
@@ -128,6 +145,8 @@ class Theory:
         for name in ("spin", "total_moment", "smearing_ev"):
             if getattr(self, name) is not None:
                 content[name] = getattr(self, name)
+        if self.charge:
+            content["charge"] = self.charge
         if self.smearing_ev is not None:
             content["smearing"] = self.smearing
         method = integration_name(as_integration(self.integration, self._known_basis()))

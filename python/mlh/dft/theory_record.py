@@ -23,6 +23,7 @@ def theory_record(theory: Theory, system: System) -> dict[str, Any]:
         "xc": system.xc,
         "spin": system.nspin == 2,
         "total_moment": theory.total_moment,
+        "charge": theory.charge,
         "smearing_ev": theory.smearing_ev,
         "smearing": theory.smearing,
         "integration": integration_name(system.integration),
@@ -39,6 +40,7 @@ def theory_of_record(record: Mapping[str, Any], changes: Mapping[str, Any] | Non
         name: record[name]
         for name in ("cutoff_ry", "xc", "spin", "total_moment", "smearing_ev", "smearing", "symmetry")
     }
+    fields["charge"] = record.get("charge", 0.0)  # files of before are neutral
     fields["kpts"] = recorded_kpoints(record["kpts"])
     if "basis" not in changes:
         fields["basis"] = load_basis(record["basis"], record["orbitals"] or None)

@@ -66,6 +66,7 @@ class EngineConfig(_Model):
     smearing: SmearingType = "fermi-dirac"
     spin: bool = False
     total_moment: float | None = None
+    charge: float = 0.0
     labeller: Annotated[str, Field(pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$")] = ""
 
     def settings(self, kpts: Repeat | KMesh | None = None) -> EngineSettings:

@@ -48,6 +48,7 @@ class EngineSettings:
     smearing: Smearing = "fermi-dirac"
     spin: bool = False
     total_moment: float | None = None
+    charge: float = 0.0
     labeller: str = ""
     """"module:name" of a labeller of your own; empty: the embedded DFT engine."""
 
@@ -59,8 +60,8 @@ class EngineSettings:
         if self.smearing_ev is None:
             del content["smearing"]
         # Absent in files of before, and in those of the same level of theory now.
-        optional = ("labeller", "integration", "smearing_ev", "spin", "total_moment")
-        absent = {k for k in optional if content[k] is None or content[k] is False or content[k] == ""}
+        optional = ("labeller", "integration", "smearing_ev", "spin", "total_moment", "charge")
+        absent = {k for k in optional if content[k] in (None, False, "", 0.0)}
         return {k: v for k, v in content.items() if k not in absent}
 
     @property
@@ -76,6 +77,7 @@ class EngineSettings:
             total_moment=self.total_moment,
             smearing_ev=self.smearing_ev,
             smearing=self.smearing,
+            charge=self.charge,
             integration=self.integration or default_integration(basis) or DEFAULT_INTEGRATION,
         )
 

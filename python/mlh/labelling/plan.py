@@ -17,6 +17,7 @@ import ase
 import numpy as np
 from ase.neighborlist import neighbor_list
 
+from mlh.dft.theory import count_electrons
 from mlh.labelling.config import DatasetConfig, RelaxationPlan, SourceConfig, Variation
 from mlh.labelling.labels import EngineSettings, load_engine_basis
 from mlh.matrix.kpoints import kpoints_record, with_cell
@@ -208,8 +209,7 @@ def _refuse_odd_electrons(name: str, atoms: ase.Atoms, engine: EngineSettings) -
     """Before any work: an odd number of electrons has no unpolarised state with integer occupations."""
     if engine.spin or engine.smearing_ev is not None or engine.labeller:
         return
-    basis = load_engine_basis(engine)
-    electrons = sum(basis[symbol].valence for symbol in atoms.get_chemical_symbols())
+    electrons = count_electrons(load_engine_basis(engine), atoms.get_chemical_symbols(), engine.charge)
     if round(electrons) % 2:
         raise ValueError(
             f"{name}: {electrons:g} electrons; an odd number needs 'spin: true' in the engine of the "

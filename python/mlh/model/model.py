@@ -144,6 +144,8 @@ class Model:
         self.check_basis(system.basis)
         if system.nspin != 1:
             raise ModelError(f"system: expected nspin = 1 (spin-unpolarised model), got {system.nspin}")
+        if system.charge:
+            raise ModelError(f"system: expected charge 0 (the model is neutral), got {system.charge:+g}")
         if system.xc != self.xc:
             raise ModelError(f"system: expected the functional of the labels, {self.xc}, got {system.xc}")
         self.last = self.predict_graph(graph_from_system(system))

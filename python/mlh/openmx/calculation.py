@@ -30,7 +30,6 @@ FUNCTIONALS = {"lda": "PZ", "lsda-ca": "PZ", "lsda-pw": "PW92", "gga-pbe": "PBE"
 """scf.XcType: mlh's name."""
 
 NEUTRAL = {
-    "scf.system.charge": "0",
     "scf.Hubbard.U": "off",
     "scf.SpinOrbit.Coupling": "off",
     "scf.dftD": "off",
@@ -48,6 +47,7 @@ NEUTRAL = {
 USED = (
     *("scf.XcType", "scf.SpinPolarization", "scf.ElectronicTemperature", "scf.energycutoff", "scf.Kgrid"),
     *("scf.EigenvalueSolver", "scf.ProExpn.VNA", "scf.fixed.grid", "scf.Ngrid", "scf.Electric.Field"),
+    "scf.system.charge",
 )
 
 _WAY = (
@@ -143,6 +143,7 @@ def _level(text: InputText, quirks: bool) -> Theory:
         spin=spin,
         smearing_ev=text.numbers("scf.ElectronicTemperature", [300.0])[0] * KELVIN_EV,
         integration=method,
+        charge=text.numbers("scf.system.charge", [0.0], 1)[0],
         **fields,
     )
 

@@ -86,7 +86,7 @@ def set_up(
     config: TrainingConfig, dataset: Dataset, ranks: Ranks, console: Console
 ) -> tuple[Setup, HamiltonianNetwork]:
     """Setup, and the network of the first step: fresh weights and fitted means, or those of `config.init`."""
-    dataset.require_unpolarised()
+    dataset.require_trainable()
     if dataset.incomplete:
         missing = f"{len(dataset.incomplete)} samples were not completely written and are left out"
         say(console, missing, style="yellow")
