@@ -18,3 +18,5 @@ SPECIES = {
     "H": ("H6.0-s2p1", "H_PBE19"),
 }
 RUNS = ("h2o", "h2o_sp", "h2o_vnag", "si2", "qtz9")
+CHARGES = {"h2o_q1": 1.0, "h2o_qm1": -1.0, "qtz9_q2": 2.0, "qtz9_q1": 1.0}
+"""Charges of the runs with a charge."""

@@ -162,7 +162,7 @@ def test_no_points() -> None:
             "B3LYP",
             np.ones((2, 1)),
             np.ones((2, 1)),
-            "expected 'PBE', 'PBE-PW92', 'PW92' or 'PZ', got 'B3LYP'",
+            "expected 'PBE', 'PBE-PW92', 'PBE-OpenMX', 'PW92' or 'PZ', got 'B3LYP'",
         ),
         ("PBE", np.ones((2, 3)), np.ones((2, 1)), r"density: expected shape .* got .*\(2, 3\)"),
         ("PBE", np.ones(2), np.ones((2, 1)), r"density: expected shape .* got .*\(2,\)"),

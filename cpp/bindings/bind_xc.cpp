@@ -70,7 +70,7 @@ void bind_xc(py::module_& m) {
         py::arg("sigma") = py::none(),
         R"(Exchange-correlation energy density e and its derivatives at every point.
 
-name is "PBE", "PW92", "PZ" or "PBE-PW92"; density has shape (npts, nspin), sigma (npts, 1) or
+name is "PBE", "PW92", "PZ", "PBE-PW92" or "PBE-OpenMX"; density has shape (npts, nspin), sigma (npts, 1) or
 (npts, 3) holds grad n . grad n, or its (uu, ud, dd) parts; both in atomic units, float64,
 C-contiguous.
 Returns (e (npts,), de/dn (npts, nspin), de/dsigma (npts, 1|3)); e is per volume, Hartree/Bohr^3.)");

@@ -140,10 +140,16 @@ D unpolarised(const D& n, const D& sigma) {
 }
 
 template <class D>
-D polarised(const D& up, const D& down, const D& sigma) {
+D polarised(const D& up, const D& down, const D& sigma, double largest_zeta) {
   const D n = up + down;
-  const D plus = bounded((2.0 * up) / n), minus = bounded((2.0 * down) / n);  // 1 + zeta, 1 - zeta
-  const D zeta = (up - down) / n;
+  D zeta = (up - down) / n;
+  // OpenMX holds the value where it occurs, in the derivatives too.
+  const double value = value_of(zeta);
+  if (std::abs(value) > largest_zeta)
+    zeta = ((std::copysign(largest_zeta, value) - value) * value_of(n) + (up - down)) / n;
+  const bool held = largest_zeta < 1.0;
+  const D plus = held ? 1.0 + zeta : bounded((2.0 * up) / n);
+  const D minus = held ? 1.0 + (-1.0) * zeta : bounded((2.0 * down) / n);
   const D phi = 0.5 * (power(plus, 2.0 / 3.0) + power(minus, 2.0 / 3.0));
   const D f =
       (1.0 / (std::cbrt(16.0) - 2.0)) * (-2.0 + (power(plus, 4.0 / 3.0) + power(minus, 4.0 / 3.0)));
@@ -182,9 +188,9 @@ Correlation pbe_correlation(double n, double sigma) {
   return {e.value, e.slope[0], e.slope[0], e.slope[1]};
 }
 
-Correlation pbe_correlation(double n_up, double n_down, double sigma) {
+Correlation pbe_correlation(double n_up, double n_down, double sigma, double largest_zeta) {
   const auto e = polarised(variable<3>(spin_floored(n_up), 0), variable<3>(spin_floored(n_down), 1),
-                           variable<3>(floored(sigma), 2));
+                           variable<3>(floored(sigma), 2), largest_zeta);
   return {e.value, e.slope[0], e.slope[1], e.slope[2]};
 }
 
@@ -196,10 +202,10 @@ Correlation pbe_correlation_change(double n, double sigma, double dn, double dsi
 }
 
 Correlation pbe_correlation_change(double n_up, double n_down, double sigma, double dn_up,
-                                   double dn_down, double dsigma) {
-  const auto e =
-      polarised(moving<3>(spin_floored(n_up), dn_up, 0),
-                moving<3>(spin_floored(n_down), dn_down, 1), moving<3>(floored(sigma), dsigma, 2));
+                                   double dn_down, double dsigma, double largest_zeta) {
+  const auto e = polarised(moving<3>(spin_floored(n_up), dn_up, 0),
+                           moving<3>(spin_floored(n_down), dn_down, 1),
+                           moving<3>(floored(sigma), dsigma, 2), largest_zeta);
   return {e.value.slope[0], e.slope[0].slope[0], e.slope[1].slope[0], e.slope[2].slope[0]};
 }
 

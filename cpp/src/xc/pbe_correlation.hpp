@@ -15,12 +15,13 @@ struct Correlation {
 /// Unpolarised: n, sigma = |grad n|^2; `up` = `down` = de/dn.
 Correlation pbe_correlation(double n, double sigma);
 
-/// Collinear spin; densities below the floor count as the floor.
-Correlation pbe_correlation(double n_up, double n_down, double sigma);
+/// Collinear spin; densities below the floor count as the floor. largest_zeta: the polarisation is
+/// held there in magnitude, as OpenMX does at 0.99 (energy and potential then do not fit).
+Correlation pbe_correlation(double n_up, double n_down, double sigma, double largest_zeta = 1.0);
 
 /// How e and its derivatives change, to first order, along (dn, dsigma).
 Correlation pbe_correlation_change(double n, double sigma, double dn, double dsigma);
 Correlation pbe_correlation_change(double n_up, double n_down, double sigma, double dn_up,
-                                   double dn_down, double dsigma);
+                                   double dn_down, double dsigma, double largest_zeta = 1.0);
 
 }  // namespace mlh::detail

@@ -36,6 +36,7 @@ struct Parts {
   int correlation;  ///< kOwn: `pbe_correlation`
 };
 constexpr int kOwn = -1;
+constexpr double kOpenMXZeta = 0.99;
 
 Parts libxc_parts(Functional functional) {
   switch (functional) {
@@ -46,6 +47,7 @@ Parts libxc_parts(Functional functional) {
     case Functional::lda_pz:
       return {XC_LDA_X, XC_LDA_C_PZ};
     case Functional::pbe_pw92:
+    case Functional::pbe_openmx:
       return {XC_GGA_X_PBE, kOwn};
   }
   throw std::invalid_argument("functional: expected one of enum Functional");
@@ -119,7 +121,7 @@ void add_point(const Chunk& chunk, std::size_t p, std::size_t nspin,
 }
 
 /// Adds the correlation of `pbe_correlation` where the density is above the threshold.
-void add_own_correlation(std::size_t nspin, const Chunk& chunk) noexcept {
+void add_own_correlation(std::size_t nspin, double largest_zeta, const Chunk& chunk) noexcept {
   for (std::size_t p = 0; p < chunk.size; ++p) {
     if (total_density(chunk, p, nspin) < kXcDensityThreshold) continue;
     const double* n = chunk.density + nspin * p;
@@ -129,7 +131,7 @@ void add_own_correlation(std::size_t nspin, const Chunk& chunk) noexcept {
       continue;
     }
     const double* s = chunk.sigma + 3 * p;
-    const auto c = detail::pbe_correlation(n[0], n[1], s[0] + 2.0 * s[1] + s[2]);
+    const auto c = detail::pbe_correlation(n[0], n[1], s[0] + 2.0 * s[1] + s[2], largest_zeta);
     add_point(chunk, p, nspin, c);
   }
 }
@@ -179,7 +181,8 @@ void add_change(const xc_func_type* functional, bool gradient, std::size_t nspin
 }
 
 /// The same of `pbe_correlation`.
-void add_own_change(std::size_t nspin, const Chunk& chunk, const Change& d) noexcept {
+void add_own_change(std::size_t nspin, double largest_zeta, const Chunk& chunk,
+                    const Change& d) noexcept {
   for (std::size_t p = 0; p < chunk.size; ++p) {
     const double *n = chunk.density + nspin * p, *dn = d.density + nspin * p;
     if (nspin == 1) {
@@ -189,7 +192,7 @@ void add_own_change(std::size_t nspin, const Chunk& chunk, const Change& d) noex
     }
     const double *s = chunk.sigma + 3 * p, *ds = d.sigma + 3 * p;
     const auto c = detail::pbe_correlation_change(n[0], n[1], s[0] + 2.0 * s[1] + s[2], dn[0],
-                                                  dn[1], ds[0] + 2.0 * ds[1] + ds[2]);
+                                                  dn[1], ds[0] + 2.0 * ds[1] + ds[2], largest_zeta);
     add_point(chunk, p, nspin, c);
   }
 }
@@ -250,6 +253,7 @@ XcEvaluator::XcEvaluator(Functional functional, int nspin)
   const Parts parts = libxc_parts(functional);
   initialise(exchange_, parts.exchange, nspin);
   own_correlation_ = parts.correlation == kOwn;
+  if (functional == Functional::pbe_openmx) largest_zeta_ = kOpenMXZeta;
   if (own_correlation_) return;
   try {
     initialise(correlation_, parts.correlation, nspin);
@@ -273,7 +277,7 @@ void XcEvaluator::operator()(std::size_t n_points, const double* density, const 
   Scratch scratch;
   add_functional(&exchange_, gradient_, nspin_, chunk, scratch);
   if (own_correlation_) {
-    add_own_correlation(nspin_, chunk);
+    add_own_correlation(nspin_, largest_zeta_, chunk);
   } else {
     add_functional(&correlation_, gradient_, nspin_, chunk, scratch);
   }
@@ -291,7 +295,7 @@ void XcEvaluator::change(std::size_t n_points, const double* density, const doub
   SecondDerivatives second;
   add_change(&exchange_, gradient_, nspin_, chunk, d, first, second);
   if (own_correlation_) {
-    add_own_change(nspin_, chunk, d);
+    add_own_change(nspin_, largest_zeta_, chunk, d);
   } else {
     add_change(&correlation_, gradient_, nspin_, chunk, d, first, second);
   }
@@ -305,12 +309,14 @@ Functional functional_from_name(std::string_view name) {
   if (name == "PW92") return Functional::lda_pw92;
   if (name == "PZ") return Functional::lda_pz;
   if (name == "PBE-PW92") return Functional::pbe_pw92;
-  throw std::invalid_argument("xc: expected 'PBE', 'PBE-PW92', 'PW92' or 'PZ', got '" +
-                              std::string(name) + "'");
+  if (name == "PBE-OpenMX") return Functional::pbe_openmx;
+  throw std::invalid_argument(
+      "xc: expected 'PBE', 'PBE-PW92', 'PBE-OpenMX', 'PW92' or 'PZ', got '" + std::string(name) +
+      "'");
 }
 
 bool needs_gradient(Functional functional) {
-  return functional == Functional::pbe || functional == Functional::pbe_pw92;
+  return functional != Functional::lda_pw92 && functional != Functional::lda_pz;
 }
 
 void evaluate_xc(Functional functional, int nspin, std::size_t n_points, const double* density,

@@ -35,6 +35,7 @@ class XcEvaluator {
   bool gradient_;
   std::size_t nspin_;
   bool own_correlation_ = false;  ///< `pbe_correlation` in place of libxc's
+  double largest_zeta_ = 1.0;     ///< of that
   xc_func_type exchange_{}, correlation_{};
 };
 

@@ -10,8 +10,9 @@ namespace mlh {
 /// Functionals the package offers: PBE (gga_x_pbe + gga_c_pbe), PW92 (lda_x + lda_c_pw), PZ
 /// (lda_x + lda_c_pz: Perdew and Zunger, PRB 23, 5048 (1981), of Ceperley and Alder's energies),
 /// and PBE with the rounded constants of Perdew and Wang in its correlation, as in OpenMX
-/// (xc/pbe_correlation.hpp; libxc's PW92 has them).
-enum class Functional { pbe, lda_pw92, lda_pz, pbe_pw92 };
+/// (xc/pbe_correlation.hpp; libxc's PW92 has them); pbe_openmx also holds the polarisation at 0.99
+/// as OpenMX does, where the potential is no longer the derivative of the energy.
+enum class Functional { pbe, lda_pw92, lda_pz, pbe_pw92, pbe_openmx };
 
 /// Points with a total density below this (electrons/Bohr^3) contribute exact zeros.
 inline constexpr double kXcDensityThreshold = 1e-14;
@@ -22,7 +23,8 @@ inline constexpr double kXcDensityThreshold = 1e-14;
 /// noise. The energy changes by 1e-8 of a Hartree per fully polarised electron.
 inline constexpr double kXcSpinThreshold = 1e-8;
 
-/// "PBE", "PW92", "PZ" or "PBE-PW92"; throws std::invalid_argument for any other name.
+/// "PBE", "PW92", "PZ", "PBE-PW92" or "PBE-OpenMX"; throws std::invalid_argument for any other
+/// name.
 Functional functional_from_name(std::string_view name);
 
 /// True when the energy depends on the density gradient.
