@@ -29,6 +29,7 @@ from mlh.common.activity import doing
 from mlh.common.units import BOHR_ANGSTROM, HARTREE_BOHR3_EV_ANGSTROM3, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 from mlh.dft.energies import Forces, Stress
 from mlh.dft.mesh import GridMesh
+from mlh.dft.potentials import planar_potentials, site_potentials
 from mlh.dft.system import System
 from mlh.dft.theory import FIELDS, Theory
 from mlh.dft.vacuum import PeriodicBox
@@ -148,6 +149,16 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         """Drop the results of other parameters."""
         self.reset()
         self.result = None
+
+    def site_potentials(self) -> NDArray[np.float64]:
+        """Electrostatic potential at the atoms of the last calculation, (natoms,), V: positive near a
+        positive charge (`mlh.dft.potentials`)."""
+        return site_potentials(self.system, self._done().D) * HARTREE_EV
+
+    def planar_potentials(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """The same averaged over planes, along each cell vector on the points of the grid, V."""
+        first, second, third = planar_potentials(self.system, self._done().D)
+        return first * HARTREE_EV, second * HARTREE_EV, third * HARTREE_EV
 
     @property
     def system(self) -> System:

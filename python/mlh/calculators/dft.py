@@ -24,7 +24,7 @@ from mlh.dft.theory import Theory
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import KPointsSpec
 from mlh.scf.extrapolation import HamiltonianExtrapolation
-from mlh.scf.loop import SCFStep, scf
+from mlh.scf.loop import SCFResult, SCFStep, scf
 from mlh.solver import Smearing, Solver
 
 _log = logging.getLogger("mlh.dft")
@@ -153,6 +153,10 @@ class DFTCalculator(Engine):
             self.calculate(self.atoms, properties, all_changes)
             return
         self._store(result, properties)
+
+    def _store(self, result: SCFResult, properties: Sequence[str]) -> None:
+        super()._store(result, properties)
+        self.results["site_potentials"] = self.site_potentials()
 
     def _basis_of(self, atoms: Atoms) -> Basis:
         return self.theory.loaded_basis()

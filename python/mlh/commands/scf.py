@@ -129,6 +129,8 @@ def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:
         **spin,
         "charges": calculator.results["charges"].tolist(),
         **dipole,
+        "charge": calculator.system.charge,
+        "site_potentials_v": calculator.results["site_potentials"].tolist(),
         "residual_ev": calculator.results["residual"],
         "max_force_ev_per_angstrom": float(np.linalg.norm(forces, axis=1).max()),
         "net_force_ev_per_angstrom": np.linalg.norm(forces.sum(axis=0)).item(),
@@ -194,6 +196,7 @@ def _write_files(
     extxyz: Path | None,
     overwrite: bool,
 ) -> None:
+    from mlh.dft.potentials import planar_potentials, site_potentials
     from mlh.dft.theory_record import theory_record
     from mlh.io import write_cube, write_matrices
     from mlh.structures.extxyz import write_extxyz
@@ -204,6 +207,9 @@ def _write_files(
         levels = {"total": result.energies.total, "fermi_level": result.fermi_level}
         scalars = {**result.energies.as_dict(), **levels}
         level = theory_record(calculator.theory, system)
+        profiles = planar_potentials(system, result.D)
+        potentials = {"sites": site_potentials(system, result.D)}
+        potentials |= {f"axis{axis + 1}": profile for axis, profile in enumerate(profiles)}
         write_matrices(
             matrices,
             periodic,
@@ -213,6 +219,7 @@ def _write_files(
             overwrite,
             theory=level,
             state=result.solution,
+            potentials=potentials,
         )
     if density is not None:
         write_cube(density, periodic, system.density(result.D), "electron density, e/Bohr^3", overwrite)

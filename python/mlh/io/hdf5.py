@@ -8,6 +8,7 @@
 /scalars            attributes: numbers such as energies (Hartree)
 /theory             attribute json: the level of theory (`mlh.dft.theory_record`); files before this had none
 /kpoints            points (nk, 3) fractional, weights (nk,): those that were solved, irreducible in a crystal
+/potentials         sites (natoms,), axis1, axis2, axis3: electrostatic (`mlh.dft.potentials`); Hartree/e
 /states             eigenvalues, occupations (nspin, nk, norb), fermi_levels (nspin,); Hartree
 """
 
@@ -73,11 +74,13 @@ def write_matrices(
     *,
     theory: Mapping[str, Any] | None = None,
     state: State | None = None,
+    potentials: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> None:
     """Write matrices that share one Pattern. The file appears complete or not at all.
 
     theory, state: the level of theory in plain values (`mlh.dft.theory_record`) and the occupied space of D;
-    without them the file does not say which k points its D has.
+    without them the file does not say which k points its D has. potentials: electrostatic ones by name,
+    Hartree per e (`mlh.dft.potentials`).
     """
     target = Path(path)
     refuse_existing([target], overwrite)
@@ -101,6 +104,9 @@ def write_matrices(
             file.create_group("theory").attrs["json"] = json.dumps(dict(theory))
         if state is not None:
             _write_state(file, state)
+        for name, values in (potentials or {}).items():
+            file[f"potentials/{name}"] = values
+            file[f"potentials/{name}"].attrs["unit"] = "Hartree/e"
 
 
 def _write_state(file: h5py.File, state: State) -> None:
