@@ -19,6 +19,7 @@ from mlh.defects import corrections
 from mlh.defects.corrections import (
     MissingLibraryError,
     Potentials,
+    alignment_correction,
     dielectric_tensor,
     efnv_correction,
 )
@@ -147,6 +148,18 @@ def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
         efnv_correction(CHARGE, defect, perfect, EPSILON, center)
     corrections._missing.cache_clear()
     assert efnv_correction(0, defect, perfect, EPSILON).energy == 0.0
+
+
+def test_alignment_alone_is_a_common_zero() -> None:
+    defect, perfect, center = cells()
+    _, site = vacancy(perfect.atoms)
+    pairs = list(enumerate(i for i in range(len(perfect.atoms)) if i != site))
+    flat = Potentials(defect.atoms, perfect_at(defect, perfect) - 0.25)
+    found = alignment_correction(2, flat, perfect, pairs, center)
+    assert found.energy == pytest.approx(0.5) and found.spread == pytest.approx(0.0, abs=1e-12)
+    assert found.kind == "alignment" and found.n_atoms < len(pairs)
+    with pytest.raises(ValueError, match="at least two common atoms"):
+        alignment_correction(2, flat, perfect, pairs[:1], center)
 
 
 def test_the_dielectric_tensor_is_checked() -> None:

@@ -36,7 +36,7 @@ def test_levels_of_a_vacancy_are_in_the_report(tmp_path: Path, monkeypatch: pyte
     )
     pictures = DefectPictures(engine, tmp_path)
     run = run_vacancies(host, sites, engine, reference, tmp_path, settings, ended=pictures)
-    write_defects(tmp_path, describe_run(run, engine), reference, settings)
+    write_defects(tmp_path, describe_run(run, engine), reference, {})
     assert pictures.finish(run) == {} and calculated == []  # the relaxations had the states
     name = f"V_O-{sites[0]}_0"
     handed_on = json.loads((tmp_path / name / "levels.json").read_text())

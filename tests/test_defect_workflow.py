@@ -174,7 +174,7 @@ def test_verification_measures_the_difference(tmp_path: Path) -> None:
     assert rows[0]["dQ"] < 0.1
     assert set(rows[0]["coordinate_mae"]) == {"3", "5", "7", "9", "12"}
     path = write_defects(
-        tmp_path, describe_run(run, first), copper_reference(), settings, describe_run(checked, second), rows
+        tmp_path, describe_run(run, first), copper_reference(), {}, describe_run(checked, second), rows
     )
     content = json.loads(path.read_text())
     assert "n_i > 0 for atoms removed" in content["convention"]

@@ -58,7 +58,16 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "openmx-input": ("h2.xyz", "--species", "H=H5.0-s1,H_PBE19", "--out", "new.dat"),
 }
 """A command line that is right, up to the calculation."""
-SIGNED = ("--pressure", "--potential", "--total-moment", "--charge", "--window", "--center", "--site")
+SIGNED = (
+    "--pressure",
+    "--potential",
+    "--total-moment",
+    "--charge",
+    "--window",
+    "--center",
+    "--site",
+    "--edge-shifts",
+)
 """Options whose numbers may be negative."""
 
 

@@ -92,7 +92,7 @@ def test_a_vacancy_of_silicon_on_the_command_line(
         taken.update(references)
         raise ValueError("far enough")
 
-    monkeypatch.setattr("mlh.commands.defect.run_defects", stop)
+    monkeypatch.setattr("mlh.defects.study.run_defects", stop)
     words = ["defect", "alpha-quartz", "--species", "Si", "--dft", "--out", str(tmp_path / "si")]
     assert run(monkeypatch, *words, "--reference", "Si=-107.1") == 2
     assert "far enough" in capsys.readouterr().err

@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = run_vacancies(host(), [3, 7], first, copper_reference(), path, settings)
     checked = verify(run, vacancy_cases(host(), [7]), second, copper_reference(1.01), path / "dft", settings)
     content, verification = describe_run(run, first), describe_run(checked, second)
-    write_defects(path, content, copper_reference(), settings, verification, compare(run, checked))
+    write_defects(path, content, copper_reference(), {}, verification, compare(run, checked))
     return path
 
 
@@ -75,7 +75,7 @@ def test_bonds_are_not_drawn_through_the_cell() -> None:
 def test_what_did_not_converge_comes_first(tmp_path: Path) -> None:
     settings = DefectSettings(RelaxSettings(fmax=1e-4, max_steps=2))
     run = run_vacancies(host(), [0], EMTEngine(), copper_reference(), tmp_path, settings)
-    write_defects(tmp_path, describe_run(run, EMTEngine()), copper_reference(), settings)
+    write_defects(tmp_path, describe_run(run, EMTEngine()), copper_reference(), {})
     text = render(read_run(tmp_path))
     assert "V_Cu-0_0: unconverged, largest force" in text and "Not everything converged" in text
     assert text.index("V_Cu-0_0: unconverged") < text.index("Formation energies")

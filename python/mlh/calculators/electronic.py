@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 
 from mlh.analysis.state import ElectronicState, OccupiedState
@@ -20,6 +21,9 @@ from mlh.io import read_atoms, read_matrices, read_theory
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.scf.loop import SCFStep
 from mlh.solver import Dense
+
+_SAME_PLACE = 2e-8
+"""Angstrom."""
 
 Check = Callable[[System, Atoms], Any]
 """Raises for what cannot be made of a system with these (periodic) atoms."""
@@ -71,6 +75,30 @@ def _calculated(
     work.calc = calculator
     work.get_potential_energy()
     return calculator
+
+
+def holds_state_of(calculator: Any, atoms: Atoms) -> bool:
+    """Whether the last calculation was of this geometry, by a solver that gives eigenstates."""
+    known = getattr(calculator, "atoms", None)
+    if known is None or getattr(calculator, "result", None) is None:
+        return False
+    same = len(known) == len(atoms) and bool(np.array_equal(known.numbers, atoms.numbers))
+    # What a relaxation hands on has the digits of its file.
+    return (
+        same
+        and bool(np.allclose(known.positions, atoms.positions, rtol=0.0, atol=_SAME_PLACE))
+        and bool(np.allclose(known.cell.array, atoms.cell.array, rtol=0.0, atol=_SAME_PLACE))
+        and hasattr(calculator.result.solution, "coefficients")
+    )
+
+
+def state_at(atoms: Atoms, calculator: Any) -> ElectronicState:
+    """The state of these atoms that the calculator has, else that of a calculation now."""
+    if not holds_state_of(calculator, atoms):
+        work = atoms.copy()
+        work.calc = calculator
+        work.get_potential_energy()
+    return ElectronicState.from_calculator(calculator)
 
 
 def state_of_file(

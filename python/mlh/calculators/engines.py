@@ -41,7 +41,7 @@ class DFTEngine:
 
     def charged(self, charge: int) -> DFTEngine:
         """The same with a charged cell (e), over a uniform background."""
-        return replace(self, theory=replace(self.theory, **_with_charge(charge)))
+        return replace(self, theory=replace(self.theory, charge=float(charge)))
 
     def subset(self, elements: Sequence[str]) -> Basis:
         """The basis of some elements only."""
@@ -120,10 +120,6 @@ class ModelEngine:
 
 
 Engine = DFTEngine | ModelEngine
-
-
-def _with_charge(charge: int) -> dict[str, Any]:
-    return {"charge": float(charge)}
 
 
 def choose_engine(

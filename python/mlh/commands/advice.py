@@ -32,7 +32,14 @@ OWN: dict[str, dict[str, str]] = {
         "energy_tol_ev": "--energy-tol",
         "residual_tol_ev": "--residual-tol",
     },
-    "defect": {"reference": "--reference"},
+    "defect": {
+        **{
+            name: f"--{name}"
+            for name in ("reference", "dielectric", "conditions", "defect", "sites", "resume")
+        },
+        **{"then_dft": "--then-dft", "charge": "--charges"},
+    },
+    "vacancies": {"defect": "--defect", "sites": "--sites"},
     "train": {"overrides": "--set"},
     "openmx-input": {"data_dir": "--data"},
     "dataset import-openmx": {"data_dir": "--data"},

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from mlh.calculators.engines import DFTEngine, dft_engine_of
 from mlh.commands import relax_options as options
-from mlh.commands.defect_options import ConditionOptions, DefectOptions
+from mlh.commands.advice import OWN, in_options
+from mlh.commands.defect_options import ChargeOptions, ConditionOptions, DefectOptions
 from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
 from mlh.common.terminal import say, terminal
-from mlh.defects.record import describe_run, write_defects
-from mlh.defects.references import check_known, reference_energies, reference_title
-from mlh.defects.run import (
-    DefectRun,
-    DefectSettings,
-    DFTStart,
-    check_folder,
-    compare,
-    run_defects,
-    verify,
-)
+from mlh.defects.compounds import elements_of, relaxed_compound
+from mlh.defects.conditions import Compound
+from mlh.defects.references import Reference, check_known, reference_energies, reference_title
+from mlh.defects.run import DefectRun, DefectSettings, DFTStart
+from mlh.defects.study import StudySettings, check_study, run_study, write_study
+from mlh.relaxation.jobs import Announce
 from mlh.relaxation.loop import RelaxSettings
 from mlh.report.defect_pictures import DefectPictures
+from mlh.report.defect_tables import conditions_table, levels_table, states_table
 from mlh.report.steps import StepPrinter
 from mlh.report.tables import comparison_table, defect_table
 from mlh.structures import load_structure
@@ -48,6 +45,7 @@ def defect_command(
     structure: Annotated[str, typer.Argument(help="Host: a file, or a crystal such as alpha-quartz:2x2x2.")],
     wanted: DefectOptions,
     conditions: ConditionOptions,
+    charge: ChargeOptions,
     engine: EngineOptions,
     theory: TheoryOptions,
     solver: SolverOptions,
@@ -84,57 +82,94 @@ def defect_command(
     host = load_structure(structure, index)
     worker = engine_of(engine, theory, host, solver)
     cases = wanted.cases(host)
-    elements = sorted({element for case in cases for element in case.defect.name.elements})
-    given = conditions.given()
+    given, compounds = conditions.given(), conditions.compounds()
+    settings = StudySettings(
+        DefectSettings(
+            relax=RelaxSettings(fmax=fmax, max_steps=max_steps),
+            relax_host=not host_as_is,
+            potentials=conditions.potentials(wanted.species),
+            verify_start=verify_start,
+            resume=resume,
+            overwrite=overwrite,
+            processes=processes,
+        ),
+        again=verify_dft,
+        then_dft=then_dft,
+        rich=conditions.rich(),
+        charged=charge.settings(any(case.charge for case in cases)),
+    )
+    concerned = {element for case in cases for element in case.defect.name.elements}
+    concerned |= set(elements_of([host, *compounds])) if settings.rich else set()
+    elements = sorted(concerned)
     for element in elements:
         check_known(element, given)
     worker.calculator().check_elements(host)  # before minutes are spent on the reference
-    first = cases
-    if then_dft:
-        if isinstance(worker, DFTEngine):
-            raise ValueError("--then-dft: expected together with --model; with --dft everything is DFT")
-        first = tuple(dict.fromkeys(type(case)(case.defect) for case in cases))
-        verify_start = "relaxed"
-    settings = DefectSettings(
-        relax=RelaxSettings(fmax=fmax, max_steps=max_steps),
-        relax_host=not host_as_is,
-        potentials=conditions.potentials(wanted.species),
-        verify_start=verify_start,
-        resume=resume,
-        overwrite=overwrite,
-        processes=processes,
-    )
-    check_folder(host, first, out, settings)
+    check_study(host, cases, worker, out, settings)
 
     def announce(title: str) -> StepPrinter:
         return StepPrinter(console, title, fmax, label=title if processes > 1 else "")
 
     try:
-        dft_engine = dft_engine_of(worker)
-        title = ", ".join(reference_title(e) for e in elements if e not in given)
-        step = announce(f"{title}, the reference") if title else None
-        references = reference_energies(elements, dft_engine, on_step=step, given=given)
+        dft = dft_engine_of(worker)
+        references = _references(elements, dft, given, announce)
+        phases = _phases(compounds, dft, references, announce)
         drawing = DefectPictures(worker, out) if pictures else None
-        run = run_defects(host, first, worker, references, out, settings, announce, drawing)
-        content = describe_run(run, worker)
-        console.print(defect_table(content, f"{wanted.title()} in {structure}, {worker.kind}"))
-        rows, checked = [], None
-        again = cases if then_dft else cases[:verify_dft]
-        if again:
-            checked = verify(run, again, dft_engine, references, out / "dft", settings, announce)
-            rows = compare(run, checked)
-            console.print(comparison_table(rows, "model against DFT"))
+        result = run_study(
+            *(host, cases, worker, dft, references, phases, out, settings, announce, drawing),
+        )
     except KeyboardInterrupt:
         say(console, f"interrupted; the steps so far are in {out}: go on with --resume")
         raise typer.Exit(130) from None
-    verification = None if checked is None else describe_run(checked, dft_engine)
-    path = write_defects(out, content, references, settings, verification, rows)
-    _report(console, run, path, drawing)
+    path = write_study(result, worker, dft, references, out)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if "charged" in content:
+        from mlh.report.defect_diagram import write_diagram  # late: it loads matplotlib
+
+        write_diagram(out, content["charged"])
+    _print(console, content, f"{wanted.title()} in {structure}", worker.kind)
+    _report(console, result.run, path, drawing)
     if as_json:
-        typer.echo(json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=2))
-    if not (run.converged and (checked is None or checked.converged)):
+        typer.echo(json.dumps(content, indent=2))
+    if not result.converged:
         say(console, "at least one relaxation did not converge or failed", style="red")
         raise typer.Exit(1)
+
+
+def _references(
+    elements: list[str], dft: DFTEngine, given: dict[str, Reference], announce: Announce
+) -> dict[str, Reference]:
+    """Calculated or read back, one after the other."""
+    found: dict[str, Reference] = {}
+    for element in elements:
+        step = None if element in given else announce(f"{reference_title(element)}, the reference")
+        found |= reference_energies([element], dft, on_step=step, given=given)
+    return found
+
+
+def _phases(
+    compounds: list[Any], dft: DFTEngine, references: dict[str, Reference], announce: Announce
+) -> list[Compound]:
+    return [
+        relaxed_compound(
+            atoms, dft, references, on_step=announce(f"{atoms.get_chemical_formula()}, a limiting compound")
+        )
+        for atoms in compounds
+    ]
+
+
+def _print(console: Console, content: dict[str, Any], title: str, kind: str) -> None:
+    """The tables of defects.json."""
+    if "conditions" in content:
+        console.print(conditions_table(content["conditions"], content["references"]))
+    console.print(defect_table(content["run"], f"{title}, {kind}"))
+    if content["verification"] is not None:
+        console.print(defect_table(content["verification"], f"{title}, DFT"))
+    if content["comparison"]:
+        console.print(comparison_table(content["comparison"], "model against DFT"))
+    if "charged" in content:
+        notes = [in_options(note, OWN["defect"]) for note in content["charged"]["notes"]]
+        console.print(states_table({**content["charged"], "notes": notes}))
+        console.print(levels_table(content["charged"]))
 
 
 def _report(console: Console, run: DefectRun, path: Path, drawing: DefectPictures | None) -> None:

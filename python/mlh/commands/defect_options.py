@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import ase
 import typer
 
 from mlh.defects.cases import DefectCase, charged_cases
+from mlh.defects.charged import ChargedSettings
+from mlh.defects.conditions import parse_conditions
+from mlh.defects.corrections import dielectric_tensor
 from mlh.defects.references import Reference, given_reference
-from mlh.structures import DefectName, PlacedDefect, choose_places, select_sites, vacancy_at
+from mlh.structures import DefectName, PlacedDefect, choose_places, load_structure, select_sites, vacancy_at
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,9 @@ class ConditionOptions:
     panel: ClassVar[str] = "Reservoirs of the atoms"
 
     potential: Annotated[
-        float, typer.Option(help="Chemical potential mu of SPECIES in eV; 0 is oxygen-rich for O.")
-    ] = 0.0
+        float | None,
+        typer.Option(help="Chemical potential mu of SPECIES in eV; default: 0, oxygen-rich for O."),
+    ] = None
     mu: Annotated[
         list[str] | None,
         typer.Option(help="Chemical potential of any element, eV from its reference: O=-2.1; repeat."),
@@ -70,6 +74,28 @@ class ConditionOptions:
         ),
     ] = None
 
+    conditions: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="O-rich, Si-rich, ...: chemical potentials where the host is as rich in it as it is stable; "
+            "repeat, the first is that of the formation energies."
+        ),
+    ] = None
+    compound: Annotated[
+        list[str] | None,
+        typer.Option(help="Crystal (file or name) that limits --conditions, relaxed by DFT; repeat."),
+    ] = None
+
+    def rich(self) -> tuple[str, ...]:
+        """The elements of --conditions."""
+        return tuple(dict.fromkeys(parse_conditions(text) for text in self.conditions or []))
+
+    def compounds(self) -> list[ase.Atoms]:
+        """The cells of --compound."""
+        if self.compound and not self.conditions:
+            raise ValueError(f"--compound: expected together with --conditions, got {self.compound}")
+        return [load_structure(text) for text in self.compound or []]
+
     def given(self) -> dict[str, Reference]:
         """References that are known already."""
         pairs = _pairs("--reference", "Si=-107.1", self.reference or [])
@@ -77,7 +103,36 @@ class ConditionOptions:
 
     def potentials(self, species: str) -> dict[str, float]:
         """mu by element, eV."""
-        return {species: self.potential} | _pairs("--mu", "O=-2.1", self.mu or [])
+        own = {} if self.potential is None else {species: self.potential}
+        return own | _pairs("--mu", "O=-2.1", self.mu or [])
+
+
+@dataclass(frozen=True)
+class ChargeOptions:
+    """What formation energies of charged cells need."""
+
+    panel: ClassVar[str] = "Charged defects"
+
+    dielectric: Annotated[
+        str | None,
+        typer.Option(help="Of the host, relaxed ions included: 3.9, three numbers, or nine: 4.5,4.5,4.7."),
+    ] = None
+    uncorrected: Annotated[
+        bool, typer.Option("--uncorrected", help="Charged cells without a finite-size correction.")
+    ] = False
+    edge_shifts: Annotated[
+        tuple[float, float],
+        typer.Option(help="Shifts of valence and conduction edge, eV, as of a hybrid functional: -1.2 0.9."),
+    ] = (0.0, 0.0)
+
+    def settings(self, charged: bool) -> ChargedSettings | None:
+        """None without charges; where a dielectric constant is missing too, which `check_study` refuses."""
+        if self.uncorrected and self.dielectric is not None:
+            raise ValueError("--dielectric, --uncorrected: expected one of them, got both")
+        tensor = None if self.dielectric is None else _tensor(self.dielectric)
+        if not charged or (tensor is None and not self.uncorrected):
+            return None
+        return ChargedSettings(tensor, self.edge_shifts)
 
 
 def parse_sites(text: str, option: str = "--sites") -> str | int | list[int]:
@@ -118,6 +173,14 @@ def parse_charges(text: str) -> tuple[int, ...]:
     except ValueError:
         raise ValueError(f"--charges: expected a form such as -1..2 or 0,1,2, got {text!r}") from None
     return tuple(sorted(set(charges)))
+
+
+def _tensor(text: str) -> Any:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--dielectric: expected numbers such as 3.9 or 4.5,4.5,4.7, got {text!r}") from None
+    return dielectric_tensor(values)
 
 
 def _pairs(option: str, form: str, texts: Sequence[str]) -> dict[str, float]:

@@ -60,6 +60,7 @@ _SIMPLE = {
 }
 """Elements of one lattice parameter, or two: the start of the relaxation is ASE's."""
 
+_MAX_STEPS = 60
 K_SPACING, SMEARING_EV = 0.2, 0.1
 """1/Angstrom, 2 pi included, and eV: metals to a few meV per atom."""
 
@@ -101,11 +102,22 @@ def relaxed_bulk(
     element: str, theory: Theory, fmax: float, smax: float, on_step: StepCallback | None = None
 ) -> RelaxResult:
     """The crystal with the cell that this level of theory gives it; forces in eV/A, stress in GPa."""
+    return relaxed_crystal(bulk_crystal(element), theory, bulk_name(element), fmax, smax, on_step)
+
+
+def relaxed_crystal(
+    atoms: ase.Atoms,
+    theory: Theory,
+    name: str,
+    fmax: float,
+    smax: float,
+    on_step: StepCallback | None = None,
+) -> RelaxResult:
+    """Any crystal so; RuntimeError with its name where it does not get there."""
     calculator = DFTEngine(theory).calculator()
-    atoms = bulk_crystal(element)
     calculator.hold_grid(atoms)
-    settings = RelaxSettings(fmax=fmax, smax=smax, max_steps=60, cell="full")
+    settings = RelaxSettings(fmax=fmax, smax=smax, max_steps=_MAX_STEPS, cell="full")
     result = relax(atoms, calculator, settings, on_step=on_step)
     if not result.converged:
-        raise RuntimeError(f"{bulk_name(element)}: cell not relaxed to {smax} GPa in 60 steps")
+        raise RuntimeError(f"{name}: cell not relaxed to {smax} GPa in {_MAX_STEPS} steps")
     return result

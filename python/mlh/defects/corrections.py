@@ -20,6 +20,7 @@ from typing import Any
 
 import ase
 import numpy as np
+from ase.geometry import find_mic
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
@@ -124,6 +125,31 @@ def efnv_correction(
         float(differences.std()),
         len(far),
     )
+
+
+def alignment_correction(
+    charge: int,
+    defect: Potentials,
+    host: Potentials,
+    pairs: Sequence[tuple[int, int]],
+    center: ArrayLike,
+    fraction: float = 0.7,
+) -> Correction:
+    """-q dV with the mean difference of the potentials of the atoms further from the centre (Angstrom) than
+    `fraction` of the farthest one: one zero of energy for both cells, nothing for the images of the charge.
+
+    pairs: (atom of the defect cell, atom of the host).
+    """
+    _, distances = find_mic(
+        defect.atoms.positions - np.asarray(center, dtype=float), defect.atoms.cell, defect.atoms.pbc
+    )
+    limit = fraction * float(np.max(distances))
+    far = [(a, b) for a, b in pairs if distances[a] > limit]
+    if len(far) < 2:
+        raise ValueError(f"host: expected at least two common atoms far from the defect, got {len(far)}")
+    differences = np.array([defect.values[a] - host.values[b] for a, b in far])
+    mean = float(differences.mean())
+    return Correction("alignment", -charge * mean, 0.0, mean, float(differences.std()), len(far))
 
 
 def _structure(potentials: Potentials, cell: FloatArray) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from mlh.common.files import write_json
 from mlh.defects.formation import CONVENTION
 from mlh.defects.references import Reference
-from mlh.defects.run import DefectRun, DefectSettings, json_number
+from mlh.defects.run import DefectRun, json_number
 from mlh.relaxation.jobs import EngineLike
 from mlh.relaxation.loop import RelaxResult
 from mlh.structures import structure_hash
@@ -58,7 +58,7 @@ def write_defects(
     folder: Path,
     run: Mapping[str, Any],
     references: Mapping[str, Reference],
-    settings: DefectSettings,
+    potentials: Mapping[str, float],
     verification: Mapping[str, Any] | None = None,
     rows: Sequence[Mapping[str, Any]] = (),
     **more: Any,
@@ -67,7 +67,7 @@ def write_defects(
     content = {
         "convention": CONVENTION,
         "references": {name: reference.describe() for name, reference in references.items()},
-        "chemical_potentials": dict(settings.potentials),
+        "chemical_potentials": dict(potentials),
         "run": dict(run),
         "verification": dict(verification) if verification is not None else None,
         "comparison": [dict(row) for row in rows],

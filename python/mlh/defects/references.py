@@ -40,7 +40,7 @@ _DIATOMICS = {  # element: (start of the bond length in Angstrom, number of unpa
 KNOWN = (*_DIATOMICS, *BULK)
 """Elements whose reference is calculated."""
 
-_SMAX = 0.1
+SMAX = 0.1
 """GPa; largest stress of a reference crystal."""
 
 
@@ -81,7 +81,7 @@ def diatomic_reference(
         raise ValueError(f"element: expected one of {sorted(_DIATOMICS)}, got {element!r}")
     bond, unpaired = _DIATOMICS[element]
     full = {**settings, "molecule": f"{element}2", "unpaired_electrons": unpaired, "box": box, "fmax": fmax}
-    path = None if cache is None else cache / f"{element}2-{_key(full)}.json"
+    path = None if cache is None else cache / f"{element}2-{settings_key(full)}.json"
     if path is not None and path.exists():
         return _load(path, full)
     result = relax(
@@ -115,11 +115,11 @@ def bulk_reference(
     `bulk_theory`.
     """
     level = bulk_theory(theory)
-    full = {**level.describe(), "crystal": bulk_name(element), "fmax": fmax, "smax": _SMAX}
-    path = None if cache is None else cache / f"{element}-bulk-{_key(full)}.json"
+    full = {**level.describe(), "crystal": bulk_name(element), "fmax": fmax, "smax": SMAX}
+    path = None if cache is None else cache / f"{element}-bulk-{settings_key(full)}.json"
     if path is not None and path.exists():
         return _load(path, full)
-    result = relaxed_bulk(element, level, fmax, _SMAX, on_step)
+    result = relaxed_bulk(element, level, fmax, SMAX, on_step)
     reference = Reference(element, result.energy / len(result.atoms), bulk_name(element), None, full)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,7 +193,7 @@ def reference_energies(
     return found
 
 
-def _key(settings: Mapping[str, Any]) -> str:
+def settings_key(settings: Mapping[str, Any]) -> str:
     text = json.dumps(settings, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -66,6 +66,8 @@ class RelaxedDefect:
     result: RelaxResult
     formation_energy: float
     others: Mapping[str, float] = field(default_factory=dict)
+    removed: Mapping[str, int] = field(default_factory=dict)
+    """n_i by element, positive for atoms removed from the host."""
 
     @property
     def site(self) -> int:
@@ -286,6 +288,7 @@ def _defect(
         result,
         from_energies(result.energy, host.energy),
         {name: from_energies(*pair) for name, pair in last.items() if None not in pair},
+        removed,
     )
 
 

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import ase
-import numpy as np
 
 from mlh.analysis.defect_levels import DefectLevels, defect_levels, defect_site, describe_levels
 from mlh.analysis.density import density_field
 from mlh.analysis.orbitals import orbitals
 from mlh.analysis.slices import plane_of_site
 from mlh.analysis.state import ElectronicState
-from mlh.calculators.electronic import electronic_state
+from mlh.calculators.electronic import electronic_state, holds_state_of
 from mlh.calculators.engines import Engine
 from mlh.common.files import write_json
 from mlh.defects.run import DefectRun
@@ -78,7 +77,7 @@ class DefectPictures:
     def _state(self, atoms: ase.Atoms, calculator: Any = None) -> ElectronicState | str:
         """The state that the calculator has of these atoms, else a new one, or why there is none."""
         try:
-            if calculator is not None and _has_states_of(calculator, atoms):
+            if calculator is not None and holds_state_of(calculator, atoms):
                 return ElectronicState.from_calculator(calculator)
             return electronic_state(atoms, self._engine)
         except (ValueError, RuntimeError) as error:  # ASE's SCFError is one
@@ -88,20 +87,6 @@ class DefectPictures:
 def draw_defects(run: DefectRun, engine: Engine, folder: Path) -> dict[str, str]:
     """Levels and pictures of every vacancy of a finished run; why there are none, by name of the vacancy."""
     return DefectPictures(engine, folder).finish(run)
-
-
-def _has_states_of(calculator: Any, atoms: ase.Atoms) -> bool:
-    """Whether the last calculation was of this geometry, by a solver that gives eigenstates."""
-    known = getattr(calculator, "atoms", None)
-    if known is None or getattr(calculator, "result", None) is None:
-        return False
-    same = len(known) == len(atoms) and bool(np.array_equal(known.numbers, atoms.numbers))
-    return (
-        same
-        and bool(np.array_equal(known.positions, atoms.positions))
-        and bool(np.array_equal(known.cell.array, atoms.cell.array))
-        and hasattr(calculator.result.solution, "coefficients")
-    )
 
 
 def _draw(state: ElectronicState, host: ElectronicState, folder: Path, name: str) -> None:

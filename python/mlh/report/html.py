@@ -30,6 +30,7 @@ from mlh.defects.record import entries_of, entry_title
 from mlh.relaxation.files import RELAXED, SUMMARY, TRAJECTORY, read_steps, summaries_in
 from mlh.relaxation.loop import RelaxStep
 from mlh.report.curves import formation_figure, relaxation_figure
+from mlh.report.defect_diagram import PICTURE, diagram_figure
 from mlh.report.defect_pictures import LEVELS
 from mlh.structures.files import read_frames
 
@@ -72,7 +73,7 @@ def read_run(folder: Path) -> Run:
             f"{folder}: expected a folder of relaxations, of a defect run or of a demonstration "
             f"({SUMMARY}, {DEFECTS} or {DEMO}), found none of them"
         )
-    pictures = tuple(sorted(folder.rglob("*.png")))
+    pictures = tuple(path for path in sorted(folder.rglob("*.png")) if path.name != PICTURE)
     levels = tuple(
         (str(path.parent.relative_to(folder)), _json(path) or {}) for path in sorted(folder.rglob(LEVELS))
     )
@@ -103,6 +104,7 @@ def render(run: Run) -> str:
         formation=_svg(formation_figure(runs)) if any(_known_energies(r) for r in runs) else None,
         comparison=_comparison(run),
         references=_references(run),
+        charged=_charged(run),
         convention=(run.defects or run.demo or {}).get("convention"),
         points=(run.demo or {}).get("same_geometry", {}).get("points", []),
         levels=[_levels_view(name, content) for name, content in run.levels],
@@ -148,6 +150,15 @@ def _engine_title(part: Mapping[str, Any]) -> str:
     if engine.get("kind") == "dft":
         return f"DFT, {engine['xc']}, {engine['cutoff_ry']} Ry"
     return str(engine.get("kind", "unknown engine"))
+
+
+def _charged(run: Run) -> dict[str, Any] | None:
+    """Charged defects: the diagram, states, levels, chemical potentials."""
+    if run.defects is None or "charged" not in run.defects:
+        return None
+    content = dict(run.defects["charged"])
+    figure = diagram_figure(content) if any(s["energy"] is not None for s in content["states"]) else None
+    return {**content, "figure": _svg(figure) if figure else None, "mu": run.defects.get("conditions", [])}
 
 
 def _site(runs: Sequence[Mapping[str, Any]], name: str) -> list[float] | None:

@@ -1,0 +1,110 @@
+"""What is kept of the electrons of a relaxed cell, beside it: FOLDER/electrons.json.
+
+Edges and potentials of host and defects are what formation energies of charged defects and their corrections
+are made of; with them a correction can be made, or made again, without calculating anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ase
+import numpy as np
+from ase.calculators.calculator import Calculator
+from numpy.typing import NDArray
+
+from mlh.analysis.bands import band_edges
+from mlh.analysis.mobility import mobility_edges
+from mlh.analysis.state import ElectronicState
+from mlh.calculators.electronic import state_at
+from mlh.common.files import intact, read_json, write_json
+from mlh.relaxation.jobs import RelaxJob
+from mlh.structures.files import structure_hash
+
+ELECTRONS = "electrons.json"
+
+
+@dataclass(frozen=True)
+class Electrons:
+    """Energies in eV in the zero of the calculation, of the cell that has this hash.
+
+    valence_edge, conduction_edge: highest filled and lowest empty level, None in a metal; mobility_edges: see
+    `mlh.analysis.mobility`. site_potentials: electrostatic potential at every atom, V, positive near a
+    positive charge; None where the engine gives none. energy: of the cell.
+    """
+
+    structure_hash: str
+    energy: float
+    charge: float
+    magnetic_moment: float
+    valence_edge: float | None
+    conduction_edge: float | None
+    mobility_edges: tuple[float | None, float | None]
+    site_potentials: tuple[float, ...] | None
+
+    @property
+    def gap(self) -> float | None:
+        """Between the edges, eV."""
+        if self.valence_edge is None or self.conduction_edge is None:
+            return None
+        return self.conduction_edge - self.valence_edge
+
+
+def keep_electrons(job: RelaxJob, atoms: ase.Atoms, calculator: Calculator) -> None:
+    """Write the electrons of a relaxed structure, where they are not there already (`relaxation.jobs.Keep`).
+
+    Where there are none (no self-consistency from a fresh start, a solver without eigenstates) the file says
+    why, and the next run tries again.
+    """
+    path = job.folder / ELECTRONS
+    known = read_json(path) if path.exists() else {}
+    if known.get("structure_hash") == structure_hash(atoms):
+        return
+    try:
+        write_json(path, asdict(electrons_of(state_at(atoms, calculator), atoms, calculator)))
+    except (ValueError, RuntimeError, np.linalg.LinAlgError) as error:
+        write_json(path, {"reason": str(error)})
+
+
+def electrons_of(state: ElectronicState, atoms: ase.Atoms, calculator: Any) -> Electrons:
+    """From the state that a calculator has."""
+    edges = band_edges(state.solution.eigenvalues, state.kpts.points, state.solution)
+    insulator = edges.valence is not None and edges.conduction is not None
+    return Electrons(
+        structure_hash=structure_hash(atoms),
+        energy=float(calculator.results["energy"]),
+        charge=float(getattr(state.system, "charge", 0.0)),
+        magnetic_moment=float(state.solution.magnetic_moment),
+        valence_edge=edges.valence.energy if edges.valence is not None and insulator else None,
+        conduction_edge=edges.conduction.energy if edges.conduction is not None and insulator else None,
+        mobility_edges=mobility_edges(state),
+        site_potentials=_site_potentials(calculator),
+    )
+
+
+def read_electrons(folder: Path) -> Electrons | str:
+    """What `keep_electrons` wrote, or why there is nothing."""
+    path = folder / ELECTRONS
+    if not path.exists():
+        return f"{path}: not there; it is written by a run with resume=True"
+    content = read_json(path)
+    if "reason" in content:
+        return str(content["reason"])
+    with intact(path, "remove it, and it is calculated again with resume=True"):
+        low, high = content["mobility_edges"]
+        values: Sequence[float] | None = content["site_potentials"]
+        kept = None if values is None else tuple(float(value) for value in values)
+        return Electrons(**{**content, "mobility_edges": (low, high), "site_potentials": kept})
+
+
+def potentials_of(electrons: Electrons) -> NDArray[np.float64] | None:
+    """As an array, V."""
+    return None if electrons.site_potentials is None else np.asarray(electrons.site_potentials, dtype=float)
+
+
+def _site_potentials(calculator: Any) -> tuple[float, ...] | None:
+    values = calculator.results.get("site_potentials")
+    return None if values is None else tuple(float(value) for value in values)
