@@ -14,7 +14,7 @@ from ase.calculators.lj import LennardJones
 
 from mlh.calculators import DFTCalculator
 from mlh.dynamics.folder import with_cell
-from mlh.dynamics.md import MDSettings, MDStep, Thermostat, drift, dynamics
+from mlh.dynamics.md import MDSettings, MDStep, Thermostat, conserved, drift, dynamics
 from mlh.dynamics.md_files import LOG, STATE, SUMMARY, TRAJECTORY, MDResult, read_md, run_md, summary
 from mlh.report.md import md_figure
 from mlh.report.plots import save_figure
@@ -39,14 +39,17 @@ def lennard_jones() -> LennardJones:
 
 def test_energy_is_conserved_to_second_order_of_the_step() -> None:
     """Halving the step at the same length of the run quarters the change of the energy."""
-    changes = []
+    changes, left = [], []
     for time_step, steps in ((4.0, 60), (2.0, 120)):
         run = list(dynamics(argon(), lennard_jones(), MDSettings(steps, time_step, temperature=60.0)))
         totals = np.array([state.step.total for state in run])
         changes.append(float(np.ptp(totals)))
+        left.append(float(np.ptp(conserved([state.step for state in run]))))
         assert run[0].step.temperature == pytest.approx(60.0, rel=1e-12)
         assert np.abs(run[-1].momenta.sum(axis=0)).max() < 1e-10
     assert changes[0] / changes[1] == pytest.approx(4.0, rel=0.15)
+    # What is left without the integrator's own oscillation is of the fourth order.
+    assert left[0] < 0.05 * changes[0] and left[0] / left[1] == pytest.approx(16.0, rel=0.3)
 
 
 def test_dft_conserves_the_energy_that_it_gives() -> None:
@@ -63,7 +66,8 @@ def test_dft_conserves_the_energy_that_it_gives() -> None:
 def test_drift_is_a_slope_per_atom_and_picosecond() -> None:
     steps = [MDStep(k, 2.0 * k, 0.1 * k, 5.0 - 0.09 * k, 300.0, 1.0) for k in range(5)]
     assert drift(steps, 10) == pytest.approx(0.01 * 1000 / 2 * 1000 / 10)
-    assert np.isnan(drift(steps[:2], 10))
+    assert drift(steps, 10, sum_alone=True) == pytest.approx(drift(steps, 10))
+    assert np.isnan(drift(steps[:4], 10))
 
 
 def test_langevin_reaches_its_temperature() -> None:

@@ -31,7 +31,10 @@ from mlh.structures.files import append_frame, read_frames, with_labels, write_s
 
 SUMMARY, STATE, LOG, TRAJECTORY, PICTURE = "md.json", "state.npz", "md.csv", "trajectory.extxyz", "md.png"
 FILES = (SUMMARY, STATE, LOG, TRAJECTORY, PICTURE)
-COLUMNS = ("step", "time_fs", "potential_ev", "kinetic_ev", "total_ev", "temperature_k", "seconds", "exact")
+COLUMNS = (
+    *("step", "time_fs", "potential_ev", "kinetic_ev", "total_ev", "temperature_k", "seconds"),
+    *("power_ev_fs", "push_ev_fs2", "exact"),
+)
 
 OnStep = Callable[[MDStep], None]
 
@@ -111,8 +114,8 @@ def summary(result: MDResult) -> dict[str, Any]:
         "temperature_mean": float(temperatures.mean()),
         "temperature_spread": float(temperatures.std()),
         "potential": steps[-1].potential,
-        "conserved": "E_pot + E_kin" if conserving else None,
         "drift": slope if conserving and math.isfinite(slope) else None,
+        "drift_of_sum": drift(steps, len(result.atoms), True) if conserving and len(steps) > 4 else None,
         "largest_change": float(np.abs(totals).max()) if conserving else None,
         "steps_of_plain_forces": plain,
         "note": plain_forces_word({"forces_exact": plain == 0}),
@@ -120,7 +123,8 @@ def summary(result: MDResult) -> dict[str, Any]:
         "units": {
             "time": "fs",
             "potential": "eV",
-            "drift": "meV/atom/ps",
+            "drift": "meV/atom/ps, of the energy that the integrator conserves",
+            "drift_of_sum": "meV/atom/ps, of E_pot + E_kin",
             "largest_change": "meV/atom",
             "temperature": "K",
         },
@@ -193,7 +197,7 @@ class _Files:
 
 def _values(step: MDStep) -> Sequence[object]:
     energies = (step.potential, step.kinetic, step.total)
-    numbers = (step.time, *energies, step.temperature, step.seconds)
+    numbers = (step.time, *energies, step.temperature, step.seconds, step.power, step.push)
     return (step.step, *map(repr, numbers), int(step.forces_exact))
 
 
@@ -214,6 +218,8 @@ def _read_log(path: Path) -> list[MDStep]:
                 kinetic=float(row["kinetic_ev"]),
                 temperature=float(row["temperature_k"]),
                 seconds=float(row["seconds"]),
+                power=float(row["power_ev_fs"]),
+                push=float(row["push_ev_fs2"]),
                 forces_exact=bool(int(row["exact"])),
             )
             for row in csv.DictReader(io.StringIO(whole))

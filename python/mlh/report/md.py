@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mlh.common.terminal import clock_text, say
-from mlh.dynamics.md import MDSettings, MDStep, drift
+from mlh.dynamics.md import MDSettings, MDStep, conserved, drift
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ class MDPrinter:
         self._said = -math.inf
         console.print(Text(title, style="bold"))
         if settings.thermostat == "none":
-            kept = "constant energy; E_pot + E_kin is conserved: its change, and the slope (drift) so far"
+            kept = "constant energy: change of E_pot + E_kin, and drift of what the integrator conserves"
         else:
             kept = "constant temperature (Langevin); no conserved quantity is known to it"
         say(console, kept, style="dim")
@@ -108,16 +108,18 @@ def md_figure(steps: Sequence[MDStep], n_atoms: int, settings: MDSettings) -> Fi
 
 
 def _conserved_panel(axis: Axes, x: Array, change: Array, steps: Sequence[MDStep], n_atoms: int) -> None:
-    """E_pot + E_kin and its slope."""
-    from mlh.report.plots import DFT_COLOR
+    """E_pot + E_kin, and without the oscillation of the integrator."""
+    from mlh.report.plots import DFT_COLOR, MODEL_COLOR
 
-    axis.plot(x, change, color=DFT_COLOR, linewidth=1.0)
+    axis.plot(x, change, color=DFT_COLOR, linewidth=1.0, label="potential + kinetic")
     slope = drift(steps, n_atoms)
-    axis.set_ylabel("change of the sum (meV/atom)")
+    axis.set_ylabel("change (meV/atom)")
     if math.isfinite(slope):
-        line = change.mean() + slope * (x - x.mean()) / 1000.0
-        axis.plot(x, line, color="0.5", linewidth=0.8, linestyle="--")
+        kept = 1000.0 * conserved(steps) / n_atoms
+        axis.plot(x[1:-1], kept, color=MODEL_COLOR, linewidth=1.4, label="without Verlet's oscillation")
         axis.set_title(f"drift {slope:.3f} meV/atom/ps", fontsize=10)
+    axis.margins(y=0.3)
+    axis.legend(frameon=False, fontsize=8, loc="upper right")
 
 
 def md_outcome(summary: dict[str, object]) -> str:
