@@ -16,8 +16,8 @@ Array = NDArray[np.float64]
 MEMORY = 20
 LONGEST = 0.2
 """Angstrom of one atom in one step."""
-STIFFNESS = 40.0
-"""eV/Angstrom^2 of the first step."""
+STIFFNESS = 80.0
+"""eV/Angstrom^2 of the first step: the stiffest bonds must not be overshot twice, with X-H some 120."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +34,10 @@ class Descent:
         s, y = self.s, self.y
         if self.x is not None and self.f is not None:
             ds, dy = x - self.x, self.f - f
-            if np.vdot(ds, dy) > 1e-6 * np.linalg.norm(ds) * np.linalg.norm(dy):
+            # Along a band that climbs the curvature may be negative: nothing to learn from.
+            if np.vdot(ds, dy) > 0.01 * np.linalg.norm(ds) * np.linalg.norm(dy):
                 s = np.concatenate([s.reshape(-1, *x.shape), ds[None]])[-MEMORY:]
                 y = np.concatenate([y.reshape(-1, *x.shape), dy[None]])[-MEMORY:]
-            else:  # no minimum in this direction: what is remembered is of another place
-                s, y = np.empty((0, *x.shape)), np.empty((0, *x.shape))
         step = _two_loops(f, s, y)
         longest = float(np.linalg.norm(step, axis=1).max())
         if longest > LONGEST:

@@ -8,7 +8,7 @@ gradient of the energy (its `free_energy`, with smearing too): velocity Verlet c
 
     E~ = E_pot + E_kin + h^2 (sum_a F_a^2 / m_a / 24 - d/dt (sum_a v_a F_a) / 12)
 
-of which the sum is an oscillation. The drift is the slope of E~; that of the sum converges to it in long runs.
+about which the sum oscillates. The drift is the slope of E~; that of the sum converges to it in long runs.
 Langevin's equation conserves nothing that these integrators know. A state holds positions, momenta, forces
 and the state of the random numbers, so that a run that goes on from it is the run that was never stopped,
 digit for digit with a model, and to the tolerance of self-consistency with DFT, whose first step starts
