@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import molecule as ase_molecule
 from ase.calculators.calculator import Calculator
 from ase.cli.main import main as ase_main
 
@@ -50,7 +51,7 @@ OPENMX = (
 )  # they need its database
 PARSED = (
     *("mlh dataset import-openmx", "mlh dataset info data.h5", "mlh scf alpha-quartz --openmx-data"),
-    *("mlh dataset build quartz.yaml", "mlh train quartz-training.yaml", "mlh bands |", *OPENMX),
+    *("mlh dataset build quartz.yaml", "mlh train quartz-training.yaml", "mlh bands |", "mlh md |", *OPENMX),
     *("mlh relax alpha-quartz:2x2x2 --model quartz", "mlh defect alpha-quartz:2x2x2 --model quartz"),
 )
 BEGUN = "the work began"
@@ -104,6 +105,13 @@ def model(words: list[str]) -> None:
     save_config(config, config.output / "config.yaml")
 
 
+def moving(path: Path) -> None:
+    """A frame of a run of molecular dynamics."""
+    atoms = crystal("alpha-quartz")
+    atoms.set_momenta(np.full((len(atoms), 3), 0.1))
+    write_structure(path, atoms)
+
+
 def option(words: Sequence[str], *names: str) -> str | None:
     """The value of an option."""
     return next((words[k + 1] for k, word in enumerate(words) if word in names), None)
@@ -113,6 +121,7 @@ STAND_INS: dict[str, Callable[[list[str]], None]] = {
     "mlh amorphous": lambda words: glass(Path(option(words, "--out") or "host.xyz")),
     "mlh dataset build": lambda words: data_set(Path(option(words, "--out") or "sio2.h5")),
     "mlh train": model,
+    "mlh md": lambda words: moving(Path(option(words, "--out") or "md") / "trajectory.extxyz"),
     "mlh density asio2_48_b --model sio2-vo --out n": lambda words: cube(Path("n.cube")),
 }
 """What a line that only begins would have written."""
@@ -162,7 +171,18 @@ def methane() -> None:
         shutil.copy(file, ".")
 
 
-GIVEN = {"model.md": lambda: data_set(Path("sio2.h5")), "openmx.md": methane}
+def mirrored() -> None:
+    """What the Python of the page makes of its relaxed ammonia."""
+    atoms = ase_molecule("NH3")
+    atoms.positions[:, 2] *= -1.0
+    write_structure("mirrored.extxyz", atoms)
+
+
+GIVEN = {
+    "model.md": lambda: data_set(Path("sio2.h5")),
+    "openmx.md": methane,
+    "dynamics.md": mirrored,
+}
 """What a page says that it goes on from."""
 WITH_LINES = [page for page in PAGES if lines_of(page) and page.name != "cli.md"]
 
@@ -247,3 +267,18 @@ def test_the_python_of_the_electronic_structure_begins(monkeypatch: pytest.Monke
     no_work(monkeypatch, "")
     with pytest.raises(RuntimeError, match=BEGUN):
         exec(compile(block, "electronic_structure.md", "exec"), {})
+
+
+def test_the_python_of_dynamics_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As printed, after the lines before it, with calculators that find everything at rest."""
+    monkeypatch.chdir(tmp_path)
+    for name, atoms in (("ammonia", ase_molecule("NH3")), ("quartz", crystal("alpha-quartz"))):
+        Path(name).mkdir()
+        write_structure(Path(name) / "relaxed.extxyz", atoms)
+    no_work(monkeypatch, "mlh relax")
+    scope: dict[str, Any] = {}
+    page = (ROOT / "docs" / "dynamics.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", page, re.S):
+        exec(compile(block, "dynamics.md", "exec"), scope)
+    assert len(load_structure("mirrored.extxyz")) == 4
+    assert scope["run"].steps[-1].temperature == pytest.approx(600.0)

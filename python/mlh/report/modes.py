@@ -79,7 +79,8 @@ def modes_figure(result: ModesResult) -> Figure:
     frequencies = modes.frequencies[used]
     figure = Figure(figsize=(5.2, 3.0), layout="constrained")
     axis = figure.subplots()
-    lowest = min(0.0, float(frequencies.min(initial=0.0)) - 5.0 * WIDTH)
+    imaginary = float(frequencies.min(initial=0.0))
+    lowest = imaginary - 5.0 * WIDTH if imaginary < 0.0 else 0.0
     x = np.linspace(lowest, float(frequencies.max(initial=100.0)) + 5.0 * WIDTH, 1200)
     lines = np.exp(-0.5 * ((x[:, None] - frequencies) / WIDTH) ** 2) / (WIDTH * math.sqrt(2.0 * math.pi))
     axis.fill_between(x, lines.sum(axis=1), color="0.88", label="all")
