@@ -6,7 +6,10 @@
 
 #include <cstdlib>
 #include <memory>
+#include <string>
+#include <utility>
 #include <variant>
+#include <vector>
 
 #ifdef __GLIBC__
 #include <malloc.h>
@@ -78,9 +81,82 @@ Matrix to_single_checked(const Matrix& M) {
 std::int64_t n_orbitals(const Matrix& M) {
   return visit(M, [](const auto& m) { return m.layout().start.back(); });
 }
+std::int64_t n_columns(const Matrix& M) {
+  return visit(M, [](const auto& m) { return m.columns().start.back(); });
+}
+
+/// One side of a matrix: that of the rows of another one, in double precision, or blocks of sizes.
+std::shared_ptr<const BlockLayout> side(const py::object& from, const char* name) {
+  if (py::isinstance<Matrix>(from)) {
+    const auto* like = std::get_if<BlockSparse<double>>(&from.cast<const Matrix&>().value);
+    if (like != nullptr) return like->shared_layout();
+    throw std::invalid_argument(std::string(name) + ": expected a matrix in double precision");
+  }
+  return block_layout<double>(from.cast<std::vector<int>>());
+}
+
+Matrix assemble_checked(const py::object& rows, const py::object& columns, const py::object& i,
+                        const py::object& j, const py::object& values) {
+  const auto row_side = side(rows, "rows"), column_side = side(columns, "columns");
+  const auto row = require<int>(i, "i", {-1});
+  const auto column = require<int>(j, "j", {row.size()});
+  const std::span<const int> r{row.data(), static_cast<std::size_t>(row.size())};
+  const std::span<const int> c{column.data(), static_cast<std::size_t>(column.size())};
+  py::ssize_t count = 0;
+  for (std::size_t b = 0; b < r.size(); ++b) {
+    const auto inside = [](int k, const BlockLayout& l) {
+      return k >= 0 && static_cast<std::size_t>(k) < l.n_blocks();
+    };
+    if (!inside(r[b], *row_side) || !inside(c[b], *column_side) ||
+        (b > 0 && (r[b] < r[b - 1] || (r[b] == r[b - 1] && c[b] <= c[b - 1])))) {
+      throw std::invalid_argument("i, j: expected ascending places of blocks in the matrix");
+    }
+    count += row_side->size[static_cast<std::size_t>(r[b])] *
+             column_side->size[static_cast<std::size_t>(c[b])];
+  }
+  const auto data = require<double>(values, "values", {count});
+  return {assemble<double>(row_side, column_side, r, c, numbers(data))};
+}
+
+/// (i, j, values) of the stored blocks, as `assemble` takes them.
+py::tuple blocks_of(const Matrix& M) {
+  std::vector<int> row, column;
+  std::vector<double> values;
+  visit(M, [&](const auto& m) {
+    for (std::size_t i = 0; i < m.n_rows(); ++i) {
+      for (std::size_t b = 0; b < m.row(i).column.size(); ++b) {
+        const auto j = static_cast<std::size_t>(m.row(i).column[b]);
+        row.push_back(static_cast<int>(i));
+        column.push_back(static_cast<int>(j));
+        const auto* block = m.row(i).values.data() + m.row(i).offset[b];
+        for (int a = 0; a < m.layout().size[i]; ++a, block += m.columns().stride[j]) {
+          values.insert(values.end(), block, block + m.columns().size[j]);
+        }
+      }
+    }
+  });
+  return py::make_tuple(take(std::move(row)), take(std::move(column)), take(std::move(values)));
+}
+
+Matrix selected(const Matrix& M, const std::vector<std::pair<const Matrix*, double>>& marks) {
+  return visit(M, [&]<class Real>(const BlockSparse<Real>& a) -> Matrix {
+    std::vector<Mark<Real>> all;
+    for (const auto& [mark, limit] : marks) all.push_back({&same_precision(a, *mark), limit});
+    return {select_blocks(a, all)};
+  });
+}
+
+Matrix product(const Matrix& A, const Matrix& B, double screen, double drop, bool symmetric,
+               const Pattern* pattern, const Matrix* wanted) {
+  return visit(A, B, [&]<class Real>(const BlockSparse<Real>& a, const BlockSparse<Real>& b) {
+    const Wanted<Real> which{pattern, wanted == nullptr ? nullptr : &same_precision(a, *wanted)};
+    return Matrix{symmetric ? multiply_symmetric(a, b, {screen, drop}, which)
+                            : multiply(a, b, {screen, drop}, which)};
+  });
+}
 
 py::array_t<double> apply_checked(const Matrix& M, const py::object& x) {
-  const auto array = require<double>(x, "x", {static_cast<py::ssize_t>(n_orbitals(M))});
+  const auto array = require<double>(x, "x", {static_cast<py::ssize_t>(n_columns(M))});
   const auto view = numbers(array);
   std::vector<double> y;
   {
@@ -110,7 +186,27 @@ void return_free_pages() {
 void bind_sparse(py::module_& m) {
   using release = py::call_guard<py::gil_scoped_release>;
   py::class_<Matrix>(m, "BlockSparse",
-                     "Block-sparse matrix at Gamma, one block per pair of atoms; immutable.")
+                     "Block-sparse matrix at Gamma, one block per pair of atoms; immutable. Rows "
+                     "or columns may also be groups of other functions.")
+      .def_static("assemble", &assemble_checked, py::arg("rows"), py::arg("columns"), py::arg("i"),
+                  py::arg("j"), py::arg("values"),
+                  "Blocks (i, j), ascending, of values row-major; a side has the rows of a matrix "
+                  "or blocks of the sizes given. In double precision.")
+      .def("blocks", &blocks_of, "(i, j, values) of the stored blocks, as `assemble` takes them.")
+      .def("select", &selected, py::arg("marks"), release(),
+           "The blocks that one of the matrices of `marks` has with a norm above its limit.")
+      .def_property_readonly(
+          "row_sizes",
+          [](const Matrix& M) { return visit(M, [](auto& a) { return a.layout().size; }); },
+          "Orbitals of every row of blocks.")
+      .def_property_readonly(
+          "column_sizes",
+          [](const Matrix& M) { return visit(M, [](auto& a) { return a.columns().size; }); })
+      .def_property_readonly(
+          "atoms",
+          [](const Matrix& M) { return visit(M, [](auto& a) { return a.layout().atom; }); },
+          "Atom of every row of blocks.")
+      .def_property_readonly("n_columns", &n_columns)
       .def_static("fold", &fold_checked, py::arg("pattern"), py::arg("data"),
                   py::arg("like") = nullptr,
                   "sum_R M_ij(R) of a matrix on a Pattern; to be used together with `like`, in its "
@@ -169,18 +265,11 @@ void bind_sparse(py::module_& m) {
       py::arg("S"), py::arg("reach"), release(),
       "Lower triangular G, G S G^T ~ 1, on the neighbourhoods `reach` of tiles of atoms.");
   m.def(
-      "sparse_product",
-      [](const Matrix& A, const Matrix& B, double screen, double drop, bool symmetric,
-         const Pattern* pattern) {
-        return visit(A, B, [&]<class Real>(const BlockSparse<Real>& a, const BlockSparse<Real>& b) {
-          return Matrix{(symmetric ? multiply_symmetric<Real>
-                                   : multiply<Real>)(a, b, {screen, drop}, pattern)};
-        });
-      },
-      py::arg("A"), py::arg("B"), py::arg("screen"), py::arg("drop"), py::arg("symmetric"),
-      py::arg("pattern") = nullptr, release(),
+      "sparse_product", &product, py::arg("A"), py::arg("B"), py::arg("screen"), py::arg("drop"),
+      py::arg("symmetric"), py::arg("pattern") = nullptr, py::arg("wanted") = nullptr, release(),
       "A B without products of blocks whose norms multiply to at most `screen` and without blocks "
-      "up to `drop`; `symmetric` when the product is known to be; only on a Pattern if given.");
+      "up to `drop`; `symmetric` when the product is known to be; only on a Pattern, or where "
+      "`wanted` has blocks, if given.");
 }
 
 }  // namespace mlh::bind

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <utility>
 
 #include "mlh/sparse/block_sparse.hpp"
 
@@ -168,14 +169,14 @@ TEMPLATE_TEST_CASE("products on a Pattern have its blocks and no others", "[bloc
   const auto A = blocks<TestType>(p, random_blocks(p, 1));
   const auto full = multiply(A, transpose(A), {});
   for (const auto& part :
-       {multiply(A, transpose(A), {}, &q), multiply_symmetric(A, transpose(A), {}, &q)}) {
+       {multiply(A, transpose(A), {}, {&q}), multiply_symmetric(A, transpose(A), {}, {&q})}) {
     const auto pairs = static_cast<std::int64_t>(q.n_pairs());
     CHECK(part.n_blocks() == pairs);
     const auto expected = unfold(full, q), got = unfold(part, q);
     for (std::size_t k = 0; k < got.size(); ++k)
       CHECK(std::abs(got[k] - expected[k]) < 10.0 * kRounding<TestType>);
   }
-  CHECK_THROWS_WITH(multiply(A, A, {}, std::make_unique<Pattern>(ring(22, 1)).get()),
+  CHECK_THROWS_WITH(multiply(A, A, {}, {std::make_unique<Pattern>(ring(22, 1)).get()}),
                     Catch::Contains("expected the atoms of the matrix"));
 }
 
@@ -307,4 +308,89 @@ TEST_CASE("an indefinite overlap is an error that names the atom", "[block_spars
   const auto A = blocks(p, random_blocks(p, 1));
   const auto S = combine(0.01, A, 0.01, transpose(A), -1.0, 0.0);
   CHECK_THROWS_WITH(local_inverse_factor(S, S), Catch::Contains("not positive definite"));
+}
+
+namespace {
+
+/// n x m blocks of the given sizes with about every third one missing, and the same matrix dense.
+template <class Real>
+std::pair<BlockSparse<Real>, Dense> rectangular(const std::vector<int>& rows,
+                                                const std::vector<int>& columns, unsigned seed) {
+  const auto left = block_layout<Real>(rows), right = block_layout<Real>(columns);
+  std::mt19937 random(seed);
+  std::uniform_real_distribution<double> value(-1.0, 1.0);
+  std::vector<int> row, column;
+  std::vector<double> values;
+  Dense full = Dense::Zero(left->start.back(), right->start.back());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    for (std::size_t j = 0; j < columns.size(); ++j) {
+      if ((i + 2 * j + seed) % 3 == 0) continue;
+      row.push_back(static_cast<int>(i));
+      column.push_back(static_cast<int>(j));
+      for (int a = 0; a < rows[i]; ++a) {
+        for (int b = 0; b < columns[j]; ++b) {
+          values.push_back(value(random));
+          full(left->start[i] + a, right->start[j] + b) = values.back();
+        }
+      }
+    }
+  }
+  return {assemble<Real>(left, right, row, column, values), full};
+}
+
+template <class Real>
+Dense dense_rectangular(const BlockSparse<Real>& M) {
+  Dense out(M.layout().start.back(), M.columns().start.back());
+  for (Eigen::Index c = 0; c < out.cols(); ++c) {
+    std::vector<double> unit(static_cast<std::size_t>(out.cols()), 0.0);
+    unit[static_cast<std::size_t>(c)] = 1.0;
+    const std::vector<double> y = mlh::apply(M, unit);
+    out.col(c) = Eigen::Map<const Eigen::VectorXd>(y.data(), out.rows());
+  }
+  return out;
+}
+
+const std::vector<int> kAtoms{13, 13, 5, 9, 13, 13, 5, 13, 13, 4, 1, 13, 13, 8, 13, 13, 13, 2, 13};
+const std::vector<int> kGroups{16, 16, 12, 16, 16, 7, 16, 16, 3, 16};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("rectangular matrices against dense ones", "[block_sparse]", float, double) {
+  const double rounding = 30.0 * kRounding<TestType>;
+  const auto [A, a] = rectangular<TestType>(kAtoms, kGroups, 1);
+  const auto [B, b] = rectangular<TestType>(kGroups, kAtoms, 2);
+  CHECK(difference(dense_rectangular(A), a) < rounding);
+  CHECK(difference(dense_rectangular(transpose(A)), a.transpose()) < rounding);
+  CHECK(difference(dense_rectangular(multiply(A, B, {})), a * b) < rounding);
+  CHECK(difference(dense_rectangular(multiply(B, A, {})), b * a) < rounding);
+  CHECK(difference(dense_rectangular(multiply_symmetric(transpose(A), A, {})), a.transpose() * a) <
+        rounding);
+  CHECK(difference(dense_rectangular(combine(2.0, A, 0.5, transpose(B), 0.0, 0.0)),
+                   2.0 * a + 0.5 * b.transpose()) < rounding);
+  CHECK(dot(A, transpose(B)) == Approx((a * b).trace()).epsilon(rounding));
+  CHECK_THROWS_WITH(multiply(A, A, {}), Catch::Contains("expected blocks of the same sizes"));
+  CHECK_THROWS_WITH(combine(1.0, A, 0.0, A, 1.0, 0.0), Catch::Contains("not square"));
+  CHECK_THROWS_WITH(multiply_symmetric(A, multiply(B, A, {}), {}), Catch::Contains("square"));
+}
+
+TEMPLATE_TEST_CASE("only the blocks that another matrix has", "[block_sparse]", float, double) {
+  const auto [A, a] = rectangular<TestType>(kAtoms, kGroups, 1);
+  const auto [B, b] = rectangular<TestType>(kGroups, kAtoms, 2);
+  const auto [W, w] = rectangular<TestType>(kAtoms, kAtoms, 3);
+  const Dense there = (w.array() != 0.0).template cast<double>();
+  const auto part = multiply(A, B, {}, {nullptr, &W});
+  CHECK(difference(dense_rectangular(part), (a * b).cwiseProduct(there)) <
+        30.0 * kRounding<TestType>);
+  // A block stays where one of the two is above its limit.
+  const auto [M, m] = rectangular<TestType>(kAtoms, kGroups, 2);
+  const double limit = A.row(0).norm[0];
+  const auto chosen = select_blocks<TestType>(A, {{&M, 0.0}, {&A, limit}});
+  for (std::size_t i = 0; i < A.n_rows(); ++i) {
+    for (std::size_t k = 0; k < A.row(i).column.size(); ++k) {
+      const auto has = [j = A.row(i).column[k]](const std::vector<int>& columns) {
+        return std::binary_search(columns.begin(), columns.end(), j);
+      };
+      CHECK(has(chosen.row(i).column) == (has(M.row(i).column) || A.row(i).norm[k] > limit));
+    }
+  }
 }

@@ -23,9 +23,10 @@ inline double frobenius(const Real* values, std::size_t count) {
 }
 
 /// Elements of block (i, j), padding included.
-inline std::size_t block_elements(const BlockLayout& layout, std::size_t i, int j) {
-  return static_cast<std::size_t>(layout.size[i]) *
-         static_cast<std::size_t>(layout.stride[static_cast<std::size_t>(j)]);
+template <class Real>
+inline std::size_t block_elements(const BlockSparse<Real>& M, std::size_t i, int j) {
+  return static_cast<std::size_t>(M.layout().size[i]) *
+         static_cast<std::size_t>(M.columns().stride[static_cast<std::size_t>(j)]);
 }
 
 /// Appends a block unless its norm is at most `drop`; columns come in ascending order.

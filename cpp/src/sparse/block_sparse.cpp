@@ -26,7 +26,7 @@ using Index = std::ptrdiff_t;
 
 template <class Real>
 void require_same_layout(const BlockSparse<Real>& A, const BlockSparse<Real>& B) {
-  if (!(A.layout() == B.layout())) {
+  if (!(A.layout() == B.layout()) || !(A.columns() == B.columns())) {
     throw std::invalid_argument("B: expected blocks of the same sizes as A has, got others");
   }
 }
@@ -121,8 +121,9 @@ BlockLayout::BlockLayout(const std::vector<int>& orbitals, std::vector<int> orde
 
 template <class Real>
 BlockSparse<Real>::BlockSparse(std::shared_ptr<const BlockLayout> layout,
+                               std::shared_ptr<const BlockLayout> columns,
                                std::vector<BlockRow<Real>> rows)
-    : layout_(std::move(layout)) {
+    : layout_(std::move(layout)), columns_(std::move(columns)) {
   rows_.reserve(rows.size());
   for (BlockRow<Real>& row : rows) {
     rows_.push_back(std::make_shared<const BlockRow<Real>>(std::move(row)));
@@ -131,8 +132,9 @@ BlockSparse<Real>::BlockSparse(std::shared_ptr<const BlockLayout> layout,
 
 template <class Real>
 BlockSparse<Real>::BlockSparse(std::shared_ptr<const BlockLayout> layout,
+                               std::shared_ptr<const BlockLayout> columns,
                                std::vector<std::shared_ptr<const BlockRow<Real>>> rows)
-    : layout_(std::move(layout)), rows_(std::move(rows)) {}
+    : layout_(std::move(layout)), columns_(std::move(columns)), rows_(std::move(rows)) {}
 
 template <class Real>
 std::int64_t BlockSparse<Real>::n_blocks() const {
@@ -151,36 +153,94 @@ std::int64_t BlockSparse<Real>::bytes() const {
   return n;
 }
 
-BlockSparse<float> to_single(const BlockSparse<double>& M) {
-  const BlockLayout& from = M.layout();
+namespace {
+
+std::shared_ptr<const BlockLayout> single_layout(const BlockLayout& from) {
   std::vector<int> orbitals(from.n_blocks());
   for (std::size_t r = 0; r < from.n_blocks(); ++r) {
     orbitals[static_cast<std::size_t>(from.atom[r])] = from.size[r];
   }
-  auto layout =
-      std::make_shared<const BlockLayout>(orbitals, from.atom, detail::Register<float>::lanes);
+  return std::make_shared<const BlockLayout>(orbitals, from.atom, detail::Register<float>::lanes);
+}
+
+}  // namespace
+
+BlockSparse<float> to_single(const BlockSparse<double>& M) {
+  auto layout = single_layout(M.layout());
+  auto columns = M.shared_layout() == M.shared_columns() ? layout : single_layout(M.columns());
+  const BlockLayout& from = M.columns();
   auto rows = build_rows<float>(M.n_rows(), [&](std::size_t i, BlockRow<float>& row) {
     const BlockRow<double>& source = M.row(i);
     std::vector<float> block;
     for (std::size_t b = 0; b < source.column.size(); ++b) {
       const auto j = static_cast<std::size_t>(source.column[b]);
       const double* values = source.values.data() + source.offset[b];
-      block.assign(block_elements(*layout, i, source.column[b]), 0.0F);
-      for (int a = 0; a < from.size[i]; ++a) {
+      block.assign(static_cast<std::size_t>(layout->size[i] * columns->stride[j]), 0.0F);
+      for (int a = 0; a < layout->size[i]; ++a) {
         for (int k = 0; k < from.size[j]; ++k) {
-          block[static_cast<std::size_t>(a * layout->stride[j] + k)] =
+          block[static_cast<std::size_t>(a * columns->stride[j] + k)] =
               static_cast<float>(values[a * from.stride[j] + k]);
         }
       }
       append(row, source.column[b], block.data(), block.size(), 0.0);
     }
   });
-  return {std::move(layout), std::move(rows)};
+  return {std::move(layout), std::move(columns), std::move(rows)};
+}
+
+template <class Real>
+BlockSparse<Real> assemble(std::shared_ptr<const BlockLayout> layout,
+                           std::shared_ptr<const BlockLayout> columns, std::span<const int> row,
+                           std::span<const int> column, std::span<const double> values) {
+  std::vector<BlockRow<Real>> rows(layout->n_blocks());
+  std::vector<Real> block;
+  const double* source = values.data();
+  for (std::size_t b = 0; b < row.size(); ++b) {
+    const auto i = static_cast<std::size_t>(row[b]), j = static_cast<std::size_t>(column[b]);
+    const auto n = static_cast<std::size_t>(layout->size[i]);
+    const auto m = static_cast<std::size_t>(columns->size[j]);
+    const auto stride = static_cast<std::size_t>(columns->stride[j]);
+    block.assign(n * stride, Real(0));
+    for (std::size_t a = 0; a < n; ++a, source += m) {
+      for (std::size_t k = 0; k < m; ++k) block[a * stride + k] = static_cast<Real>(source[k]);
+    }
+    append(rows[i], column[b], block.data(), block.size(), 0.0);
+  }
+  for (BlockRow<Real>& r : rows) finish(r);
+  return {std::move(layout), std::move(columns), std::move(rows)};
+}
+
+template <class Real>
+BlockSparse<Real> select_blocks(const BlockSparse<Real>& A, const std::vector<Mark<Real>>& marks) {
+  for (const Mark<Real>& mark : marks) require_same_layout(A, *mark.matrix);
+  auto rows = build_rows<Real>(A.n_rows(), [&](std::size_t i, BlockRow<Real>& row) {
+    const BlockRow<Real>& source = A.row(i);
+    std::vector<std::size_t> at(marks.size(), 0);
+    for (std::size_t b = 0; b < source.column.size(); ++b) {
+      const int j = source.column[b];
+      bool keep = false;
+      for (std::size_t m = 0; m < marks.size(); ++m) {
+        const BlockRow<Real>& other = marks[m].matrix->row(i);
+        while (at[m] < other.column.size() && other.column[at[m]] < j) ++at[m];
+        keep = keep || (at[m] < other.column.size() && other.column[at[m]] == j &&
+                        other.norm[at[m]] > marks[m].limit);
+      }
+      if (!keep) continue;
+      append(row, j, source.values.data() + source.offset[b], block_elements(A, i, j), 0.0);
+    }
+  });
+  return {A.shared_layout(), A.shared_columns(), std::move(rows)};
 }
 
 template <class Real>
 std::shared_ptr<const BlockLayout> block_layout(const Pattern& pattern) {
   return std::make_shared<const BlockLayout>(pattern.n_orbitals, pattern.compact_order,
+                                             detail::Register<Real>::lanes);
+}
+
+template <class Real>
+std::shared_ptr<const BlockLayout> block_layout(const std::vector<int>& sizes) {
+  return std::make_shared<const BlockLayout>(sizes, std::vector<int>{},
                                              detail::Register<Real>::lanes);
 }
 
@@ -242,22 +302,24 @@ template <class Real>
 BlockSparse<Real> combine(double a, const BlockSparse<Real>& A, double b,
                           const BlockSparse<Real>& B, double c, double drop) {
   require_same_layout(A, B);
-  const BlockLayout& layout = A.layout();
+  if (c != 0.0 && !(A.layout() == A.columns())) {
+    throw std::invalid_argument("c: expected zero for a matrix that is not square");
+  }
   auto rows = build_rows<Real>(A.n_rows(), [&](std::size_t i, BlockRow<Real>& row) {
     std::vector<Real> block;
     const int diagonal = static_cast<int>(i);
     merge(A.row(i), B.row(i), c != 0.0 ? diagonal : -1, [&](int j, Index in_a, Index in_b) {
-      block.assign(block_elements(layout, i, j), Real(0));
+      block.assign(block_elements(A, i, j), Real(0));
       add_scaled(a, A.row(i), in_a, block);
       add_scaled(b, B.row(i), in_b, block);
       if (j == diagonal) {
-        add_diagonal(c, static_cast<std::size_t>(layout.size[i]),
-                     static_cast<std::size_t>(layout.stride[i]), block);
+        add_diagonal(c, static_cast<std::size_t>(A.layout().size[i]),
+                     static_cast<std::size_t>(A.layout().stride[i]), block);
       }
       append(row, j, block.data(), block.size(), drop);
     });
   });
-  return {A.shared_layout(), std::move(rows)};
+  return {A.shared_layout(), A.shared_columns(), std::move(rows)};
 }
 
 namespace {
@@ -280,7 +342,7 @@ BlockSparse<Real> row_part(const BlockSparse<Real>& A, std::size_t part, std::si
   const auto [first, last] = part_rows(A.n_rows(), part, parts);
   std::vector rows(A.n_rows(), std::make_shared<const BlockRow<Real>>());
   for (std::size_t i = first; i < last; ++i) rows[i] = A.shared_row(i);
-  return {A.shared_layout(), std::move(rows)};
+  return {A.shared_layout(), A.shared_columns(), std::move(rows)};
 }
 
 template <class Real>
@@ -292,7 +354,7 @@ BlockSparse<Real> join_parts(const std::vector<const BlockSparse<Real>*>& parts)
     const auto [first, last] = part_rows(parts[part]->n_rows(), part, parts.size());
     for (std::size_t i = first; i < last; ++i) rows.push_back(parts[part]->shared_row(i));
   }
-  return {parts.front()->shared_layout(), std::move(rows)};
+  return {parts.front()->shared_layout(), parts.front()->shared_columns(), std::move(rows)};
 }
 
 template <class Real>
@@ -321,7 +383,7 @@ double dot(const BlockSparse<Real>& A, const BlockSparse<Real>& B) {
       if (in_a < 0 || in_b < 0) return;
       const Real* x = A.row(i).values.data() + A.row(i).offset[static_cast<std::size_t>(in_a)];
       const Real* y = B.row(i).values.data() + B.row(i).offset[static_cast<std::size_t>(in_b)];
-      const std::size_t count = block_elements(A.layout(), i, j);
+      const std::size_t count = block_elements(A, i, j);
       for (std::size_t k = 0; k < count; ++k) {
         sum += static_cast<double>(x[k]) * static_cast<double>(y[k]);
       }
@@ -333,7 +395,8 @@ double dot(const BlockSparse<Real>& A, const BlockSparse<Real>& B) {
 template <class Real>
 std::vector<double> apply(const BlockSparse<Real>& A, std::span<const double> x) {
   const BlockLayout& layout = A.layout();
-  std::vector<double> y(x.size(), 0.0);
+  const BlockLayout& columns = A.columns();
+  std::vector<double> y(static_cast<std::size_t>(layout.start.back()), 0.0);
 #pragma omp parallel for schedule(dynamic, 8)
   for (Index i = 0; i < static_cast<Index>(A.n_rows()); ++i) {
     const BlockRow<Real>& row = A.row(static_cast<std::size_t>(i));
@@ -341,11 +404,11 @@ std::vector<double> apply(const BlockSparse<Real>& A, std::span<const double> x)
     for (std::size_t b = 0; b < row.column.size(); ++b) {
       const auto j = static_cast<std::size_t>(row.column[b]);
       const Real* block = row.values.data() + row.offset[b];
-      const double* in = x.data() + layout.start[j];
+      const double* in = x.data() + columns.start[j];
       for (int a = 0; a < layout.size[static_cast<std::size_t>(i)]; ++a) {
         double sum = 0.0;
-        for (int k = 0; k < layout.size[j]; ++k) {
-          sum += static_cast<double>(block[a * layout.stride[j] + k]) * in[k];
+        for (int k = 0; k < columns.size[j]; ++k) {
+          sum += static_cast<double>(block[a * columns.stride[j] + k]) * in[k];
         }
         out[a] += sum;
       }
@@ -354,18 +417,24 @@ std::vector<double> apply(const BlockSparse<Real>& A, std::span<const double> x)
   return y;
 }
 
-#define MLH_INSTANTIATE(Real)                                                              \
-  template class BlockSparse<Real>;                                                        \
-  template std::shared_ptr<const BlockLayout> block_layout<Real>(const Pattern&);          \
-  template BlockSparse<Real> fold(std::shared_ptr<const BlockLayout>, const Pattern&,      \
-                                  std::span<const double>);                                \
-  template std::vector<double> unfold(const BlockSparse<Real>&, const Pattern&);           \
-  template BlockSparse<Real> combine(double, const BlockSparse<Real>&, double,             \
-                                     const BlockSparse<Real>&, double, double);            \
-  template BlockSparse<Real> row_part(const BlockSparse<Real>&, std::size_t, std::size_t); \
-  template BlockSparse<Real> join_parts(const std::vector<const BlockSparse<Real>*>&);     \
-  template double trace(const BlockSparse<Real>&);                                         \
-  template double dot(const BlockSparse<Real>&, const BlockSparse<Real>&);                 \
+#define MLH_INSTANTIATE(Real)                                                                   \
+  template class BlockSparse<Real>;                                                             \
+  template std::shared_ptr<const BlockLayout> block_layout<Real>(const std::vector<int>&);      \
+  template std::shared_ptr<const BlockLayout> block_layout<Real>(const Pattern&);               \
+  template BlockSparse<Real> fold(std::shared_ptr<const BlockLayout>, const Pattern&,           \
+                                  std::span<const double>);                                     \
+  template std::vector<double> unfold(const BlockSparse<Real>&, const Pattern&);                \
+  template BlockSparse<Real> assemble(std::shared_ptr<const BlockLayout>,                       \
+                                      std::shared_ptr<const BlockLayout>, std::span<const int>, \
+                                      std::span<const int>, std::span<const double>);           \
+  template BlockSparse<Real> select_blocks(const BlockSparse<Real>&,                            \
+                                           const std::vector<Mark<Real>>&);                     \
+  template BlockSparse<Real> combine(double, const BlockSparse<Real>&, double,                  \
+                                     const BlockSparse<Real>&, double, double);                 \
+  template BlockSparse<Real> row_part(const BlockSparse<Real>&, std::size_t, std::size_t);      \
+  template BlockSparse<Real> join_parts(const std::vector<const BlockSparse<Real>*>&);          \
+  template double trace(const BlockSparse<Real>&);                                              \
+  template double dot(const BlockSparse<Real>&, const BlockSparse<Real>&);                      \
   template std::vector<double> apply(const BlockSparse<Real>&, std::span<const double>);
 MLH_INSTANTIATE(float)
 MLH_INSTANTIATE(double)

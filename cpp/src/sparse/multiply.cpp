@@ -35,11 +35,11 @@ struct Scratch {
 /// One product: the right factor as tiles, the limits, which blocks are wanted.
 template <class Real>
 struct Product {
-  const BlockLayout& layout;
+  const BlockLayout &rows, &inner, &columns;
   const std::vector<TileRow<Real>>& right;
   Truncation truncation;
-  bool upper;              ///< only columns j >= i
-  const Pattern* pattern;  ///< only its blocks, or nullptr
+  bool upper;  ///< only columns j >= i
+  Wanted<Real> wanted;
   std::size_t block_size;  ///< numbers in the largest block
 
   Real* block(Scratch<Real>& s, std::size_t i, std::size_t j) const {
@@ -63,18 +63,29 @@ void list_pairs(const Product<Real>& p, const TileRow<Real>& left, int I, Scratc
   std::sort(s.columns.begin(), s.columns.end());
 }
 
-/// Marks the wanted blocks of a tile; `columns` of the Pattern per row, if there is one.
+/// The wanted columns of a row, unless all are; in ascending order.
+template <class Real>
+std::vector<int> wanted_columns(const Product<Real>& p, std::size_t i) {
+  if (p.wanted.matrix != nullptr) return p.wanted.matrix->row(i).column;
+  std::vector<int> columns;
+  if (p.wanted.pattern == nullptr) return columns;
+  for (const auto& pair : detail::pairs_by_column(p.rows, *p.wanted.pattern, i)) {
+    columns.push_back(pair.first);
+  }
+  return columns;
+}
+
+/// Marks the wanted blocks of a tile; `columns` as `wanted_columns` gives them for each row.
 template <class Real>
 void mark_wanted(const Product<Real>& p, const std::vector<std::vector<int>>& columns,
                  std::size_t row, std::size_t column, Scratch<Real>& s) {
   s.wanted = {};
-  const std::size_t n = p.layout.n_blocks();
-  for (std::size_t i = 0; i < std::min<std::size_t>(kTileAtoms, n - row); ++i) {
-    for (std::size_t j = 0; j < std::min<std::size_t>(kTileAtoms, n - column); ++j) {
+  const std::size_t n = p.rows.n_blocks() - row, m = p.columns.n_blocks() - column;
+  for (std::size_t i = 0; i < std::min<std::size_t>(kTileAtoms, n); ++i) {
+    for (std::size_t j = 0; j < std::min<std::size_t>(kTileAtoms, m); ++j) {
       if (p.upper && column + j < row + i) continue;
-      s.wanted[i][j] =
-          p.pattern == nullptr ||
-          std::binary_search(columns[i].begin(), columns[i].end(), static_cast<int>(column + j));
+      s.wanted[i][j] = p.wanted.all() || std::binary_search(columns[i].begin(), columns[i].end(),
+                                                            static_cast<int>(column + j));
     }
   }
 }
@@ -94,11 +105,11 @@ void add_pair(const Product<Real>& p, const TilePair<Real>& pair, std::size_t ro
       std::size_t count = 0;
       for (std::size_t k = 0; k < kTileAtoms; ++k) {
         if (!(a.norm[i][k] * b.norm[j][k] > limit)) continue;
-        terms[count++] = {a.block[i][k], b.block[j][k], p.layout.size[first_inner + k],
-                          p.layout.stride[first_inner + k]};
+        terms[count++] = {a.block[i][k], b.block[j][k], p.inner.size[first_inner + k],
+                          p.inner.stride[first_inner + k]};
       }
       if (count == 0) continue;
-      detail::block_product(terms, count, p.layout.size[row + i], p.layout.stride[column + j],
+      detail::block_product(terms, count, p.rows.size[row + i], p.columns.stride[column + j],
                             s.used[i][j], p.block(s, i, j));
       s.used[i][j] = true;
     }
@@ -112,11 +123,8 @@ void product_rows(const Product<Real>& p, const TileRow<Real>& left, std::size_t
   list_pairs(p, left, static_cast<int>(I), s);
   const std::size_t row = I * kTileAtoms;
   std::vector<std::vector<int>> wanted(kTileAtoms);
-  for (std::size_t i = 0; p.pattern != nullptr && i < kTileAtoms; ++i) {
-    if (row + i == p.layout.n_blocks()) break;
-    for (const auto& pair : detail::pairs_by_column(p.layout, *p.pattern, row + i)) {
-      wanted[i].push_back(pair.first);
-    }
+  for (std::size_t i = 0; i < kTileAtoms && row + i < p.rows.n_blocks(); ++i) {
+    wanted[i] = wanted_columns(p, row + i);
   }
   for (const int J : s.columns) {
     const std::size_t column = static_cast<std::size_t>(J) * kTileAtoms;
@@ -128,8 +136,9 @@ void product_rows(const Product<Real>& p, const TileRow<Real>& left, std::size_t
     for (std::size_t i = 0; i < kTileAtoms; ++i) {
       for (std::size_t j = 0; j < kTileAtoms; ++j) {
         if (!s.used[i][j]) continue;
-        const int c = static_cast<int>(column + j);
-        detail::append(rows[i], c, p.block(s, i, j), detail::block_elements(p.layout, row + i, c),
+        const auto count = static_cast<std::size_t>(p.rows.size[row + i]) *
+                           static_cast<std::size_t>(p.columns.stride[column + j]);
+        detail::append(rows[i], static_cast<int>(column + j), p.block(s, i, j), count,
                        p.truncation.block);
       }
     }
@@ -137,31 +146,46 @@ void product_rows(const Product<Real>& p, const TileRow<Real>& left, std::size_t
 }
 
 template <class Real>
-std::vector<BlockRow<Real>> product_rows(const BlockSparse<Real>& A, const BlockSparse<Real>& B,
-                                         const Truncation& truncation, bool upper,
-                                         const Pattern* pattern) {
-  if (pattern != nullptr) detail::require_atoms(A.layout(), *pattern);
-  if (!(A.layout() == B.layout())) {
+void require_product(const BlockSparse<Real>& A, const BlockSparse<Real>& B, bool symmetric,
+                     const Wanted<Real>& wanted) {
+  if (!(A.columns() == B.layout())) {
     throw std::invalid_argument("B: expected blocks of the same sizes as A has, got others");
   }
-  const BlockLayout& layout = A.layout();
-  const std::size_t n = detail::tile_rows(A);
-  std::vector<TileRow<Real>> right(n);
+  if (symmetric && !(A.layout() == B.columns())) {
+    throw std::invalid_argument("symmetric: expected a square product, got another");
+  }
+  if (wanted.pattern != nullptr) {
+    detail::require_atoms(A.layout(), *wanted.pattern);
+    detail::require_atoms(B.columns(), *wanted.pattern);
+  }
+  if (wanted.matrix != nullptr &&
+      (!(A.layout() == wanted.matrix->layout()) || !(B.columns() == wanted.matrix->columns()))) {
+    throw std::invalid_argument("wanted: expected a matrix with the blocks of the product");
+  }
+}
+
+template <class Real>
+std::vector<BlockRow<Real>> product_rows(const BlockSparse<Real>& A, const BlockSparse<Real>& B,
+                                         const Truncation& truncation, bool upper,
+                                         const Wanted<Real>& wanted) {
+  require_product(A, B, upper, wanted);
+  const std::size_t n = detail::tile_rows(A), inner = detail::tile_rows(B);
+  std::vector<TileRow<Real>> right(inner);
 #pragma omp parallel for schedule(dynamic, 4)
-  for (Index K = 0; K < static_cast<Index>(n); ++K) {
+  for (Index K = 0; K < static_cast<Index>(inner); ++K) {
     right[static_cast<std::size_t>(K)] = detail::tile_row(B, static_cast<std::size_t>(K), false);
   }
-  std::size_t block_size = 0;
-  for (std::size_t i = 0; i < layout.n_blocks(); ++i) {
-    const auto stride = static_cast<std::size_t>(layout.stride[i]);
-    block_size = std::max(block_size, stride * stride);
-  }
-  const Product<Real> product{layout, right, truncation, upper, pattern, block_size};
+  const auto largest = [](const std::vector<int>& sizes) {
+    return static_cast<std::size_t>(*std::max_element(sizes.begin(), sizes.end()));
+  };
+  const std::size_t block_size = largest(A.layout().stride) * largest(B.columns().stride);
+  const Product<Real> product{A.layout(), A.columns(), B.columns(), right,
+                              truncation, upper,       wanted,      block_size};
   std::vector<BlockRow<Real>> rows(n * kTileAtoms);
 #pragma omp parallel
   {
     Scratch<Real> s;
-    s.pairs.resize(n);
+    s.pairs.resize((B.columns().n_blocks() + kTileAtoms - 1) / kTileAtoms);
     s.values.resize(kTileAtoms * kTileAtoms * block_size);
 #pragma omp for schedule(dynamic, 1)
     for (Index t = 0; t < static_cast<Index>(n); ++t) {
@@ -180,8 +204,9 @@ struct Entry {
   int row, block;
 };
 template <class RowOf>
-std::vector<std::vector<Entry>> by_column(std::size_t n, const RowOf& row, bool below_only) {
-  std::vector<std::vector<Entry>> columns(n);
+std::vector<std::vector<Entry>> by_column(std::size_t n, std::size_t n_columns, const RowOf& row,
+                                          bool below_only) {
+  std::vector<std::vector<Entry>> columns(n_columns);
   for (std::size_t i = 0; i < n; ++i) {
     const std::vector<int>& column = row(i).column;
     for (std::size_t b = 0; b < column.size(); ++b) {
@@ -197,12 +222,13 @@ std::vector<std::vector<Entry>> by_column(std::size_t n, const RowOf& row, bool 
 /// Appends the transpose of a block of `row`, the row e.row, to row j.
 template <class Real>
 void append_transposed(const BlockRow<Real>& row, const Entry& e, std::size_t j,
-                       const BlockLayout& layout, std::vector<Real>& block, BlockRow<Real>& out) {
+                       const BlockLayout& rows, const BlockLayout& columns,
+                       std::vector<Real>& block, BlockRow<Real>& out) {
   const auto i = static_cast<std::size_t>(e.row);
-  const auto n = static_cast<std::size_t>(layout.size[i]);
-  const auto m = static_cast<std::size_t>(layout.size[j]);
-  const auto from = static_cast<std::size_t>(layout.stride[j]);
-  const auto to = static_cast<std::size_t>(layout.stride[i]);
+  const auto n = static_cast<std::size_t>(rows.size[i]);
+  const auto m = static_cast<std::size_t>(columns.size[j]);
+  const auto from = static_cast<std::size_t>(columns.stride[j]);
+  const auto to = static_cast<std::size_t>(rows.stride[i]);
   const Real* source = row.values.data() + row.offset[static_cast<std::size_t>(e.block)];
   block.assign(m * to, Real(0));
   for (std::size_t a = 0; a < n; ++a) {
@@ -215,29 +241,34 @@ void append_transposed(const BlockRow<Real>& row, const Entry& e, std::size_t j,
 
 template <class Real>
 BlockSparse<Real> multiply(const BlockSparse<Real>& A, const BlockSparse<Real>& B,
-                           const Truncation& truncation, const Pattern* pattern) {
-  return {A.shared_layout(), product_rows(A, B, truncation, false, pattern)};
+                           const Truncation& truncation,
+                           std::type_identity_t<Wanted<Real>> wanted) {
+  return {A.shared_layout(), B.shared_columns(), product_rows(A, B, truncation, false, wanted)};
 }
 
 template <class Real>
 BlockSparse<Real> multiply_symmetric(const BlockSparse<Real>& A, const BlockSparse<Real>& B,
-                                     const Truncation& truncation, const Pattern* pattern) {
+                                     const Truncation& truncation,
+                                     std::type_identity_t<Wanted<Real>> wanted) {
   const BlockLayout& layout = A.layout();
-  std::vector<BlockRow<Real>> upper = product_rows(A, B, truncation, true, pattern);
+  std::vector<BlockRow<Real>> upper = product_rows(A, B, truncation, true, wanted);
   const auto row_of = [&](std::size_t i) -> const BlockRow<Real>& { return upper[i]; };
-  const auto below = by_column(upper.size(), row_of, true);
+  const auto below = by_column(upper.size(), upper.size(), row_of, true);
   std::vector<BlockRow<Real>> rows(upper.size());
 #pragma omp parallel for schedule(dynamic, 8)
   for (Index r = 0; r < static_cast<Index>(upper.size()); ++r) {
     const auto j = static_cast<std::size_t>(r);
     std::vector<Real> block;
     for (const Entry& e : below[j]) {
-      append_transposed(row_of(static_cast<std::size_t>(e.row)), e, j, layout, block, rows[j]);
+      append_transposed(row_of(static_cast<std::size_t>(e.row)), e, j, layout, layout, block,
+                        rows[j]);
     }
     const BlockRow<Real>& mine = upper[j];
     for (std::size_t b = 0; b < mine.column.size(); ++b) {
       detail::append(rows[j], mine.column[b], mine.values.data() + mine.offset[b],
-                     detail::block_elements(layout, j, mine.column[b]), 0.0);
+                     static_cast<std::size_t>(
+                         layout.size[j] * layout.stride[static_cast<std::size_t>(mine.column[b])]),
+                     0.0);
     }
     detail::finish(rows[j]);
   }
@@ -247,25 +278,27 @@ BlockSparse<Real> multiply_symmetric(const BlockSparse<Real>& A, const BlockSpar
 template <class Real>
 BlockSparse<Real> transpose(const BlockSparse<Real>& A) {
   const auto row_of = [&](std::size_t i) -> const BlockRow<Real>& { return A.row(i); };
-  const auto columns = by_column(A.n_rows(), row_of, false);
-  std::vector<BlockRow<Real>> rows(A.n_rows());
+  const std::size_t n_columns = A.columns().n_blocks();
+  const auto columns = by_column(A.n_rows(), n_columns, row_of, false);
+  std::vector<BlockRow<Real>> rows(n_columns);
 #pragma omp parallel for schedule(dynamic, 8)
   for (Index r = 0; r < static_cast<Index>(rows.size()); ++r) {
     const auto j = static_cast<std::size_t>(r);
     std::vector<Real> block;
     for (const Entry& e : columns[j]) {
-      append_transposed(row_of(static_cast<std::size_t>(e.row)), e, j, A.layout(), block, rows[j]);
+      append_transposed(row_of(static_cast<std::size_t>(e.row)), e, j, A.layout(), A.columns(),
+                        block, rows[j]);
     }
     detail::finish(rows[j]);
   }
-  return {A.shared_layout(), std::move(rows)};
+  return {A.shared_columns(), A.shared_layout(), std::move(rows)};
 }
 
-#define MLH_INSTANTIATE(Real)                                                                 \
-  template BlockSparse<Real> multiply(const BlockSparse<Real>&, const BlockSparse<Real>&,     \
-                                      const Truncation&, const Pattern*);                     \
-  template BlockSparse<Real> multiply_symmetric(                                              \
-      const BlockSparse<Real>&, const BlockSparse<Real>&, const Truncation&, const Pattern*); \
+#define MLH_INSTANTIATE(Real)                                                               \
+  template BlockSparse<Real> multiply(const BlockSparse<Real>&, const BlockSparse<Real>&,   \
+                                      const Truncation&, Wanted<Real>);                     \
+  template BlockSparse<Real> multiply_symmetric(                                            \
+      const BlockSparse<Real>&, const BlockSparse<Real>&, const Truncation&, Wanted<Real>); \
   template BlockSparse<Real> transpose(const BlockSparse<Real>&);
 MLH_INSTANTIATE(float)
 MLH_INSTANTIATE(double)

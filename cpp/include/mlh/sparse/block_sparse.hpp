@@ -1,8 +1,10 @@
 #pragma once
 // Block-sparse matrices of one unit cell at Gamma, for solvers whose cost is linear in the atoms:
-// one block per pair of atoms, whatever the distance. Which blocks are stored follows from their
-// size, not from a Pattern: a block whose Frobenius norm is not above a threshold is dropped.
-// Real: double, or float where thresholds are far above its rounding; both are instantiated.
+// one block per pair of atoms, whatever the distance. Rows or columns may also be other things than
+// atoms, such as groups of localized functions: each side has a layout of its own. Which blocks are
+// stored follows from their size, not from a Pattern: a block whose Frobenius norm is not above a
+// threshold is dropped. Real: double, or float where thresholds are far above its rounding; both
+// are instantiated.
 //
 // Values are immutable. Every row of blocks has one writer and sums run in a fixed order, so that
 // results are bitwise independent of the number of threads.
@@ -11,6 +13,8 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "mlh/common/aligned.hpp"
@@ -60,13 +64,20 @@ class BlockSparse {
  public:
   using Row = BlockRow<Real>;
 
-  BlockSparse(std::shared_ptr<const BlockLayout> layout, std::vector<Row> rows);
+  /// Square.
+  BlockSparse(std::shared_ptr<const BlockLayout> layout, std::vector<Row> rows)
+      : BlockSparse(layout, layout, std::move(rows)) {}
+  BlockSparse(std::shared_ptr<const BlockLayout> layout, std::shared_ptr<const BlockLayout> columns,
+              std::vector<Row> rows);
   /// Rows that other matrices have too.
-  BlockSparse(std::shared_ptr<const BlockLayout> layout,
+  BlockSparse(std::shared_ptr<const BlockLayout> layout, std::shared_ptr<const BlockLayout> columns,
               std::vector<std::shared_ptr<const Row>> rows);
 
+  /// Of the rows, and of the columns too in a square matrix.
   const BlockLayout& layout() const { return *layout_; }
   const std::shared_ptr<const BlockLayout>& shared_layout() const { return layout_; }
+  const BlockLayout& columns() const { return *columns_; }
+  const std::shared_ptr<const BlockLayout>& shared_columns() const { return columns_; }
   const Row& row(std::size_t i) const { return *rows_[i]; }
   const std::shared_ptr<const Row>& shared_row(std::size_t i) const { return rows_[i]; }
   std::size_t n_rows() const { return rows_.size(); }
@@ -76,13 +87,16 @@ class BlockSparse {
   std::int64_t bytes() const;
 
  private:
-  std::shared_ptr<const BlockLayout> layout_;
+  std::shared_ptr<const BlockLayout> layout_, columns_;
   std::vector<std::shared_ptr<const Row>> rows_;
 };
 
 /// The blocks of matrices on a Pattern, in its compact order.
 template <class Real>
 std::shared_ptr<const BlockLayout> block_layout(const Pattern& pattern);
+/// Blocks of these sizes in their order, which are no atoms.
+template <class Real>
+std::shared_ptr<const BlockLayout> block_layout(const std::vector<int>& sizes);
 /// M(Gamma)_ij = sum_R M_ij(R) of a matrix on a Pattern (`nnz` numbers); zero blocks are dropped.
 template <class Real>
 BlockSparse<Real> fold(std::shared_ptr<const BlockLayout> layout, const Pattern& pattern,
@@ -91,6 +105,13 @@ BlockSparse<Real> fold(std::shared_ptr<const BlockLayout> layout, const Pattern&
 /// zero.
 template <class Real>
 std::vector<double> unfold(const BlockSparse<Real>& M, const Pattern& pattern);
+
+/// Dense blocks at (row, column), in ascending order of the rows, then of the columns; each of
+/// size_row x size_column numbers, row-major, one after the other. Zero blocks are dropped.
+template <class Real>
+BlockSparse<Real> assemble(std::shared_ptr<const BlockLayout> layout,
+                           std::shared_ptr<const BlockLayout> columns, std::span<const int> row,
+                           std::span<const int> column, std::span<const double> values);
 
 /// M in single precision.
 BlockSparse<float> to_single(const BlockSparse<double>& M);
@@ -107,15 +128,34 @@ BlockSparse<Real> row_part(const BlockSparse<Real>& A, std::size_t part, std::si
 template <class Real>
 BlockSparse<Real> join_parts(const std::vector<const BlockSparse<Real>*>& parts);
 
-/// A B; with a Pattern only its blocks.
+/// The blocks of A that some of `marks` has with a norm above its limit.
+template <class Real>
+struct Mark {
+  const BlockSparse<Real>* matrix;
+  double limit;
+};
+template <class Real>
+BlockSparse<Real> select_blocks(const BlockSparse<Real>& A, const std::vector<Mark<Real>>& marks);
+
+/// Which blocks of a product are wanted: those of a Pattern, those that a matrix has, or all.
+template <class Real>
+struct Wanted {
+  const Pattern* pattern = nullptr;
+  const BlockSparse<Real>* matrix = nullptr;
+
+  bool all() const { return pattern == nullptr && matrix == nullptr; }
+};
+
+/// A B, or the wanted blocks of it.
 template <class Real>
 BlockSparse<Real> multiply(const BlockSparse<Real>& A, const BlockSparse<Real>& B,
-                           const Truncation& truncation, const Pattern* pattern = nullptr);
+                           const Truncation& truncation,
+                           std::type_identity_t<Wanted<Real>> wanted = {});
 /// A B where the product is known to be symmetric: only blocks j >= i are computed.
 template <class Real>
 BlockSparse<Real> multiply_symmetric(const BlockSparse<Real>& A, const BlockSparse<Real>& B,
                                      const Truncation& truncation,
-                                     const Pattern* pattern = nullptr);
+                                     std::type_identity_t<Wanted<Real>> wanted = {});
 
 /// Lower triangular G with G S G^T = 1 up to what the neighbourhoods leave out: the rows of a tile
 /// have the blocks j <= i that any of these rows of `reach` has, and those of the tile. Throws when
@@ -129,7 +169,7 @@ double trace(const BlockSparse<Real>& A);
 /// Tr A^T B.
 template <class Real>
 double dot(const BlockSparse<Real>& A, const BlockSparse<Real>& B);
-/// A x, x of length n_orbitals in the order of the layout.
+/// A x, x in the order of the columns, A x in that of the rows.
 template <class Real>
 std::vector<double> apply(const BlockSparse<Real>& A, std::span<const double> x);
 
