@@ -13,7 +13,7 @@ from mlh.commands.cli import app
 from mlh.commands.demo import _free_folder
 from mlh.dft.theory import Theory
 from mlh.model.card import find_model
-from mlh.relaxation.files import _same_engine
+from mlh.relaxation.identity import _same_engine
 from mlh.solver import Dense, Purification
 from mlh.structures import crystal, rattle, read_frames, structure_hash, write_structure
 
@@ -71,7 +71,7 @@ def test_engine_is_chosen_explicitly() -> None:
             choose_engine(model, dft)
     with pytest.raises(ValueError, match="self-consistent already"):
         choose_engine(None, True, refine=2)
-    with pytest.raises(ValueError, match="solver: expected one of 'dense', 'purification', got 'sparse'"):
+    with pytest.raises(ValueError, match="one of 'dense', 'purification', 'localized', got 'sparse'"):
         choose_engine("m", False, solver="sparse")
 
 

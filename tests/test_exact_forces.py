@@ -20,7 +20,7 @@ from mlh.network import gradient
 from mlh.network.edge_frames.config import EdgeFramesConfig
 from mlh.network.gradient import network_gradient
 from mlh.network.graph import GraphInput, build_graph
-from mlh.solver import Purification
+from mlh.solver import Localized, Purification
 from mlh.structures import load_structure
 from model_helpers import ORBITALS, SMALL, network, predict, structure
 from term_derivatives import central_difference
@@ -97,6 +97,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "uncorrected": {"kappa": 0.0},
     "k points": {"kpts": (1, 1, 2)},
     "purification": {"solver": Purification(1e-8)},
+    "localized": {"solver": Localized(1e-7)},
     "smearing": {"smearing_ev": 0.4, "kpts": (2, 1, 1)},
 }
 
@@ -110,7 +111,7 @@ def test_forces_are_the_gradient_of_the_models_energy(quartz: Atoms, name: str) 
     calc.hold_grid(quartz)
     forces, stress = quartz.get_forces(), quartz.get_stress(voigt=False)
     assert calc.results["forces_exact"]
-    corrected = name in ("gamma", "k points", "purification")
+    corrected = name in ("gamma", "k points", "purification", "localized")
     assert (calc.results["kappa"] > 0.4) == corrected
     lowered = calc.results["energy_uncorrected"] - calc.results["energy"]
     assert lowered == pytest.approx(calc.results["kappa"] * calc.results["energy_error"], abs=1e-9)

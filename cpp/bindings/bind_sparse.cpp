@@ -78,6 +78,11 @@ Matrix to_single_checked(const Matrix& M) {
   return twice == nullptr ? M : Matrix{to_single(*twice)};
 }
 
+Matrix to_double_checked(const Matrix& M) {
+  const auto* once = std::get_if<BlockSparse<float>>(&M.value);
+  return once == nullptr ? M : Matrix{to_double(*once)};
+}
+
 std::int64_t n_orbitals(const Matrix& M) {
   return visit(M, [](const auto& m) { return m.layout().start.back(); });
 }
@@ -216,6 +221,7 @@ void bind_sparse(py::module_& m) {
       .def_property_readonly(
           "single", [](const Matrix& M) { return M.value.index() == 0; }, "Single precision.")
       .def("to_single", &to_single_checked, release(), "The matrix in single precision.")
+      .def("to_double", &to_double_checked, release(), "The matrix in double precision.")
       .def_property_readonly("n_orbitals", &n_orbitals)
       .def_property_readonly(
           "n_atoms", [](const Matrix& M) { return visit(M, [](auto& a) { return a.n_rows(); }); })

@@ -373,6 +373,13 @@ TEMPLATE_TEST_CASE("rectangular matrices against dense ones", "[block_sparse]", 
   CHECK_THROWS_WITH(multiply_symmetric(A, multiply(B, A, {}), {}), Catch::Contains("square"));
 }
 
+TEST_CASE("a rectangular matrix in the other precision", "[block_sparse]") {
+  const auto [A, a] = rectangular<double>(kAtoms, kGroups, 1);
+  const auto single = to_single(A);
+  CHECK(difference(dense_rectangular(single), a) < 30.0 * kRounding<float>);
+  CHECK(difference(dense_rectangular(to_double(single)), dense_rectangular(single)) == 0.0);
+}
+
 TEMPLATE_TEST_CASE("only the blocks that another matrix has", "[block_sparse]", float, double) {
   const auto [A, a] = rectangular<TestType>(kAtoms, kGroups, 1);
   const auto [B, b] = rectangular<TestType>(kGroups, kAtoms, 2);

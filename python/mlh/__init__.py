@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mlh.openmx import load_openmx_basis, read_scfout
     from mlh.openmx.integration import OpenMXIntegration
     from mlh.scf.loop import SCFResult, scf
-    from mlh.solver import Dense, Purification, Solution, solve
+    from mlh.solver import Dense, Localized, Purification, Solution, solve
 
 __version__ = VERSION
 
@@ -45,6 +45,7 @@ _LAZY = {
     "Energies": "mlh.dft.energies",
     "Forces": "mlh.dft.energies",
     "GridFunction": "mlh.dft.grid_function",
+    "Localized": "mlh.solver",
     "MLHCalculator": "mlh.calculators",
     "OpenMXIntegration": "mlh.openmx.integration",
     "Dense": "mlh.solver",
@@ -74,6 +75,7 @@ __all__ = [
     "Energies",
     "Forces",
     "GridFunction",
+    "Localized",
     "MLHCalculator",
     "OpenMXIntegration",
     "Pattern",

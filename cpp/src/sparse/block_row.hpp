@@ -8,6 +8,10 @@
 
 namespace mlh::detail {
 
+/// Up to here rows of blocks go to one thread, in products and in lighter work: to wait for others,
+/// on a busy machine, would take longer than the work.
+inline constexpr std::size_t kFewRows = 24, kFewLightRows = 256;
+
 /// Frobenius norm; the padding, up to whole registers, is zero.
 template <class Real>
 inline double frobenius(const Real* values, std::size_t count) {

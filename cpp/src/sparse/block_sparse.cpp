@@ -35,7 +35,7 @@ void require_same_layout(const BlockSparse<Real>& A, const BlockSparse<Real>& B)
 template <class Real, class Make>
 std::vector<BlockRow<Real>> build_rows(std::size_t n, const Make& make) {
   std::vector<BlockRow<Real>> rows(n);
-#pragma omp parallel for schedule(dynamic, 8)
+#pragma omp parallel for schedule(dynamic, 8) if (n > detail::kFewLightRows)
   for (Index i = 0; i < static_cast<Index>(n); ++i) {
     BlockRow<Real>& row = rows[static_cast<std::size_t>(i)];
     make(static_cast<std::size_t>(i), row);
@@ -48,7 +48,7 @@ std::vector<BlockRow<Real>> build_rows(std::size_t n, const Make& make) {
 template <class Part>
 double sum_rows(std::size_t n, const Part& part) {
   std::vector<double> parts(n);
-#pragma omp parallel for schedule(dynamic, 8)
+#pragma omp parallel for schedule(dynamic, 8) if (n > detail::kFewLightRows)
   for (Index i = 0; i < static_cast<Index>(n); ++i) {
     parts[static_cast<std::size_t>(i)] = part(static_cast<std::size_t>(i));
   }
@@ -155,31 +155,31 @@ std::int64_t BlockSparse<Real>::bytes() const {
 
 namespace {
 
-std::shared_ptr<const BlockLayout> single_layout(const BlockLayout& from) {
+template <class To>
+std::shared_ptr<const BlockLayout> converted(const BlockLayout& from) {
   std::vector<int> orbitals(from.n_blocks());
   for (std::size_t r = 0; r < from.n_blocks(); ++r) {
     orbitals[static_cast<std::size_t>(from.atom[r])] = from.size[r];
   }
-  return std::make_shared<const BlockLayout>(orbitals, from.atom, detail::Register<float>::lanes);
+  return std::make_shared<const BlockLayout>(orbitals, from.atom, detail::Register<To>::lanes);
 }
 
-}  // namespace
-
-BlockSparse<float> to_single(const BlockSparse<double>& M) {
-  auto layout = single_layout(M.layout());
-  auto columns = M.shared_layout() == M.shared_columns() ? layout : single_layout(M.columns());
+template <class To, class From>
+BlockSparse<To> converted(const BlockSparse<From>& M) {
+  auto layout = converted<To>(M.layout());
+  auto columns = M.shared_layout() == M.shared_columns() ? layout : converted<To>(M.columns());
   const BlockLayout& from = M.columns();
-  auto rows = build_rows<float>(M.n_rows(), [&](std::size_t i, BlockRow<float>& row) {
-    const BlockRow<double>& source = M.row(i);
-    std::vector<float> block;
+  auto rows = build_rows<To>(M.n_rows(), [&](std::size_t i, BlockRow<To>& row) {
+    const BlockRow<From>& source = M.row(i);
+    std::vector<To> block;
     for (std::size_t b = 0; b < source.column.size(); ++b) {
       const auto j = static_cast<std::size_t>(source.column[b]);
-      const double* values = source.values.data() + source.offset[b];
-      block.assign(static_cast<std::size_t>(layout->size[i] * columns->stride[j]), 0.0F);
+      const From* values = source.values.data() + source.offset[b];
+      block.assign(static_cast<std::size_t>(layout->size[i] * columns->stride[j]), To(0));
       for (int a = 0; a < layout->size[i]; ++a) {
         for (int k = 0; k < from.size[j]; ++k) {
           block[static_cast<std::size_t>(a * columns->stride[j] + k)] =
-              static_cast<float>(values[a * from.stride[j] + k]);
+              static_cast<To>(values[a * from.stride[j] + k]);
         }
       }
       append(row, source.column[b], block.data(), block.size(), 0.0);
@@ -187,6 +187,11 @@ BlockSparse<float> to_single(const BlockSparse<double>& M) {
   });
   return {std::move(layout), std::move(columns), std::move(rows)};
 }
+
+}  // namespace
+
+BlockSparse<float> to_single(const BlockSparse<double>& M) { return converted<float>(M); }
+BlockSparse<double> to_double(const BlockSparse<float>& M) { return converted<double>(M); }
 
 template <class Real>
 BlockSparse<Real> assemble(std::shared_ptr<const BlockLayout> layout,
@@ -397,7 +402,7 @@ std::vector<double> apply(const BlockSparse<Real>& A, std::span<const double> x)
   const BlockLayout& layout = A.layout();
   const BlockLayout& columns = A.columns();
   std::vector<double> y(static_cast<std::size_t>(layout.start.back()), 0.0);
-#pragma omp parallel for schedule(dynamic, 8)
+#pragma omp parallel for schedule(dynamic, 8) if (A.n_rows() > detail::kFewLightRows)
   for (Index i = 0; i < static_cast<Index>(A.n_rows()); ++i) {
     const BlockRow<Real>& row = A.row(static_cast<std::size_t>(i));
     double* out = y.data() + layout.start[static_cast<std::size_t>(i)];

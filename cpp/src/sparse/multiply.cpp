@@ -171,7 +171,7 @@ std::vector<BlockRow<Real>> product_rows(const BlockSparse<Real>& A, const Block
   require_product(A, B, upper, wanted);
   const std::size_t n = detail::tile_rows(A), inner = detail::tile_rows(B);
   std::vector<TileRow<Real>> right(inner);
-#pragma omp parallel for schedule(dynamic, 4)
+#pragma omp parallel for schedule(dynamic, 4) if (B.n_rows() > detail::kFewLightRows)
   for (Index K = 0; K < static_cast<Index>(inner); ++K) {
     right[static_cast<std::size_t>(K)] = detail::tile_row(B, static_cast<std::size_t>(K), false);
   }
@@ -182,7 +182,7 @@ std::vector<BlockRow<Real>> product_rows(const BlockSparse<Real>& A, const Block
   const Product<Real> product{A.layout(), A.columns(), B.columns(), right,
                               truncation, upper,       wanted,      block_size};
   std::vector<BlockRow<Real>> rows(n * kTileAtoms);
-#pragma omp parallel
+#pragma omp parallel if (A.n_rows() > detail::kFewRows)
   {
     Scratch<Real> s;
     s.pairs.resize((B.columns().n_blocks() + kTileAtoms - 1) / kTileAtoms);
@@ -255,7 +255,7 @@ BlockSparse<Real> multiply_symmetric(const BlockSparse<Real>& A, const BlockSpar
   const auto row_of = [&](std::size_t i) -> const BlockRow<Real>& { return upper[i]; };
   const auto below = by_column(upper.size(), upper.size(), row_of, true);
   std::vector<BlockRow<Real>> rows(upper.size());
-#pragma omp parallel for schedule(dynamic, 8)
+#pragma omp parallel for schedule(dynamic, 8) if (upper.size() > detail::kFewLightRows)
   for (Index r = 0; r < static_cast<Index>(upper.size()); ++r) {
     const auto j = static_cast<std::size_t>(r);
     std::vector<Real> block;
@@ -281,7 +281,7 @@ BlockSparse<Real> transpose(const BlockSparse<Real>& A) {
   const std::size_t n_columns = A.columns().n_blocks();
   const auto columns = by_column(A.n_rows(), n_columns, row_of, false);
   std::vector<BlockRow<Real>> rows(n_columns);
-#pragma omp parallel for schedule(dynamic, 8)
+#pragma omp parallel for schedule(dynamic, 8) if (rows.size() > detail::kFewLightRows)
   for (Index r = 0; r < static_cast<Index>(rows.size()); ++r) {
     const auto j = static_cast<std::size_t>(r);
     std::vector<Real> block;

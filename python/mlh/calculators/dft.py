@@ -42,7 +42,7 @@ class DFTCalculator(Engine):
     states that lose them. Other initial moments start anew. The stress is the derivative of the energy at a
     fixed grid_shape; where the cell varies much, hold it fixed. A cell that is missing in a non-periodic
     direction is added. Convergence: energy change below energy_tol_ev and max |H[D] - H_in| below
-    residual_tol_ev. solver: see `mlh.solve`; "purification" has no eigenvalues in its results.
+    residual_tol_ev. solver: see `mlh.solve`; only "dense" has eigenvalues in its results.
 
     Every step of a trajectory starts from dH = H - H0 extrapolated from the steps before; restart=False: from
     the Harris Hamiltonian. `set(cutoff_ry=300)` and `calc.cutoff_ry = 300` change what is computed next.

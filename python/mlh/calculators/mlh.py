@@ -55,7 +55,7 @@ class MLHCalculator(Engine):
     the energy is E[D]; results["forces_exact"], ["kappa"] say what they are. Each step of `refine` makes
     plain forces better; the first mixes 60 percent of H[D] and may overshoot in soft systems (small gaps),
     which the residual then shows.
-    solver: see `mlh.solve`; "purification" has no eigenvalues in its results.
+    solver: see `mlh.solve`; only "dense" has eigenvalues in its results.
 
     results["residual"], ["residual_rms"]: max and rms of H[D] - H_in (eV), zero for a perfect model;
     results["energy_error"]: second-order estimate of E[D] - E_DFT (eV), an upper bound in practice

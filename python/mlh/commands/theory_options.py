@@ -17,7 +17,7 @@ from mlh.basis.families import family_of
 from mlh.calculators.engines import Engine, KPoints, choose_engine
 from mlh.calculators.mlh import ForcesKind
 from mlh.dft.theory import Functional, Theory
-from mlh.solver import THRESHOLD, Purification, Solver, as_solver
+from mlh.solver import THRESHOLD, Localized, Purification, Solver, as_solver
 from mlh.solver.occupations import SmearingType
 
 KSpacing = Annotated[
@@ -232,19 +232,27 @@ class SolverOptions:
 
     panel: ClassVar[str] = "Solver"
 
-    method: Annotated[str, typer.Option(help="dense, or purification for large insulators.")] = "dense"
+    method: Annotated[str, typer.Option(help="dense, or for large insulators localized or purification.")] = (
+        "dense"
+    )
     threshold: Annotated[
-        float | None, typer.Option(help=f"Truncation of --method purification; default: {THRESHOLD:g}.")
+        float | None,
+        typer.Option(
+            help=f"Truncation of --method localized (default: {Localized().threshold:g}) or purification "
+            f"({THRESHOLD:g})."
+        ),
     ] = None
 
     def solver(self) -> Solver:
-        """The solver; a threshold is for purification only."""
+        """The solver; a threshold is for those that truncate."""
         chosen = as_solver(self.method)
         if self.threshold is None:
             return chosen
-        if not isinstance(chosen, Purification):
-            raise ValueError(f"--threshold: expected together with --method purification, got {self.method}")
-        return Purification(self.threshold)
+        if not isinstance(chosen, Purification | Localized):
+            raise ValueError(
+                f"--threshold: expected together with --method localized or purification, got {self.method}"
+            )
+        return replace(chosen, threshold=self.threshold)
 
 
 def _use_database(folder: Path, model: str) -> None:

@@ -3,6 +3,8 @@
 from mlh.solver.contract import Filling, Prepared, Solver
 from mlh.solver.dense import Dense, OverlapFactor, Solution
 from mlh.solver.inverse_factor import InverseFactor, PurificationError
+from mlh.solver.localized import Localized, LocalizedReport, LocalizedState
+from mlh.solver.localized_functions import LocalizedError
 from mlh.solver.methods import as_solver, register_solver, solve, solver_names
 from mlh.solver.occupations import Occupations, Smearing, occupy
 from mlh.solver.purification import THRESHOLD, Purification, PurificationReport, PurifiedState
@@ -13,6 +15,10 @@ __all__ = [
     "Dense",
     "Filling",
     "InverseFactor",
+    "Localized",
+    "LocalizedError",
+    "LocalizedReport",
+    "LocalizedState",
     "Occupations",
     "OverlapFactor",
     "Prepared",

@@ -9,11 +9,16 @@ from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import KPointsSpec
 from mlh.solver.contract import Filling, Solver
 from mlh.solver.dense import Dense, Solution
+from mlh.solver.localized import Localized, LocalizedState
 from mlh.solver.occupations import Smearing
 from mlh.solver.purification import Purification, PurifiedState
 from mlh.solver.state import State
 
-_SOLVERS: dict[str, Callable[[], Solver]] = {"dense": Dense, "purification": Purification}
+_SOLVERS: dict[str, Callable[[], Solver]] = {
+    "dense": Dense,
+    "purification": Purification,
+    "localized": Localized,
+}
 
 
 def register_solver(name: str, make: Callable[[], Solver]) -> None:
@@ -71,6 +76,18 @@ def solve(
     smearing: Smearing = ...,
     width: float = ...,
     spin_moment: float | None = ...,
+    solver: Localized,
+) -> LocalizedState: ...
+@overload
+def solve(
+    H: BlockMatrix,
+    S: BlockMatrix,
+    n_electrons: float,
+    *,
+    kpts: KPointsSpec = ...,
+    smearing: Smearing = ...,
+    width: float = ...,
+    spin_moment: float | None = ...,
     solver: Solver | str,
 ) -> State: ...
 def solve(
@@ -89,9 +106,10 @@ def solve(
     H: nspin 1 or 2, Hartree. S: the overlap. kpts: None (Gamma), a mesh or KPoints (`mlh.matrix.kpoints`).
     width: Hartree. spin_moment: N_up - N_down held fixed (nspin 2 only); None lets both spins share one Fermi
     level. solver: `Dense()` diagonalises and gives a `Solution` with the eigenstates, at a cost cubic in the
-    atoms; `Purification(threshold)` (insulators at Gamma, fixed moment) gives a `PurifiedState`, at a cost
-    linear in the atoms, with errors set by the threshold (docs/theory.md). More Hamiltonians of one geometry:
-    solver.prepare(S, kpts) once, then .occupied(H, Filling(n_electrons)).
+    atoms; `Localized(threshold)` and `Purification(threshold)` (insulators at Gamma, fixed moment) give a
+    `LocalizedState` and a `PurifiedState` without eigenstates, at a cost linear in the atoms, with errors set
+    by the threshold (docs/theory.md). More Hamiltonians of one geometry: solver.prepare(S, kpts) once, then
+    .occupied(H, Filling(n_electrons)).
     """
     chosen = as_solver(solver)
     chosen.check(kpts, smearing)

@@ -84,6 +84,31 @@ def occupy(
     return Occupations(values, levels, float(entropy))
 
 
+def whole_states(
+    n_electrons: float, nspin: int, moment: float | None, n_orbitals: int, solver: str
+) -> list[int]:
+    """Occupied states of each spin for a solver with integer occupations and a fixed moment only."""
+    if nspin == 2 and moment is None:
+        raise ValueError(
+            f"spin_moment: the {solver} solver needs the moment fixed (N_up - N_down), got None; "
+            "the dense solver can let it float"
+        )
+    if nspin == 1 and moment not in (None, 0, 0.0):
+        raise ValueError(f"spin_moment: expected None for an unpolarised calculation, got {moment}")
+    m = 0.0 if moment is None else moment
+    exact = [0.5 * n_electrons] if nspin == 1 else [0.5 * (n_electrons + m), 0.5 * (n_electrons - m)]
+    counts = [round(x) for x in exact]
+    if any(abs(x - n) > 1e-8 for x, n in zip(exact, counts)):
+        need = "an even number of electrons" if nspin == 1 else "whole electrons in each spin"
+        raise ValueError(f"n_electrons: integer occupations need {need}, got {n_electrons:g}")
+    if any(not 0 < n < n_orbitals for n in counts):
+        raise ValueError(
+            f"n_electrons: the {solver} solver needs 1 to {n_orbitals - 1} occupied states in each spin, "
+            f"got {counts}"
+        )
+    return counts
+
+
 def _integer(
     eigenvalues: FloatArray, count: float, n_electrons: float, nspin: int
 ) -> tuple[FloatArray, float]:

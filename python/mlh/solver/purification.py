@@ -32,7 +32,7 @@ from mlh.matrix.block_matrix import BlockMatrix, same_pattern
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
 from mlh.solver.contract import Filling
 from mlh.solver.inverse_factor import InverseFactor, PurificationError, Truncation, check_threshold
-from mlh.solver.occupations import Smearing
+from mlh.solver.occupations import Smearing, whole_states
 from mlh.solver.purified_response import Expansion, changes
 from mlh.solver.spectrum import PurificationStep, gap_bounds, spectral_bounds
 from mlh.solver.state import Response, State
@@ -300,7 +300,7 @@ def purify(
     factor = S if isinstance(S, InverseFactor) else InverseFactor.of(S, threshold)
     if not same_pattern(factor.pattern, H.pattern):
         raise ValueError("S: expected the overlap on the pattern of H, got one on another pattern")
-    counts = _occupied(n_electrons, H.nspin, spin_moment, factor.S.n_orbitals)
+    counts = whole_states(n_electrons, H.nspin, spin_moment, factor.S.n_orbitals, Purification.name)
     results = [_channel(_folded(H, spin, factor.S), factor, n) for spin, n in enumerate(counts)]
     channels = tuple(channel for channel, _, _ in results)
     degeneracy = 3 - H.nspin
@@ -321,29 +321,6 @@ def purify(
 
 def _folded(H: BlockMatrix, spin: int, like: BlockSparse) -> BlockSparse:
     return BlockSparse.fold(H.pattern, H.data[spin if H.nspin == 2 else 0], like)
-
-
-def _occupied(n_electrons: float, nspin: int, moment: float | None, n_orbitals: int) -> list[int]:
-    """Occupied states of each spin."""
-    if nspin == 2 and moment is None:
-        raise ValueError(
-            "spin_moment: the purification solver needs the moment fixed (N_up - N_down), got None; "
-            "the dense solver can let it float"
-        )
-    if nspin == 1 and moment not in (None, 0, 0.0):
-        raise ValueError(f"spin_moment: expected None for an unpolarised calculation, got {moment}")
-    m = 0.0 if moment is None else moment
-    exact = [0.5 * n_electrons] if nspin == 1 else [0.5 * (n_electrons + m), 0.5 * (n_electrons - m)]
-    counts = [round(x) for x in exact]
-    if any(abs(x - n) > 1e-8 for x, n in zip(exact, counts)):
-        need = "an even number of electrons" if nspin == 1 else "whole electrons in each spin"
-        raise ValueError(f"n_electrons: integer occupations need {need}, got {n_electrons:g}")
-    if any(not 0 < n < n_orbitals for n in counts):
-        raise ValueError(
-            f"n_electrons: the purification solver needs 1 to {n_orbitals - 1} occupied states in each spin, "
-            f"got {counts}"
-        )
-    return counts
 
 
 def _channel(H: BlockSparse, factor: InverseFactor, n_occupied: int) -> tuple[_Channel, float, int]:

@@ -115,6 +115,8 @@ BlockSparse<Real> assemble(std::shared_ptr<const BlockLayout> layout,
 
 /// M in single precision.
 BlockSparse<float> to_single(const BlockSparse<double>& M);
+/// M in double precision.
+BlockSparse<double> to_double(const BlockSparse<float>& M);
 /// a A + b B + c 1; blocks with a norm of at most `drop` are dropped.
 template <class Real>
 BlockSparse<Real> combine(double a, const BlockSparse<Real>& A, double b,

@@ -1,0 +1,387 @@
+"""Density matrix of an insulator at Gamma from localized functions that span the occupied space.
+
+    C: localized functions, K = (C^T S C)^-1      Tr K C^T H C is made smallest (`localized_functions`)
+    D = g C K C^T,   W = g C K (C^T H C) K C^T    on the pattern only; g = 2 unpolarised, 1 per spin
+
+Bonds and lone pairs of a small basis to start from (`localized_start`), a few steps with a preconditioner
+that is right far from the gap, then one that is right at it (`localized_levels`). There are as many functions
+as occupied states, a fifth of the orbitals, and they are short: for large insulators the cheapest way.
+
+Error control: what the last step says is left of the energy, the number of electrons, and that the lowest
+level outside the functions is above the highest one inside, which alone shows that no bond was missed. Each
+has a limit, and beyond it an error; a metal is an error. There are no eigenstates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
+
+from mlh._core import BlockSparse, return_free_pages, sparse_product
+from mlh.common.activity import doing
+from mlh.common.units import HARTREE_EV
+from mlh.matrix.block_matrix import BlockMatrix, same_pattern
+from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
+from mlh.solver.contract import Filling
+from mlh.solver.inverse_factor import check_threshold
+from mlh.solver.localized_functions import (
+    Cuts,
+    Descent,
+    LocalizedError,
+    Minimisation,
+    Point,
+    Preconditioner,
+    inverse,
+    symmetrised,
+)
+from mlh.solver.localized_levels import (
+    REACH,
+    first_preconditioner,
+    lowest_empty,
+    occupied_levels,
+    second_preconditioner,
+)
+from mlh.solver.localized_response import FirstOrder, Linear, first_order, second_order
+from mlh.solver.localized_start import start_functions
+from mlh.solver.occupations import Smearing, whole_states
+from mlh.solver.state import Response, State
+
+THRESHOLD = 2e-4
+"""Default: norm from which a function has a block on another atom; errors: docs/theory.md."""
+
+FIRST_STEPS, FIRST_CUT = 3, 1e-3
+"""Steps with the first preconditioner, and their threshold."""
+
+MAX_STEPS = 25
+
+EXACT = 0.1
+"""Thresholds of the last inverse overlap as a part of those of the others."""
+
+LAST_LANCZOS = 120
+"""Steps for the highest occupied level."""
+
+ENOUGH, TOO_MUCH = 6e-9, 2e-7
+"""What may be left of the sum of the occupied levels, Hartree per atom, at the default threshold: the steps
+end, or it is an error. It goes with the square of smaller thresholds."""
+
+MIN_GAP = 0.02
+"""Hartree. Below it functions are too long."""
+
+ELECTRON_TOLERANCE = 1e-5
+"""Electrons per atom that Tr D S may be off."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalizedReport:
+    """Error control of one solution; the worse of two spins."""
+
+    electron_error: float
+    """Tr D S - N."""
+    energy_left: float
+    """What the steps did not take off Tr D H, estimated, Hartree; truncation excluded."""
+    steps: int
+    blocks_per_function: float
+    """Atoms that a group of functions has."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Channel:
+    """One spin; `linear` holds H, S and the functions."""
+
+    linear: Linear
+    homo: float
+    lumo: float
+    left: float
+    steps: int
+
+    @property
+    def point(self) -> Point:
+        """The functions."""
+        return self.linear.point
+
+
+@dataclass(frozen=True, eq=False)
+class LocalizedState(State):
+    """Density matrices of the occupied space, without eigenstates; homo, lumo: levels at the gap."""
+
+    D: BlockMatrix
+    H_in: BlockMatrix
+    S: BlockSparse
+    cuts: Cuts
+    channels: tuple[_Channel, ...]
+    moment: float
+    report: LocalizedReport
+    kpts: KPoints
+    entropy_energy: float = 0.0
+
+    @cached_property
+    def _w(self) -> BlockMatrix:
+        return self.projected_w(self.H_in)
+
+    @property
+    def W(self) -> BlockMatrix:
+        """D H_in D / g on the pattern, Hartree."""
+        return self._w
+
+    @property
+    def integer_occupations(self) -> bool:
+        """Always: there is no smearing."""
+        return True
+
+    @property
+    def homo(self) -> float:
+        """Highest occupied level, Hartree."""
+        return max(c.homo for c in self.channels)
+
+    @property
+    def lumo(self) -> float:
+        """Lowest empty level, Hartree."""
+        return min(c.lumo for c in self.channels)
+
+    @property
+    def fermi_level(self) -> float:
+        """Halfway between the levels at the gap (of the spin where it is higher), Hartree."""
+        return max(0.5 * (c.homo + c.lumo) for c in self.channels)
+
+    @property
+    def magnetic_moment(self) -> float:
+        """N_up - N_down per cell, held fixed."""
+        return self.moment
+
+    @property
+    def band_energy(self) -> float:
+        """Tr D H_in, Hartree."""
+        return self.D.dot(self.H_in)
+
+    @property
+    def eigenvalues(self) -> NoReturn:
+        """None: this method has no eigenvalues."""
+        raise _no_eigenstates("eigenvalues")
+
+    @property
+    def occupations(self) -> NoReturn:
+        """None: this method has no occupations of states."""
+        raise _no_eigenstates("occupations")
+
+    @property
+    def coefficients(self) -> NoReturn:
+        """None: this method has no eigenstates."""
+        raise _no_eigenstates("coefficients")
+
+    def projected_w(self, H: BlockMatrix) -> BlockMatrix:
+        """g C K (C^T H C) K C^T on the pattern."""
+        data = []
+        for spin, channel in enumerate(self.channels):
+            point, cuts = channel.point, self.cuts
+            HC = cuts.multiply(_folded(H, spin, self.S), point.images.C, 0.1 * cuts.images)
+            Hc = cuts.small(point.images.C.transpose(), HC, symmetric=True)
+            KHK = symmetrised(cuts.small(cuts.small(point.K, Hc), point.K))
+            data.append(self.degeneracy * _on_pattern(point.images.C, KHK, H, cuts))
+        return BlockMatrix(H.pattern, np.stack(data))
+
+    def residual_energy(self, residual: BlockMatrix) -> float:
+        """g sum_ia |R_ia|^2 / (e_a - e_i), see `localized_response`."""
+        size = residual.max_abs()
+        if size == 0.0:
+            return 0.0
+        found = (FirstOrder.of(c.linear, R).energy for c, R in self._scaled(residual, size))
+        return self.degeneracy * size**2 * float(sum(found))
+
+    def response(self, R: BlockMatrix) -> Response:
+        """By Sternheimer's equation, see `localized_response`."""
+        return self._response(R, first_order, 1)
+
+    def second_response(self, R: BlockMatrix) -> Response:
+        """Likewise, at second order."""
+        return self._response(R, second_order, 2)
+
+    def _scaled(self, R: BlockMatrix, size: float) -> list[tuple[_Channel, BlockSparse]]:
+        scaled = (1.0 / size) * R
+        return [(c, _folded(scaled, spin, self.S)) for spin, c in enumerate(self.channels)]
+
+    def _response(
+        self, R: BlockMatrix, changes: Callable[..., tuple[np.ndarray, ...]], order: int
+    ) -> Response:
+        size = R.max_abs()
+        if size == 0.0:
+            return Response(R.zeros_like(), R.zeros_like())
+        found = [changes(c.linear, part, R.pattern) for c, part in self._scaled(R, size)]
+        scale = self.degeneracy * size**order
+        return Response(
+            *(BlockMatrix(R.pattern, scale * np.stack(parts)) for parts in zip(*found, strict=True))
+        )
+
+
+def _no_eigenstates(name: str) -> AttributeError:
+    return AttributeError(
+        f"{name}: the localized solver computes the density matrix without eigenstates; "
+        "use the dense solver for levels, bands and orbitals"
+    )
+
+
+def _folded(H: BlockMatrix, spin: int, like: BlockSparse) -> BlockSparse:
+    return BlockSparse.fold(H.pattern, H.data[spin if H.nspin == 2 else 0], like)
+
+
+def _on_pattern(C: BlockSparse, M: BlockSparse, like: BlockMatrix, cuts: Cuts) -> np.ndarray:
+    """C M C^T of a symmetric M on the pattern, (nnz,)."""
+    CM = cuts.multiply(C, M, 0.1 * cuts.images)
+    product = sparse_product(CM, C.transpose(), 0.0, 0.0, False, like.pattern)
+    return np.asarray(symmetrised(product).unfold(like.pattern))
+
+
+def _density(point: Point, like: BlockMatrix, cuts: Cuts) -> np.ndarray:
+    """C K C^T on the pattern, (nnz,); in double precision, because deep levels multiply its rounding."""
+    return _on_pattern(point.images.C.to_double(), point.K.to_double(), like, cuts)
+
+
+@dataclass(frozen=True, slots=True)
+class Localized:
+    """Localized occupied functions: insulators at Gamma, at a cost linear in the atoms; no eigenstates.
+
+    threshold: norm from which a function has a block on another atom, which sets the error (docs/theory.md).
+    """
+
+    threshold: float = THRESHOLD
+    name: ClassVar[str] = "localized"
+
+    def __post_init__(self) -> None:
+        check_threshold(self.threshold)
+
+    def describe(self) -> dict[str, Any]:
+        """Name and threshold."""
+        return {"method": self.name, "threshold": self.threshold}
+
+    def check(self, kpts: KPointsSpec, smearing: Smearing) -> None:
+        """ValueError for smearing and for k points."""
+        if smearing != "none":
+            raise ValueError(
+                "smearing: the localized solver has integer occupations, expected no smearing, "
+                f"got {smearing!r}; metals need the dense solver"
+            )
+        if isinstance(kpts, Mapping) and "spacing" in kpts:
+            return  # becomes a mesh with the cell, and is checked then
+        if not as_kpoints(kpts).gamma_only:
+            raise ValueError(
+                f"kpts: the localized solver works at Gamma only, got {len(as_kpoints(kpts))} other k "
+                "points; use a larger cell or the dense solver"
+            )
+
+    def prepare(self, S: BlockMatrix, kpts: KPointsSpec = None) -> PreparedLocalized:
+        """The overlap, folded."""
+        self.check(kpts, "none")
+        return PreparedLocalized(S, self.threshold)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedLocalized:
+    """The overlap of one geometry."""
+
+    S: BlockMatrix
+    threshold: float
+
+    @property
+    def kpts(self) -> KPoints:
+        """Gamma."""
+        return as_kpoints(None)
+
+    def occupied(self, H: BlockMatrix, filling: Filling) -> LocalizedState:
+        """Density matrices of the lowest states."""
+        if filling.smearing != "none":
+            Localized(self.threshold).check(None, filling.smearing)
+        if not same_pattern(self.S.pattern, H.pattern):
+            raise ValueError("S: expected the overlap on the pattern of H, got one on another pattern")
+        S = BlockSparse.fold(self.S.pattern, self.S.data[0])
+        counts = whole_states(filling.n_electrons, H.nspin, filling.moment, S.n_orbitals, Localized.name)
+        cuts = Cuts.of(self.threshold)
+        kept = cuts.kept(S)
+        channels = tuple(_channel(_folded(H, spin, S), S, kept, H, n, cuts) for spin, n in enumerate(counts))
+        degeneracy = 3 - H.nspin
+        data = np.stack([degeneracy * _density(c.point, H, cuts) for c in channels])
+        D = BlockMatrix(H.pattern, data)
+        report = LocalizedReport(
+            electron_error=D.dot(self.S) - filling.n_electrons,
+            energy_left=degeneracy * sum(c.left for c in channels),
+            steps=max(c.steps for c in channels),
+            blocks_per_function=max(
+                c.point.images.C.n_blocks / len(c.point.images.C.column_sizes) for c in channels
+            ),
+        )
+        _check(report, S.n_atoms)
+        moment = float(counts[0] - counts[1]) if H.nspin == 2 else 0.0
+        return LocalizedState(D, H, kept, cuts, channels, moment, report, as_kpoints(None))
+
+
+def _check(report: LocalizedReport, n_atoms: int) -> None:
+    per_atom = abs(report.electron_error) / n_atoms
+    if not per_atom < ELECTRON_TOLERANCE:
+        raise LocalizedError(
+            f"electrons missing or in excess per atom: expected below {ELECTRON_TOLERANCE:.0e}, got "
+            f"{per_atom:.1e}; take a smaller threshold"
+        )
+
+
+def _channel(
+    H: BlockSparse, S: BlockSparse, S_kept: BlockSparse, like: BlockMatrix, n_occupied: int, cuts: Cuts
+) -> _Channel:
+    """One spin: start, minimise, check. H, S in double precision."""
+    with doing("localized functions: start"):
+        C = cuts.kept(start_functions(H, S, n_occupied))
+        reach = S.select([(S, REACH)])
+        first = Cuts(max(FIRST_CUT, cuts.functions), cuts.images, cuts.metric)
+        work = Minimisation(cuts.kept(H), S_kept, C, first)
+        lowest, _ = occupied_levels(work.point)
+        T1 = first_preconditioner(H, S, reach, lowest, replace(cuts, functions=first.functions))
+    for _ in range(FIRST_STEPS):
+        _step(work, work.descent(T1))
+    T, T2 = second_preconditioner(H, S, like.pattern, reach, work.point, T1, cuts)
+    work.restart(cuts)
+    left = _minimise(work, T, S.n_atoms * min(1.0, cuts.functions / THRESHOLD) ** 2)
+    point = replace(work.point, K=_exact_inverse(S, work.point, cuts))
+    _, homo = occupied_levels(point, LAST_LANCZOS)
+    with doing("localized functions: lowest empty level"):
+        lumo = lowest_empty(work.H, S_kept, point, T2)
+    if lumo - homo < MIN_GAP:
+        raise LocalizedError(
+            f"H: the localized solver is for insulators, expected a gap above {MIN_GAP * HARTREE_EV:.2f} eV, "
+            f"got {(lumo - homo) * HARTREE_EV:.2f} eV at this number of electrons; use purification or the "
+            "dense solver, with smearing for a metal"
+        )
+    return _Channel(Linear(work.H, S_kept, point, T, cuts), homo, lumo, left, len(work.steps))
+
+
+def _exact_inverse(S: BlockSparse, point: Point, cuts: Cuts) -> BlockSparse:
+    """K from S_c in double precision, whose error would be one of the energy at first order."""
+    fine = Cuts(cuts.functions, cuts.images, EXACT * cuts.metric)
+    C = point.images.C.to_double()
+    Sc = fine.small(C.transpose(), fine.multiply(S, C, EXACT * cuts.images), symmetric=True)
+    return cuts.kept(inverse(Sc, point.K.to_double(), fine))
+
+
+def _step(work: Minimisation, descent: Descent) -> None:
+    with doing(f"localized functions, step {len(work.steps) + 1}"):
+        work.step(descent)
+    return_free_pages()
+
+
+def _minimise(work: Minimisation, T: Preconditioner, size: float) -> float:
+    """Steps until little is left, or no more can be had; the estimate of what is left. size: atoms, and less
+    for small thresholds."""
+    while True:
+        descent = work.descent(T)
+        left = descent.left
+        if left < ENOUGH * size:
+            return left
+        if len(work.steps) == MAX_STEPS:
+            break
+        _step(work, descent)
+    if left > TOO_MUCH * size:
+        raise LocalizedError(
+            f"H: {left * HARTREE_EV * 1e3:.1e} meV are left of the energy after {MAX_STEPS} steps "
+            "of the localized functions; use purification or the dense solver"
+        )
+    return left
