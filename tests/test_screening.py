@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -11,8 +13,11 @@ from mlh.common.units import EV
 from mlh.dft.system import System
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import as_kpoints
+from mlh.scf.mixing import PulayMixer
 from mlh.scf.screening import CHARGE_WIDTH, AtomicCharges, Screening, local_density_of_states
+from mlh.scf.steering import Steering
 from mlh.solver import Filling, OverlapFactor, Smearing
+from toy_system import toy_atoms, toy_basis
 
 WIDTH = 0.3 * EV
 
@@ -110,3 +115,33 @@ def test_smooth_potentials_are_checked() -> None:
         system.potential_matrix(np.zeros((2, 2, 2)))
     ones = system.potential_matrix(np.ones(system.grid_shape))
     assert (ones - system.overlap()).max_abs() < 2e-2, "the constant 1 gives S up to the coarse grid"
+
+
+class _HoldsBack:
+    """A preconditioner that hardly moves anything, as the screening of a metal for holes in an insulator."""
+
+    def __call__(self, residual: BlockMatrix, solution: object) -> BlockMatrix:
+        return 0.01 * residual
+
+
+def test_mixing_that_gets_nowhere_starts_again_without_screening() -> None:
+    """The fixed point of a map with many slopes; with the screening alone the residual stays for long."""
+    system = System(toy_atoms(), toy_basis(), cutoff_ry=60.0)
+    S = system.overlap()
+    solution = mlh.solve(system.harris_hamiltonian(), S, system.n_electrons)
+    slopes = np.linspace(-9.0, 0.5, S.data.size)[None]
+    target = np.random.default_rng(3).normal(size=S.data.shape)
+
+    def steps(following: Callable[[BlockMatrix, BlockMatrix], BlockMatrix]) -> int:
+        H = BlockMatrix(S.pattern, np.zeros_like(target))
+        for step in range(300):
+            R = BlockMatrix(S.pattern, (slopes - 1.0) * (H.data - target))
+            if R.max_abs() < 1e-6:
+                return step
+            H = following(H, R)
+        return 300
+
+    held, plain = _HoldsBack(), PulayMixer(history=4)
+    steering = Steering(PulayMixer(history=4), held)  # type: ignore[arg-type]
+    alone = steps(lambda H, R: BlockMatrix(S.pattern, plain.next(H.data, R.data, lambda r: 0.01 * r)))
+    assert steps(lambda H, R: steering.next(H, R, solution)) < 150 < alone

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,12 +20,12 @@ from mlh.scf.mixing import PulayMixer
 from mlh.scf.moments import SPLITTING, checked_moments, default_moments, split
 from mlh.scf.result import SCFResult, SCFStep, SystemLike
 from mlh.scf.screening import Screening
+from mlh.scf.steering import Steering
 from mlh.solver import (
     Filling,
     OverlapFactor,
     Prepared,
     Smearing,
-    Solution,
     Solver,
     State,
     as_solver,
@@ -137,6 +136,7 @@ class _Loop:
         symmetric = _unchanged if symmetry is None else symmetry.matrix
         H_in = symmetric(H_in)
         history: list[SCFStep] = []
+        steering = Steering(mixer, self.screening)
         while True:
             began = time.perf_counter()
             holds = self.total_spin is None and imposed is not None and len(history) < steps
@@ -167,10 +167,9 @@ class _Loop:
             if converged or len(history) == self.max_steps:
                 return SCFResult(system, solution, H, R, energies, converged, tuple(history), watch.seconds)
             if steps > 1 and len(history) == steps + 1:
-                mixer = PulayMixer()  # the map from H_in to H[D] is another one since the moment is free
+                steering.renew()  # the moment is free since now
             with watch("mixing"):
-                screened = None if self.screening is None else partial(_screened, self.screening, solution)
-                H_in = symmetric(BlockMatrix(system.pattern, mixer.next(H_in.data, R.data, screened)))
+                H_in = symmetric(steering.next(H_in, R, solution))
 
     def occupied(self, H: BlockMatrix, moment: float | None) -> State:
         """The occupied space of H."""
@@ -241,12 +240,6 @@ def _first_moments(
 def _screening(system: SystemLike, prepared: Prepared, width: float) -> Screening | None:
     """The preconditioner of metals, where the solver has what it is made of."""
     return Screening(system, prepared, width) if isinstance(prepared, OverlapFactor) else None
-
-
-def _screened(screening: Screening, solution: State, data: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The preconditioner on plain arrays, for the mixer."""
-    assert isinstance(solution, Solution)
-    return screening(BlockMatrix(solution.D.pattern, data), solution).data
 
 
 def _start(system: SystemLike, D0: BlockMatrix | None, H0: BlockMatrix | None) -> tuple[BlockMatrix, bool]:
