@@ -60,7 +60,7 @@ def test_energies_at_the_valence_edge_with_corrections(
     # ChargedEMT: 2 eV lower for every electron that is removed.
     assert plus - neutral == pytest.approx(-2.0 + EDGE + 0.05)
     assert double - neutral == pytest.approx(-4.0 + 2 * EDGE + 0.2)
-    content = describe_charged(found, [Conditions("Cu-poor", {"Cu": -0.5})], {})
+    content = describe_charged(found, [Conditions("Cu-poor", {"Cu": -0.5})], {}, run.folder)
     assert content["corrected"] and not content["notes"] and content["gap"] == pytest.approx(GAP)
     assert content["mobility_edges"] == pytest.approx([-0.2, GAP + 0.4])
     by_name = {level["name"]: level["level"] for level in content["levels"]}
@@ -84,7 +84,7 @@ def test_without_the_library_the_run_goes_on_uncorrected(
     assert aligned is not None and aligned.kind == "alignment" and len(found.notes) == 1
     assert aligned.energy == pytest.approx(-0.1) and found.states[2].correction.energy == pytest.approx(-0.4)
     assert "mlh[defects]" in found.notes[0] and "resume=True" in found.notes[0]
-    assert not describe_charged(found, [], {})["corrected"]
+    assert not describe_charged(found, [], {}, run.folder)["corrected"]
     assert charged_run(run, ChargedSettings()).notes == ()  # nobody asked for a correction
 
 

@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     keep_made_up(run)
     conditions = [Conditions("Cu-rich", {"Cu": 0.0}), Conditions("Cu-poor", {"Cu": -1.0})]
-    content = describe_charged(charged_run(run, ChargedSettings()), conditions, {})
+    content = describe_charged(charged_run(run, ChargedSettings()), conditions, {}, path)
     told = [{"name": c.name, "chemical_potentials": dict(c.potentials)} for c in conditions]
     described = describe_run(run, ChargedEMT())
     write_defects(path, described, copper_reference(), {}, charged=content, conditions=told)

@@ -55,6 +55,8 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "density": ("h2.xyz", *ENGINE),
     "orbitals": ("h2.xyz", *ENGINE),
     "report": ("run",),
+    "export doped": ("run",),
+    "export pydefect": ("run",),
     "openmx-input": ("h2.xyz", "--species", "H=H5.0-s1,H_PBE19", "--out", "new.dat"),
 }
 """A command line that is right, up to the calculation."""

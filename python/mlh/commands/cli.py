@@ -23,6 +23,7 @@ from mlh.commands import (
     density,
     dos,
     evaluate,
+    export,
     info,
     md,
     modes,
@@ -51,7 +52,7 @@ app = typer.Typer(
 for command in (
     *(scf, relax, md, neb, modes, amorphous, vacancies, defect, dataset),
     *(train, evaluate, accuracy, compare, demo, info),
-    *(bands, dos, charges, density, orbitals, report, openmx),
+    *(bands, dos, charges, density, orbitals, report, export, openmx),
 ):
     command.register(app)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ CONVENTION = (
     "E_f(q) = E(defect) - E(host) + sum_i n_i (E_i + mu_i) + q (E_V + E_F) + E_corr, "
     "n_i > 0 for atoms removed, E_F from the valence edge E_V; eV"
 )
+_FEW = 4  # atoms of an alignment
 _SAME_STATE = 0.005  # eV; the state that a relaxation ended in, and the one that its electrons were kept of
 
 
@@ -64,6 +66,8 @@ class ChargedRun:
     mobility_edges: tuple[float | None, float | None]
     states: tuple[ChargedState, ...]
     settings: ChargedSettings
+    folder: Path
+    """Of the relaxations."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -94,7 +98,9 @@ def charged_run(run: DefectRun, settings: ChargedSettings) -> ChargedRun:
     edge = host.valence_edge + below
     mobility = tuple(None if value is None else value - edge for value in host.mobility_edges)
     states = tuple(_state(run, defect, host, edge, settings) for defect in run.defects)
-    return ChargedRun(edge, host.gap - below + above, (mobility[0], mobility[1]), states, settings)
+    return ChargedRun(
+        edge, host.gap - below + above, (mobility[0], mobility[1]), states, settings, run.folder
+    )
 
 
 def at_conditions(run: DefectRun, old: Mapping[str, float], new: Mapping[str, float]) -> DefectRun:
@@ -113,13 +119,15 @@ def potential_shift(removed: Mapping[str, int], old: Mapping[str, float], new: M
 
 
 def describe_charged(
-    charged: ChargedRun, conditions: Sequence[Conditions], potentials: Mapping[str, float]
+    charged: ChargedRun, conditions: Sequence[Conditions], potentials: Mapping[str, float], folder: Path
 ) -> dict[str, Any]:
-    """Plain JSON values. potentials: those of the run, eV; conditions: further ones with their energies."""
+    """Plain JSON values. potentials: those of the run, eV; conditions: further ones with their energies;
+    folder: of the study, in or under which the relaxations are."""
     diagram = charged.diagram()
     tensor = charged.settings.dielectric
     return {
         "convention": CONVENTION,
+        "relaxations": str(charged.folder.relative_to(folder)),
         "valence_edge": charged.valence_edge,
         "gap": charged.gap,
         "mobility_edges": list(charged.mobility_edges),
@@ -127,7 +135,7 @@ def describe_charged(
         "dielectric": None if tensor is None else tensor.tolist(),
         "corrected": all(_is_corrected(s) for s in charged.states if s.defect.case.charge),
         "notes": list(charged.notes),
-        "states": [_describe_state(state) for state in charged.states],
+        "states": [_describe_state(state, charged.folder) for state in charged.states],
         "levels": [{"name": level.name, **asdict(level)} for level in transition_levels(diagram)],
         "spreads": [asdict(spread) for spread in pinned_levels(diagram)],
         "conditions": [_describe_conditions(charged, c, potentials) for c in conditions],
@@ -179,24 +187,35 @@ def _correction(
     reason = None
     if settings.dielectric is not None:
         try:
-            return efnv_correction(charge, *cells, settings.dielectric, defect.position), None
+            found = efnv_correction(charge, *cells, settings.dielectric, defect.position)
+            return found, _few(defect, found)
         except MissingLibraryError as error:
             reason = f"no corrections for the size of the cell: {error}; then go on with resume=True"
     pairs = matching_atoms(atoms, run.host.atoms)
     return alignment_correction(charge, *cells, pairs, defect.position), reason
 
 
+def _few(defect: RelaxedDefect, correction: Correction) -> str | None:
+    """A word where the alignment is that of hardly any atom."""
+    if correction.n_atoms >= _FEW:
+        return None
+    return (
+        f"{defect.case}: only {correction.n_atoms} atoms are far enough from the defect for the alignment; "
+        "the cell is too small for the correction"
+    )
+
+
 def _is_corrected(state: ChargedState) -> bool:
     return state.correction is not None and state.correction.kind != "alignment"
 
 
-def _describe_state(state: ChargedState) -> dict[str, Any]:
+def _describe_state(state: ChargedState, folder: Path) -> dict[str, Any]:
     case, electrons = state.defect.case, state.electrons
     return {
         "defect": str(case.defect.name),
         "place": str(case.defect),
         "charge": case.charge,
-        "folder": str(case),
+        "folder": case.folder(folder).name,
         "energy": json_number(state.energy),
         "correction": None if state.correction is None else state.correction.describe(),
         "magnetic_moment": None if electrons is None else electrons.magnetic_moment,
@@ -209,7 +228,7 @@ def _describe_conditions(
 ) -> dict[str, Any]:
     """mu, and by how much every defect moves against the potentials of the run."""
     energies = {
-        str(state.defect.case): json_number(
+        state.defect.case.folder(charged.folder).name: json_number(
             state.energy + potential_shift(state.defect.removed, old, conditions.potentials)
         )
         for state in charged.states

@@ -12,6 +12,7 @@ per e. Nothing here reads a file or knows an engine.
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -105,6 +106,7 @@ def efnv_correction(
     if charge == 0:
         return Correction("eFNV", 0.0, 0.0, 0.0, 0.0, 0)
     require_library()
+    quiet_libraries()
     library = importlib.import_module("pymatgen.analysis.defects.corrections.kumagai")
     place = None if center is None else host.atoms.cell.scaled_positions(np.reshape(center, (1, 3)))[0] % 1.0
     found = library.get_efnv_correction(
@@ -152,6 +154,12 @@ def alignment_correction(
     return Correction("alignment", -charge * mean, 0.0, mean, float(differences.std()), len(far))
 
 
+def quiet_libraries() -> None:
+    """Their settings are no news on the terminal of a run."""
+    for name in ("vise", "pydefect"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 def _structure(potentials: Potentials, cell: FloatArray) -> Any:
     """pymatgen's structure with the site property that the library reads."""
     core: Any = importlib.import_module("pymatgen.core")
@@ -171,6 +179,7 @@ def _missing() -> str | None:
     numbers = tuple(int(part) for part in found.split(".")[:3] if part.isdigit())
     if numbers < _OLDEST:
         return f"pymatgen-analysis-defects {found} is too old: it takes host and defect for each other"
+    quiet_libraries()
     try:
         importlib.import_module("pydefect.cli.vasp.make_efnv_correction")
     except ImportError as error:

@@ -140,7 +140,7 @@ def write_study(
             {"name": c.name, "chemical_potentials": dict(c.potentials)} for c in result.conditions
         ]
     if charged is not None:
-        more["charged"] = describe_charged(charged, result.conditions, result.potentials)
+        more["charged"] = describe_charged(charged, result.conditions, result.potentials, folder)
     return write_defects(
         folder,
         describe_run(result.run, engine),
