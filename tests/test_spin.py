@@ -14,6 +14,7 @@ from ase.data import atomic_numbers, ground_state_magnetic_moments
 import mlh
 from mlh.common.units import HARTREE_EV
 from mlh.dft.system import System
+from mlh.scf.states import spin_starts
 
 TRANSITION_METALS = {"Ti", "Zr", "Hf"}
 """Free atoms whose s and d levels cross with the moment: only a fixed moment is a statement about them."""
@@ -148,3 +149,33 @@ def test_dipole_of_water_in_any_box() -> None:
     water.pbc = True
     with pytest.raises(PropertyNotImplementedError, match="dipole: expected atoms that are periodic nowhere"):
         water.get_dipole_moment()
+
+
+def test_spin_states_are_compared_and_the_lowest_is_kept() -> None:
+    """Methylene is a triplet, 0.6 to 0.8 eV below its closed shells in PBE; what cannot be is refused."""
+    atoms = molecule("CH2_s3B1d")
+    atoms.set_initial_magnetic_moments([1.0, 0.0, 0.0])
+    atoms.calc = mlh.DFTCalculator(cutoff_ry=100.0, spin_states=(0, 2, 3))
+    energy = atoms.get_potential_energy()
+    states = {state["start"]: state for state in atoms.calc.results["spin_states"]}
+    assert set(states) == {"0", "2"}
+    assert atoms.calc.results["magmom"] == pytest.approx(2.0)
+    assert energy == pytest.approx(states["2"]["energy"], abs=0.01) and states["2"]["converged"]
+    assert 0.4 < states["0"]["energy"] - energy < 1.5
+    atoms.positions[0, 2] += 0.02  # followed: no second comparison
+    atoms.get_potential_energy()
+    assert atoms.calc.results["magmom"] == pytest.approx(2.0) and not atoms.calc.result.states
+    assert atoms.calc.state_theory.total_moment == 2.0
+    with pytest.raises(ValueError, match=r"spin_states: expected odd moments up to 5 with 5 .*got 0, 2"):
+        mlh.DFTCalculator(cutoff_ry=100.0, spin_states=(0, 2), charge=1).get_potential_energy(atoms)
+    for bad in ({"total_moment": 0.0}, {"spin": False}):
+        with pytest.raises(ValueError, match="spin_states: expected none without spin or beside total"):
+            mlh.DFTCalculator(spin_states=(0, 2), **bad)
+
+
+def test_starts_of_spin_states() -> None:
+    given = np.array([1.0, 0.0, 0.5, -0.2])
+    names = [(s.name, s.initial.tolist()) for s in spin_starts((0, -2), given, 4) if s.initial is not None]
+    assert names == [("0", [0.0] * 4), ("0 (antiparallel)", given.tolist()), ("-2", [-1.0, 0.0, -0.5, -0.2])]
+    assert spin_starts((0,), np.array([1.0, 0.0, 0.5]), 3)[1].initial.tolist() == [1.0, 0.0, -0.5]
+    assert [(s.moment, s.initial) for s in spin_starts((1,), None, 2)] == [(1, None)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import KPointsSpec
 from mlh.scf.extrapolation import HamiltonianExtrapolation
 from mlh.scf.loop import SCFResult, SCFStep, scf
+from mlh.scf.result import SpinState
+from mlh.scf.states import lowest_state, spin_starts
 from mlh.solver import Smearing, Solver
 
 _log = logging.getLogger("mlh.dft")
@@ -37,12 +40,12 @@ class DFTCalculator(Engine):
     """Kohn-Sham DFT in the numerical atomic-orbital basis.
 
     basis, cutoff_ry, kpts, xc, spin, total_moment, smearing_ev, smearing, integration, grid_shape, symmetry,
-    charge: the level of theory, field by field as in `mlh.Theory`, or one as `theory`. Spins start from the
-    initial magnetic moments of the atoms, or from parallel ones where there are none; see `mlh.scf` for
-    states that lose them. Other initial moments start anew. The stress is the derivative of the energy at a
-    fixed grid_shape; where the cell varies much, hold it fixed. A cell that is missing in a non-periodic
-    direction is added. Convergence: energy change below energy_tol_ev and max |H[D] - H_in| below
-    residual_tol_ev. solver: see `mlh.solve`; only "dense" has eigenvalues in its results.
+    charge, spin_states: the level of theory, field by field as in `mlh.Theory`, or one as `theory`. Spins
+    start from the initial magnetic moments of the atoms, or from parallel ones where there are none; see
+    `mlh.scf` for states that lose them. Other initial moments start anew. The stress is the derivative of the
+    energy at a fixed grid_shape; where the cell varies much, hold it fixed. A cell that is missing in a
+    non-periodic direction is added. Convergence: energy change below energy_tol_ev and max |H[D] - H_in|
+    below residual_tol_ev. solver: see `mlh.solve`; "purification" has no eigenvalues in its results.
 
     Every step of a trajectory starts from dH = H - H0 extrapolated from the steps before; restart=False: from
     the Harris Hamiltonian. `set(cutoff_ry=300)` and `calc.cutoff_ry = 300` change what is computed next.
@@ -73,6 +76,7 @@ class DFTCalculator(Engine):
         solver: Solver | str = "dense",
         symmetry: bool | None = None,
         charge: float | None = None,
+        spin_states: Sequence[float] | None = None,
         theory: Theory | None = None,
     ) -> None:
         fields = {
@@ -88,6 +92,7 @@ class DFTCalculator(Engine):
             "integration": integration,
             "symmetry": symmetry,
             "charge": charge,
+            "spin_states": spin_states,
         }
         given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
         level = replace(theory or Theory(), **given)
@@ -102,10 +107,12 @@ class DFTCalculator(Engine):
         self._moments: NDArray[np.float64] | None = None
         self._said: set[str] = set()
         self._past = HamiltonianExtrapolation()
+        self._states: tuple[SpinState, ...] = ()
 
     def _forget(self) -> None:
         super()._forget()
         self._past.clear()
+        self._states = ()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_past": HamiltonianExtrapolation()}
@@ -126,19 +133,29 @@ class DFTCalculator(Engine):
         given = self.atoms.get_initial_magnetic_moments()
         moments = given if system.nspin == 2 and given.any() else None
         start = self._start(system, moments)
-        result = scf(
+        run = partial(
+            scf,
             system,
-            H0=start,
             energy_tol=self.energy_tol_ev * EV,
             residual_tol=self.residual_tol_ev * EV,
             max_steps=self.max_scf_steps,
             smearing=self.theory.occupations,
             width=self.theory.width,
-            total_spin=self.theory.total_moment,
-            initial_moments=moments if start is None else None,
             callback=self.on_scf_step,
             solver=self.solver,
         )
+        if start is None and self.theory.spin_states:
+            result = lowest_state(
+                spin_starts(self._possible_moments(system), moments, len(self.atoms)),
+                lambda moment, initial: run(total_spin=moment, initial_moments=initial),
+            )
+            self._states = result.states
+        else:
+            result = run(
+                H0=start,
+                total_spin=self.state_theory.total_moment,
+                initial_moments=moments if start is None else None,
+            )
         if not result.converged:
             self._past.clear()
             raise SCFError(
@@ -157,9 +174,38 @@ class DFTCalculator(Engine):
     def _store(self, result: SCFResult, properties: Sequence[str]) -> None:
         super()._store(result, properties)
         self.results["site_potentials"] = self.site_potentials()
+        if self._states:
+            self.results["spin_states"] = [
+                {
+                    "moment": s.moment,
+                    "start": s.name,
+                    "energy": s.energy * HARTREE_EV,
+                    "converged": s.converged,
+                }
+                for s in self._states
+            ]
 
     def _basis_of(self, atoms: Atoms) -> Basis:
         return self.theory.loaded_basis()
+
+    @property
+    def state_theory(self) -> Theory:
+        """The level of theory of the last state alone: of several spin states the moment that was kept."""
+        kept = [state.moment for state in self._states if state.kept]
+        return replace(self.theory, spin_states=(), total_moment=kept[0]) if kept else self.theory
+
+    def _possible_moments(self, system: System) -> list[float]:
+        """Those of `spin_states` that the electrons can have; ValueError where none is left."""
+        n, moments = system.n_electrons, self.theory.spin_states
+        whole = self.theory.smearing_ev is None
+        possible = [m for m in moments if abs(m) <= n and not (whole and round(n - m, 6) % 2.0)]
+        if not possible:
+            parity = "odd" if round(n) % 2 else "even"
+            raise ValueError(
+                f"spin_states: expected {parity} moments up to {n:g} with {n:g} electrons, "
+                f"got {', '.join(f'{m:g}' for m in moments)}"
+            )
+        return possible
 
     def _say_spin(self, system: System) -> None:
         """What was chosen for an odd number of electrons."""

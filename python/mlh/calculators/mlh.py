@@ -71,7 +71,10 @@ class MLHCalculator(Engine):
     _options = (*Engine._options, "refine", "spread", "forces", "kappa")
     _fixed: ClassVar[Mapping[str, str]] = {
         name: "belongs to the model, got another" for name in ("basis", "xc", "integration")
-    } | {name: "the models are neutral and spin-unpolarised" for name in ("charge", "spin", "total_moment")}
+    } | {
+        name: "the models are neutral and spin-unpolarised"
+        for name in ("charge", "spin", "total_moment", "spin_states")
+    }
 
     def __init__(
         self,

@@ -130,6 +130,7 @@ def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:
         "charges": calculator.results["charges"].tolist(),
         **dipole,
         "charge": calculator.system.charge,
+        **{k: calculator.results[k] for k in ("spin_states",) if k in calculator.results},
         "site_potentials_v": calculator.results["site_potentials"].tolist(),
         "residual_ev": calculator.results["residual"],
         "max_force_ev_per_angstrom": float(np.linalg.norm(forces, axis=1).max()),
@@ -206,7 +207,7 @@ def _write_files(
         stored = {"S": system.overlap(), "H0": system.harris_hamiltonian(), "H": result.H, "D": result.D}
         levels = {"total": result.energies.total, "fermi_level": result.fermi_level}
         scalars = {**result.energies.as_dict(), **levels}
-        level = theory_record(calculator.theory, system)
+        level = theory_record(calculator.state_theory, system)
         profiles = planar_potentials(system, result.D)
         potentials = {"sites": site_potentials(system, result.D)}
         potentials |= {f"axis{axis + 1}": profile for axis, profile in enumerate(profiles)}

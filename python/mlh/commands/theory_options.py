@@ -111,6 +111,12 @@ class TheoryOptions(MeshOptions):
         ),
     ] = None
     total_moment: Annotated[float | None, typer.Option(help="N_up - N_down held fixed (--dft).")] = None
+    spin_states: Annotated[
+        str | None,
+        typer.Option(
+            help="Moments that are compared at the first geometry, as 0,2; the lowest is kept (--dft)."
+        ),
+    ] = None
     charge: Annotated[
         float | None,
         typer.Option(help="Charge of the cell in e, over a uniform background (--dft); default: 0."),
@@ -145,6 +151,7 @@ class TheoryOptions(MeshOptions):
             "spin": self.spin,
             "total_moment": self.total_moment,
             "charge": self.charge,
+            "spin_states": None if self.spin_states is None else _moments(self.spin_states),
             "smearing_ev": self.smearing,
             "smearing": self.smearing_type,
             "integration": None if self.openmx_quirks else self.integration,
@@ -155,7 +162,7 @@ class TheoryOptions(MeshOptions):
     def of_dft_only(self) -> list[str]:
         """The given options that mean nothing for a model."""
         texts = ("basis", "orbitals", "openmx_species", "integration", "xc")
-        names = (*texts, "spin", "total_moment", "charge", "smearing_type")
+        names = (*texts, "spin", "total_moment", "spin_states", "charge", "smearing_type")
         given = [name for name in names if getattr(self, name) not in (None, [])]
         return ["--" + name.replace("_", "-") for name in (*given, *(["openmx_quirks"] * self.openmx_quirks))]
 
@@ -190,6 +197,14 @@ class TheoryOptions(MeshOptions):
         if not isinstance(method, OpenMXIntegration):
             raise ValueError(f"--openmx-quirks: expected an integration of OpenMX, got {self.integration}")
         return replace(method, quirks=True)
+
+
+def _moments(text: str) -> tuple[float, ...]:
+    """0,2"""
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise ValueError(f"--spin-states: expected moments as 0,2, got {text!r}") from None
 
 
 def _pair(text: str) -> tuple[str, str]:

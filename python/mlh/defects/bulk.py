@@ -95,6 +95,7 @@ def bulk_theory(theory: Theory) -> Theory:
         total_moment=None,
         grid_shape=None,
         charge=0.0,
+        spin_states=(),
     )
 
 

@@ -56,7 +56,9 @@ class Theory:
     (1/Angstrom, 2 pi included), a mesh for the cell at hand; or KPoints. xc: "PBE"; local: "PW92" (Perdew and
     Wang) or "PZ" (Perdew and Zunger). spin: collinear spin; None: polarised with an odd number of electrons
     (but for smeared k meshes, which are metals), with initial moments and with a total moment. total_moment:
-    N_up - N_down held fixed; None: free.
+    N_up - N_down held fixed; None: free. spin_states: moments that are compared at the first geometry of a
+    calculation, each held fixed; the lowest state is kept and followed. Those that the number of electrons
+    cannot have are passed over.
     smearing_ev: width of `smearing`, "fermi-dirac" or "gaussian"; None: integer occupations.
     charge: of the cell in e, electrons removed from the neutral atoms, over a uniform background that makes
     the cell neutral (docs/theory.md).
@@ -80,6 +82,7 @@ class Theory:
     grid_shape: Sequence[int] | GridMesh | None = None
     symmetry: bool = True
     charge: float = 0.0
+    spin_states: Sequence[float] = ()
 
     def __post_init__(self) -> None:
         if not 20.0 <= self.cutoff_ry <= 5000.0:
@@ -90,6 +93,15 @@ class Theory:
             raise ValueError(f"xc: expected one of {', '.join(FUNCTIONALS)}, got {self.xc!r}")
         if self.total_moment is not None and self.spin is False:
             raise ValueError(f"total_moment: expected None without spin, got {self.total_moment}")
+        object.__setattr__(self, "spin_states", tuple(float(moment) for moment in self.spin_states))
+        if self.spin_states and (self.spin is False or self.total_moment is not None):
+            raise ValueError(
+                f"spin_states: expected none without spin or beside total_moment, got {self.spin_states}"
+            )
+        if len(set(self.spin_states)) < len(self.spin_states) or not all(
+            map(math.isfinite, self.spin_states)
+        ):
+            raise ValueError(f"spin_states: expected different finite moments, got {self.spin_states}")
         if self.smearing_ev is not None and not self.smearing_ev > 0.0:
             raise ValueError(f"smearing_ev: expected None or a positive width in eV, got {self.smearing_ev}")
         if self.smearing not in SMEARINGS:
@@ -122,7 +134,7 @@ class Theory:
         """Spin components for these atoms: as asked for, else 2 with odd electrons or moments."""
         if self.spin is not None:
             return 2 if self.spin else 1
-        if self.total_moment is not None or atoms.get_initial_magnetic_moments().any():
+        if self.spin_states or self.total_moment is not None or atoms.get_initial_magnetic_moments().any():
             return 2
         electrons = count_electrons(self.loaded_basis(), atoms.get_chemical_symbols(), self.charge)
         kpts = as_kpoints(with_cell(self.kpts, atoms.cell.array, atoms.pbc))
@@ -147,6 +159,8 @@ class Theory:
                 content[name] = getattr(self, name)
         if self.charge:
             content["charge"] = self.charge
+        if self.spin_states:
+            content["spin_states"] = list(self.spin_states)
         if self.smearing_ev is not None:
             content["smearing"] = self.smearing
         method = integration_name(as_integration(self.integration, self._known_basis()))

@@ -68,6 +68,18 @@ class SCFStep:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class SpinState:
+    """One of several spin states that were compared (`mlh.scf.states`): its start in words, the moment held,
+    the free energy reached (Hartree)."""
+
+    name: str
+    moment: float
+    energy: float
+    converged: bool
+    kept: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SCFResult:
     """The state reached. H is dE/dD at D; `solution` is the occupied space of the last input Hamiltonian.
@@ -88,6 +100,8 @@ class SCFResult:
     """Wall time by phase."""
     note: str = ""
     """Other starts that were tried, and which state was kept, in words."""
+    states: tuple[SpinState, ...] = ()
+    """The spin states that were compared; empty without a comparison."""
 
     @property
     def D(self) -> BlockMatrix:
