@@ -13,12 +13,13 @@ from ase.build import bulk
 from ase.calculators.lj import LennardJones
 
 from mlh.calculators import DFTCalculator
+from mlh.calculators.engines import ModelEngine
 from mlh.dynamics.folder import with_cell
 from mlh.dynamics.md import MDSettings, MDStep, Thermostat, conserved, drift, dynamics
 from mlh.dynamics.md_files import LOG, STATE, SUMMARY, TRAJECTORY, MDResult, read_md, run_md, summary
 from mlh.report.md import md_figure
 from mlh.report.plots import save_figure
-from mlh.structures import read_frames
+from mlh.structures import load_structure, read_frames
 
 
 def argon() -> ase.Atoms:
@@ -164,3 +165,18 @@ def test_the_picture_and_the_summary(tmp_path: Path) -> None:
     assert summary(thermal)["drift"] is None
     assert len(md_figure(thermal.steps, 8, thermal.settings).axes) == 2
     assert (tmp_path / "md.png").stat().st_size > 10_000
+
+
+@pytest.mark.filterwarnings("ignore::mlh.model.domain.OutOfDomainWarning")
+def test_exact_forces_of_a_model_conserve_its_energy(tmp_path: Path) -> None:
+    """And plain ones do not, which is said."""
+    atoms = load_structure("alpha-quartz")
+    atoms.rattle(0.04, seed=4)
+    left = {}
+    for forces in ("exact", "plain"):
+        engine = ModelEngine("sio2-vo", cutoff_ry=60.0, kpts=(1, 1, 1), forces=forces)
+        settings = MDSettings(3, 0.3, temperature=300.0)
+        run = run_md(atoms, engine.calculator(), tmp_path / forces, settings)
+        left[forces] = float(np.ptp(conserved(run.steps)))
+        assert (summary(run)["note"] == "") == (forces == "exact")
+    assert left["exact"] < 0.05 * left["plain"]

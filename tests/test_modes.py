@@ -19,13 +19,13 @@ from ase.constraints import FixAtoms, FixBondLength
 from ase.vibrations import Vibrations
 from rich.console import Console
 
-from mlh.calculators.engines import DFTEngine
+from mlh.calculators.engines import DFTEngine, ModelEngine
 from mlh.dft.theory import Theory
 from mlh.dynamics.modes import moving_atoms
 from mlh.dynamics.modes_files import FRAMES, STEPS, SUMMARY, run_modes, summary
 from mlh.report.modes import modes_figure, modes_table
 from mlh.report.plots import save_figure
-from mlh.structures import read_frames
+from mlh.structures import load_structure, read_frames
 
 
 @dataclass(frozen=True)
@@ -197,3 +197,20 @@ def test_what_is_no_minimum_is_said(tmp_path: Path) -> None:
     stretched.positions[1] += [0.0, 0.0, 1.2]
     notes = summary(run_modes(stretched, Engine(EMT), tmp_path))["notes"]
     assert any("not at rest" in note for note in notes) and any("imaginary" in note for note in notes)
+
+
+@pytest.mark.filterwarnings("ignore::mlh.model.domain.OutOfDomainWarning")
+def test_a_model_has_a_symmetric_hessian(tmp_path: Path) -> None:
+    """By exact forces; plain ones are no gradient of anything."""
+    atoms = load_structure("alpha-quartz")
+    atoms.rattle(0.04, seed=4)
+    atoms.set_constraint(FixAtoms([k for k in range(9) if k != 4]))
+    found = {}
+    for forces in ("exact", "plain"):
+        engine = ModelEngine("sio2-vo", cutoff_ry=60.0, kpts=(1, 1, 1), forces=forces)
+        result = run_modes(atoms, engine, tmp_path / forces, step=0.005)
+        found[forces] = result.modes
+        assert result.forces_exact == (forces == "exact")
+        assert ("plain" in "".join(summary(result)["notes"])) == (forces == "plain")
+    scale = np.abs(found["exact"].hessian).max()
+    assert found["exact"].asymmetry < min(3e-3 * scale, 0.1 * found["plain"].asymmetry)

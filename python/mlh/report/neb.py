@@ -48,7 +48,7 @@ def neb_table(rows: list[dict[str, Any]], title: str) -> FittedTable:
         (
             str(row["image"]),
             value_text(row["coordinate"], 3),
-            value_text(row["energy"], 4),
+            value_text(round(row["energy"], 4) + 0.0, 4),
             value_text(row["fmax"], 3),
             value_text(row["fmax_band"], 3),
         )
@@ -63,9 +63,10 @@ def neb_outcome(content: Mapping[str, Any]) -> str:
     state = (
         f"converged in {content['steps']} steps" if done else f"NOT converged after {content['steps']} steps"
     )
+    difference = round(content["energy_difference"], 4) + 0.0  # no -0.0000
     return (
         f"{state}, force on the band {content['fmax']:.4f} eV/A: barrier {content['barrier']:.4f} eV, "
-        f"back {content['barrier_back']:.4f} eV, end - start {content['energy_difference']:+.4f} eV"
+        f"back {content['barrier_back']:.4f} eV, end - start {difference:.4f} eV"
     )
 
 
