@@ -18,6 +18,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
+from mlh.basis.ghosts import atoms_of_species
 from mlh.common.blas import blas_threads_for
 from mlh.common.units import BOHR_ANGSTROM
 from mlh.dft.system import System
@@ -175,12 +176,7 @@ class ElectronicState:
 
 def atoms_of(system: System) -> Atoms:
     """The geometry of a System as periodic Atoms (Angstrom)."""
-    return Atoms(
-        list(system.symbols),
-        positions=system.positions * BOHR_ANGSTROM,
-        cell=system.cell * BOHR_ANGSTROM,
-        pbc=True,
-    )
+    return atoms_of_species(system.symbols, system.positions * BOHR_ANGSTROM, system.cell * BOHR_ANGSTROM)
 
 
 def dense_at(matrix: BlockMatrix, k: FloatArray, spin: int = 0) -> NDArray[Any]:

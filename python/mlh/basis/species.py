@@ -20,6 +20,9 @@ from scipy.interpolate import CubicSpline
 if TYPE_CHECKING:
     import mlh._core as _core
 
+GHOST = "X-"
+"""How the symbol of a species begins that has orbitals only (`mlh.basis.ghosts`)."""
+
 RADIAL_STEP = 0.01
 """Mesh step in Bohr of every tabulated radial function."""
 
@@ -320,7 +323,7 @@ def _validate(species: Species) -> None:
     where = f"species {species.symbol!r}"
     if not species.symbol or not isinstance(species.symbol, str):
         raise ValueError(f"symbol: expected a chemical symbol, got {species.symbol!r}")
-    if not species.valence > 0.0:
+    if not (species.valence > 0.0 or (species.valence == 0.0 and species.symbol.startswith(GHOST))):
         raise ValueError(f"{where}, valence: expected > 0 electrons, got {species.valence!r}")
     if not species.orbitals:
         raise ValueError(f"{where}, orbitals: expected at least one, got none")
@@ -393,9 +396,15 @@ class Basis:
             raise KeyError(f"species: expected one of {', '.join(self.symbols)}, got {symbol!r}") from None
 
     def subset(self, symbols: Iterable[str]) -> Basis:
-        """The basis of the given symbols only, each once, in the order of this basis."""
-        wanted = {self.symbols[self.index(symbol)] for symbol in symbols}
-        return Basis([self[s] for s in self.symbols if s in wanted], self.name)
+        """The basis of the given symbols only, each once, in the order of this basis; "X-O": a ghost of O."""
+        from mlh.basis.ghosts import ghost_species
+
+        names = dict.fromkeys(symbols)
+        ghosts = [n for n in names if n.startswith(GHOST) and n not in self.symbols]
+        wanted = {self.symbols[self.index(symbol)] for symbol in names if symbol not in ghosts}
+        found = [self[s] for s in self.symbols if s in wanted]
+        made = [ghost_species(self[name.removeprefix(GHOST)]) for name in sorted(ghosts)]
+        return Basis([*found, *made], self.name)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -24,7 +24,8 @@ from ase.calculators.calculator import (
 )
 from numpy.typing import NDArray
 
-from mlh.basis.species import Basis
+from mlh.basis.ghosts import species_names
+from mlh.basis.species import GHOST, Basis
 from mlh.common.activity import doing
 from mlh.common.units import BOHR_ANGSTROM, HARTREE_BOHR3_EV_ANGSTROM3, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 from mlh.dft.energies import Forces, Stress
@@ -203,7 +204,8 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
     def check_elements(self, atoms: Atoms) -> None:
         """Before any work: an error in words when an element is not in the basis."""
         basis = self._basis_of(atoms)
-        unknown = sorted(set(atoms.get_chemical_symbols()) - set(basis.symbols))
+        elements = {name.removeprefix(GHOST) for name in species_names(atoms)}
+        unknown = sorted(elements - set(basis.symbols))
         if unknown:
             raise CalculatorSetupError(
                 f"atoms: expected elements of the basis ({', '.join(basis.symbols)}), "

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 import mlh._core as _core
 from mlh.basis.families import load_basis
+from mlh.basis.ghosts import species_names
 from mlh.basis.resolution import check_cutoff
 from mlh.basis.species import Basis
 from mlh.common.activity import doing
@@ -89,15 +90,16 @@ class System:
     ) -> None:
         _check(atoms, cutoff_ry, xc, nspin)
         full = load_basis(basis) if isinstance(basis, str) else basis
-        self.basis = full.subset(atoms.get_chemical_symbols())
+        self.symbols: tuple[str, ...] = species_names(atoms)
+        """Name of the species of every atom: its element, or "X-O" of a ghost."""
+        self.basis = full.subset(self.symbols)
         check_functional(self.basis, xc)
         self.charge = float(charge)
-        self.n_electrons = count_electrons(self.basis, atoms.get_chemical_symbols(), self.charge)
+        self.n_electrons = count_electrons(self.basis, self.symbols, self.charge)
         """Valence electrons of the cell."""
         self.integration: Integration = as_integration(integration, self.basis)
         self.cutoff_ry, self.xc, self.nspin = float(cutoff_ry), xc, int(nspin)
         self.kpts: KPointsSpec = self.integration.kpoints(with_cell(kpts, atoms.cell.array))
-        self.symbols: tuple[str, ...] = tuple(atoms.get_chemical_symbols())
         self.cell: FloatArray = np.array(atoms.cell.array) * ANGSTROM
         self.mesh: GridMesh = (
             self.integration.mesh(self.cell, self.cutoff_ry) if grid_shape is None else as_mesh(grid_shape)

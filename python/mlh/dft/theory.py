@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ase import Atoms
 
 from mlh.basis.families import DEFAULT_BASIS, load_basis
+from mlh.basis.ghosts import species_names
 from mlh.basis.species import Basis
 from mlh.common.units import EV
 from mlh.dft.integrations import as_integration, integration_name
@@ -136,7 +137,8 @@ class Theory:
             return 2 if self.spin else 1
         if self.spin_states or self.total_moment is not None or atoms.get_initial_magnetic_moments().any():
             return 2
-        electrons = count_electrons(self.loaded_basis(), atoms.get_chemical_symbols(), self.charge)
+        names = species_names(atoms)
+        electrons = count_electrons(self.loaded_basis().subset(names), names, self.charge)
         kpts = as_kpoints(with_cell(self.kpts, atoms.cell.array, atoms.pbc))
         metal = self.smearing_ev is not None and not kpts.gamma_only
         return 2 if round(electrons) % 2 == 1 and not metal else 1

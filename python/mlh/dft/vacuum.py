@@ -172,7 +172,7 @@ def _prism(atoms: Atoms, dipole: FloatArray, gap: float) -> FloatArray:
 
 def _reach(atoms: Atoms, basis: Basis) -> float:
     """Twice the longest orbital of the atoms, Angstrom."""
-    return 2.0 * max(basis[s].cutoff for s in set(atoms.get_chemical_symbols())) * BOHR_ANGSTROM
+    return 2.0 * max(basis[s].cutoff for s in set(atoms.get_chemical_symbols()) - {"X"}) * BOHR_ANGSTROM
 
 
 def _thickness(cell: FloatArray, axis: int) -> float:

@@ -28,6 +28,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 import mlh._core as _core
+from mlh.basis.ghosts import atoms_of_species, species_names
 from mlh.basis.species import Basis
 from mlh.common.files import complete_or_absent, intact, refuse_existing
 from mlh.common.units import BOHR_ANGSTROM
@@ -90,7 +91,7 @@ def write_matrices(
     for name, matrix in matrices.items():
         if matrix.pattern is not pattern:
             raise ValueError(f"matrices: expected one common Pattern, got another one for {name!r}")
-    used = basis.subset(atoms.get_chemical_symbols())
+    used = basis.subset(species_names(atoms))
     with complete_or_absent(target) as temporary, h5py.File(temporary, "w") as file:
         _write_header(file)
         _write_structure(file, atoms, used, pattern)
@@ -130,7 +131,7 @@ def _write_structure(file: h5py.File, atoms: Atoms, basis: Basis, pattern: Patte
     structure = file.create_group("structure")
     structure["cell"] = np.asarray(atoms.cell.array) / BOHR_ANGSTROM
     structure["positions"] = atoms.get_positions() / BOHR_ANGSTROM
-    structure["symbols"] = np.array(atoms.get_chemical_symbols(), dtype="S2")
+    structure["symbols"] = np.array(species_names(atoms), dtype="S")
     group = file.create_group("basis")
     group.attrs["name"], group.attrs["fingerprint"] = basis.name, basis.fingerprint
     group["labels"] = np.array([f"{s.symbol} {s.cutoff:.2f} {s.orbital_label}" for s in basis.species], "S")
@@ -146,7 +147,7 @@ def read_atoms(path: str | os.PathLike[str]) -> Atoms:
         _check_header(file, source)
         symbols = [s.decode() for s in file["structure/symbols"][()]]
         cell, positions = file["structure/cell"][()], file["structure/positions"][()]
-    return Atoms(symbols, positions * BOHR_ANGSTROM, cell=cell * BOHR_ANGSTROM, pbc=True)
+    return atoms_of_species(symbols, positions * BOHR_ANGSTROM, cell * BOHR_ANGSTROM)
 
 
 def read_matrices(path: str | os.PathLike[str], basis: Basis) -> MatrixFile:
@@ -174,7 +175,7 @@ def read_matrices(path: str | os.PathLike[str], basis: Basis) -> MatrixFile:
         theory, k = _theory(file), file.get("kpoints")
         kpts = None if k is None else KPoints(k["points"][()], k["weights"][()])
         occupations = file["states/occupations"][()] if "states" in file else None
-    atoms = Atoms(symbols, positions * BOHR_ANGSTROM, cell=cell * BOHR_ANGSTROM, pbc=True)
+    atoms = atoms_of_species(symbols, positions * BOHR_ANGSTROM, cell * BOHR_ANGSTROM)
     return MatrixFile(atoms, used, matrices, scalars, theory, kpts, occupations)
 
 

@@ -21,12 +21,13 @@ that an open shell lies along the axes, where symmetry lets nothing turn it."""
 
 
 def default_moments(symbols: Sequence[str]) -> FloatArray:
-    """1 for every atom whose free atom has unpaired electrons, 0 for the others (natoms,).
+    """1 for every atom whose free atom has unpaired electrons, 0 for the others and ghosts (natoms,).
 
     All parallel: what an exchange splitting of 2.7 eV can turn ends up in the high-spin state; closed shells
     with a wider gap stay closed.
     """
-    free = np.array([ground_state_magnetic_moments[atomic_numbers[s]] for s in symbols], dtype=np.float64)
+    numbers = [atomic_numbers.get(s, 0) for s in symbols]
+    free = np.array([ground_state_magnetic_moments[z] for z in numbers], dtype=np.float64)
     return np.minimum(free, 1.0)
 
 
