@@ -219,6 +219,7 @@ def _describe_state(state: ChargedState, folder: Path) -> dict[str, Any]:
         "energy": json_number(state.energy),
         "correction": None if state.correction is None else state.correction.describe(),
         "magnetic_moment": None if electrons is None else electrons.magnetic_moment,
+        "spin_states": [] if electrons is None else [dict(s) for s in electrons.spin_states],
         "note": state.note,
     }
 

@@ -6,7 +6,7 @@ are made of; with them a correction can be made, or made again, without calculat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ class Electrons:
     conduction_edge: float | None
     mobility_edges: tuple[float | None, float | None]
     site_potentials: tuple[float, ...] | None
+    spin_states: tuple[Mapping[str, Any], ...] = ()
+    """Moment, start, energy (eV), convergence of the states that were compared; empty without any."""
 
     @property
     def gap(self) -> float | None:
@@ -82,6 +84,7 @@ def electrons_of(state: ElectronicState, atoms: ase.Atoms, calculator: Any) -> E
         conduction_edge=edges.conduction.energy if edges.conduction is not None and insulator else None,
         mobility_edges=mobility_edges(state),
         site_potentials=_site_potentials(calculator),
+        spin_states=tuple(calculator.results.get("spin_states", ())),
     )
 
 
@@ -97,7 +100,9 @@ def read_electrons(folder: Path) -> Electrons | str:
         low, high = content["mobility_edges"]
         values: Sequence[float] | None = content["site_potentials"]
         kept = None if values is None else tuple(float(value) for value in values)
-        return Electrons(**{**content, "mobility_edges": (low, high), "site_potentials": kept})
+        states = tuple(content.get("spin_states", ()))
+        own = {"mobility_edges": (low, high), "site_potentials": kept, "spin_states": states}
+        return Electrons(**{**content, **own})
 
 
 def potentials_of(electrons: Electrons) -> NDArray[np.float64] | None:

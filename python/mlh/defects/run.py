@@ -25,6 +25,7 @@ from mlh.common.files import require_place
 from mlh.defects.cases import DefectCase, vacancy_cases
 from mlh.defects.formation import formation_energy, removed_atoms
 from mlh.defects.references import Reference
+from mlh.defects.spins import with_start_moments, without_states
 from mlh.relaxation.jobs import Announce, Ended, EngineLike, Keep, RelaxJob, RelaxJobs, refuse_finished
 from mlh.relaxation.loop import OTHER_ENERGIES, RelaxResult, RelaxSettings
 from mlh.structures import placed_defect
@@ -227,7 +228,7 @@ def _relax_host(
     ended: Ended | None = None,
 ) -> RelaxResult:
     limits = settings.relax if settings.relax_host else _frozen(settings.relax)
-    runner = _runner(engine, limits, settings)
+    runner = _runner(without_states(engine), limits, settings)
     return runner.run(RelaxJob("host", folder / "host", atoms), announce("host"), ended)
 
 
@@ -247,10 +248,10 @@ def _relax_defects(
     ended: Ended | None = None,
 ) -> DefectRun:
     """All defects, several at the same time when there are several processes."""
-    jobs = [
-        RelaxJob(str(case), case.folder(folder), start, engines[case.charge])
-        for case, start in starts.items()
-    ]
+    jobs = []
+    for case, start in starts.items():
+        engine = engines[case.charge]
+        jobs.append(RelaxJob(str(case), case.folder(folder), with_start_moments(start, engine), engine))
     runner = _runner(None, settings.relax, settings)
     results, failures = runner.run_all(jobs, settings.processes, announce, ended)
     found = [
