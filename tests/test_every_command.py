@@ -56,6 +56,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "orbitals": ("h2.xyz", *ENGINE),
     "report": ("run",),
     "export doped": ("run",),
+    "ccd": ("h2.xyz", "h2-long.xyz", *ENGINE),
     "export pydefect": ("run",),
     "openmx-input": ("h2.xyz", "--species", "H=H5.0-s1,H_PBE19", "--out", "new.dat"),
 }
@@ -143,6 +144,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_structure(folder / "h2t.xyz", turned)
     water = Atoms("OH2", [[1, 1, 1], [1, 1, 1.97], [1, 1.95, 0.8]], cell=[5, 5, 5], pbc=True)
     write_structure(folder / "h2o.xyz", water)
+    longer = h2.copy()
+    longer.set_distance(0, 1, 0.9)
+    write_structure(folder / "h2-long.xyz", longer)
     system = System(h2, cutoff_ry=60.0)
     record = BasisRecord.of(system.basis)
     zero = np.zeros(system.pattern.nnz)

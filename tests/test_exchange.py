@@ -58,7 +58,7 @@ def test_what_is_read_from_the_files(folder: Path, tmp_path: Path) -> None:
     assert len(files.host.atoms) == 32 and len(files.defects[0].atoms) == 31
     assert files.chempots["Cu-rich"] == pytest.approx(files.references)
     (tmp_path / "defects.json").write_text(json.dumps({"run": {}}))
-    with pytest.raises(ValueError, match="expected a run of charged defects"):
+    with pytest.raises(ValueError, match="expected a run of defects with charges"):
         read_charged(tmp_path)
 
 

@@ -51,7 +51,15 @@ OPENMX = (
 )  # they need its database
 PARSED = (
     *("mlh dataset import-openmx", "mlh dataset info data.h5", "mlh scf alpha-quartz --openmx-data"),
-    *("mlh dataset build quartz.yaml", "mlh train quartz-training.yaml", "mlh bands |", "mlh md |", *OPENMX),
+    *(
+        "mlh dataset build quartz.yaml",
+        "mlh train quartz-training.yaml",
+        "mlh bands |",
+        "mlh md |",
+        "mlh defect |",
+        *OPENMX,
+    ),
+    *("mlh export", "mlh ccd"),
     *("mlh relax alpha-quartz:2x2x2 --model quartz", "mlh defect alpha-quartz:2x2x2 --model quartz"),
 )
 BEGUN = "the work began"
@@ -160,7 +168,9 @@ def no_work(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     ):
         monkeypatch.setattr(target, work)
     monkeypatch.setattr(importlib.import_module("mlh.structures.amorphous")._Run, "advance", work)
-    if line.startswith(("mlh relax", "mlh defect")):
+    if "--charges" in line:
+        monkeypatch.setattr("mlh.commands.defect.reference_energies", work)
+    elif line.startswith(("mlh relax", "mlh defect")):
         for calculator in (DFTCalculator, MLHCalculator):
             monkeypatch.setattr(calculator, "calculate", lambda self, *a, **k: Still()(self, *a, **k))
 

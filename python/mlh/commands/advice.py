@@ -40,6 +40,7 @@ OWN: dict[str, dict[str, str]] = {
         },
         **{"then_dft": "--then-dft", "charge": "--charges"},
     },
+    "ccd": {"charge": "--charges", "points": "--points", "extend": "--extend"},
     "vacancies": {"defect": "--defect", "sites": "--sites"},
     "train": {"overrides": "--set"},
     "openmx-input": {"data_dir": "--data"},

@@ -15,6 +15,7 @@ from mlh.commands import (
     accuracy,
     amorphous,
     bands,
+    ccd,
     charges,
     compare,
     dataset,
@@ -50,7 +51,7 @@ app = typer.Typer(
 )
 
 for command in (
-    *(scf, relax, md, neb, modes, amorphous, vacancies, defect, dataset),
+    *(scf, relax, md, neb, modes, amorphous, vacancies, defect, ccd, dataset),
     *(train, evaluate, accuracy, compare, demo, info),
     *(bands, dos, charges, density, orbitals, report, export, openmx),
 ):

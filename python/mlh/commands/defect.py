@@ -130,6 +130,8 @@ def defect_command(
     _report(console, result.run, path, drawing)
     if as_json:
         typer.echo(json.dumps(content, indent=2))
+    if isinstance(result.charged, str):
+        say(console, f"no formation energies of charged defects: {result.charged}", style="red")
     if not result.converged:
         say(console, "at least one relaxation did not converge or failed", style="red")
         raise typer.Exit(1)

@@ -18,6 +18,8 @@ from itertools import combinations
 
 import numpy as np
 
+from mlh.structures.defect_names import charge_text
+
 
 @dataclass(frozen=True, order=True)
 class ChargeState:
@@ -51,7 +53,7 @@ class TransitionLevel:
     @property
     def name(self) -> str:
         """(+1/0)."""
-        return f"({_signed(self.upper)}/{_signed(self.lower)})"
+        return f"({charge_text(self.upper)}/{charge_text(self.lower)})"
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,3 @@ def pinned_levels(diagram: Diagram) -> tuple[Spread, ...]:
 
 def _bends(states: Sequence[ChargeState], fermi: float) -> bool:
     return stable_charge(states, fermi - 1e-6) != stable_charge(states, fermi + 1e-6)
-
-
-def _signed(charge: int) -> str:
-    return f"{charge:+d}" if charge else "0"

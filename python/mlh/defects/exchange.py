@@ -73,9 +73,7 @@ def read_charged(folder: Path) -> ChargedFiles:
     """The charged run in a folder of `mlh defect`; ValueError where there is none."""
     content = read_json(folder / SUMMARY)
     if "charged" not in content:
-        raise ValueError(
-            f"{folder}: expected a run of charged defects (mlh defect with charges), got another"
-        )
+        raise ValueError(f"{folder}: expected a run of defects with charges, got another one")
     charged = content["charged"]
     part = "run" if charged["relaxations"] == "." else "verification"
     place = folder / charged["relaxations"]

@@ -42,12 +42,14 @@ class StudyResult:
     settings: StudySettings
     potentials: Mapping[str, float]
     conditions: tuple[Conditions, ...]
-    charged: ChargedRun | None
+    charged: ChargedRun | str | None
+    """A text: why the charged states could not be made of what was relaxed."""
 
     @property
     def converged(self) -> bool:
-        """Everything that was relaxed."""
-        return self.run.converged and (self.checked is None or self.checked.converged)
+        """Everything that was relaxed, and charged states where they were asked for."""
+        checked = self.checked is None or self.checked.converged
+        return self.run.converged and checked and not isinstance(self.charged, str)
 
     @property
     def comparison(self) -> list[dict[str, Any]]:
@@ -125,7 +127,7 @@ def run_study(
     run = at_conditions(run, old, potentials)
     checked = None if checked is None else at_conditions(checked, old, potentials)
     main = checked if checked is not None and settings.then_dft else run
-    charged = None if settings.charged is None else charged_run(main, settings.charged)
+    charged = None if settings.charged is None else _charged(main, settings.charged)
     return StudyResult(run, checked, settings, potentials, conditions, charged)
 
 
@@ -139,7 +141,9 @@ def write_study(
         more["conditions"] = [
             {"name": c.name, "chemical_potentials": dict(c.potentials)} for c in result.conditions
         ]
-    if charged is not None:
+    if isinstance(charged, str):
+        more["charged_failed"] = charged
+    elif charged is not None:
         more["charged"] = describe_charged(charged, result.conditions, result.potentials, folder)
     return write_defects(
         folder,
@@ -150,6 +154,14 @@ def write_study(
         result.comparison,
         **more,
     )
+
+
+def _charged(run: DefectRun, settings: ChargedSettings) -> ChargedRun | str:
+    """What hours have relaxed is not thrown away where the host has no gap."""
+    try:
+        return charged_run(run, settings)
+    except ValueError as error:
+        return str(error)
 
 
 def _conditions(

@@ -15,10 +15,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mlh.defects.ccd import HBAR_OMEGA
 from mlh.defects.charged import diagram_of
 from mlh.defects.diagram import Diagram, TransitionLevel, envelope, stable_charge, transition_levels
 from mlh.report.defect_tables import uncorrected
-from mlh.report.plots import MODEL_COLOR, save_figure
+from mlh.report.plots import DFT_COLOR, MODEL_COLOR, save_figure
+from mlh.structures.defect_names import charge_text
 
 PICTURE = "diagram.png"
 _COLUMNS = 3
@@ -94,7 +96,7 @@ def _write_charges(axes: Axes, diagram: Diagram, place: str, corners: Any) -> No
         if x1 - x0 < 0.04 * diagram.gap:
             continue
         charge = stable_charge(states, 0.5 * (x0 + x1))
-        text = f"{charge:+d}" if charge else "0"
+        text = charge_text(charge)
         axes.annotate(
             text,
             (0.5 * (x0 + x1), 0.5 * (y0 + y1)),
@@ -111,3 +113,27 @@ def _mark_levels(axes: Axes, levels: list[TransitionLevel], gap: float) -> None:
     inside = [level.level for level in levels if 0.0 <= level.level <= gap]
     if inside:
         axes.vlines(inside, 0.0, 0.03, transform=axes.get_xaxis_transform(), color=MODEL_COLOR, linewidth=1.2)
+
+
+def write_ccd(folder: Path, content: Mapping[str, Any]) -> Path:
+    """FOLDER/ccd.png: both charge states over the configuration coordinate; returns its path."""
+    figure = Figure(figsize=(5.2, 4.0), layout="constrained")
+    axes = figure.subplots()
+    q = np.array(content["Q"])
+    for name, color in (("initial", DFT_COLOR), ("final", MODEL_COLOR)):
+        curve = content[name]
+        energies = np.array(curve["energies"]) - min(curve["energies"])
+        axes.plot(
+            q, energies, "o", color=color, markersize=4.5, label=f"charge {charge_text(curve['charge'])}"
+        )
+        if curve["hbar_omega"] is not None:
+            fine = np.linspace(q.min(), q.max(), 200)
+            place = curve["minimum_of_the_fit"] * content["dQ"]
+            parabola = 0.5 * (curve["hbar_omega"] / HBAR_OMEGA) ** 2 * (fine - place) ** 2
+            axes.plot(fine, parabola, color=color, linewidth=1.0, alpha=0.6)
+    axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
+    axes.set_xlabel("Q (√amu Å)")
+    axes.set_ylabel("energy above the own minimum (eV)")
+    axes.legend(frameon=False, fontsize=9)
+    save_figure(figure, folder / "ccd.png")
+    return folder / "ccd.png"
