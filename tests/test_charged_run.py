@@ -33,7 +33,10 @@ def keep_made_up(run: DefectRun, potentials: bool = True) -> None:
     for folder, (result, charge) in folders.items():
         values = tuple(np.full(len(result.atoms), 0.1 * charge).tolist()) if potentials else None
         edges = (EDGE, EDGE + GAP, (EDGE - 0.2, EDGE + GAP + 0.4))
-        kept = Electrons(structure_hash(result.atoms), result.energy, charge, 0.0, *edges, values)
+        levels = tuple((0, EDGE + x, 2.0, 0.1) for x in (-1.0, 1.0, GAP + 1.0))
+        kept = Electrons(
+            *(structure_hash(result.atoms), result.energy, charge, 0.0, *edges, values), levels=levels
+        )
         (folder / ELECTRONS).write_text(json.dumps(asdict(kept)))
 
 
@@ -67,6 +70,9 @@ def test_energies_at_the_valence_edge_with_corrections(
     assert by_name["(+1/0)"] == pytest.approx(2.0 - EDGE - 0.05)
     assert content["conditions"][0]["energies"]["V_Cu-7_+1"] == pytest.approx(plus - 0.5)
     assert diagram_of(json.loads(json.dumps(content))) == found.diagram()
+    # One level is in the gap; the potential of charge q is 0.1 q V higher there, and levels lower by that.
+    energies = [[level.energy for level in state.levels] for state in found.states]
+    np.testing.assert_allclose(energies, [[1.0], [1.1], [1.2]])
     shifted = charged_run(run, ChargedSettings(dielectric_tensor(3.9), (-0.5, 0.7)))
     assert shifted.gap == pytest.approx(GAP + 1.2)
     assert shifted.states[2].energy - double == pytest.approx(-1.0)

@@ -53,7 +53,8 @@ def shown(table: object) -> str:
 
 def test_the_picture_has_a_line_for_every_place(folder: Path, tmp_path: Path) -> None:
     figure = diagram_figure(charged(folder))
-    (axes,) = [axes for axes in figure.axes if axes.get_title()]
+    axes, levels = (axes for axes in figure.axes if axes.get_title())
+    assert "one-electron levels" in levels.get_title()
     assert axes.get_title() == "V_Cu, 2 places" and len(axes.get_lines()) == 2 + 2  # and the mobility edges
     texts = [text.get_text() for text in axes.texts]
     assert texts == ["-1"]  # with the made-up edges it is the lowest all over the gap

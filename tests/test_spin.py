@@ -14,6 +14,7 @@ from ase.data import atomic_numbers, ground_state_magnetic_moments
 import mlh
 from mlh.common.units import HARTREE_EV
 from mlh.dft.system import System
+from mlh.scf.moments import whole_moment
 from mlh.scf.states import spin_starts
 
 TRANSITION_METALS = {"Ti", "Zr", "Hf"}
@@ -179,3 +180,14 @@ def test_starts_of_spin_states() -> None:
     assert names == [("0", [0.0] * 4), ("0 (antiparallel)", given.tolist()), ("-2", [-1.0, 0.0, -0.5, -0.2])]
     assert spin_starts((0,), np.array([1.0, 0.0, 0.5]), 3)[1].initial.tolist() == [1.0, 0.0, -0.5]
     assert [(s.moment, s.initial) for s in spin_starts((1,), None, 2)] == [(1, None)]
+
+
+def test_initial_moments_need_not_be_whole() -> None:
+    """Their sum is imposed on the first step, where integer occupations fill whole states."""
+    cases = ((1.75, 41, 1.0), (2.0, 41, 3.0), (0.4, 8, 0.0), (1.6, 8, 2.0), (-9.0, 3, -3.0))
+    for total, electrons, moment in cases:
+        assert whole_moment(total, electrons) == moment
+    atoms = Atoms("H", [[2.0, 2.1, 2.2]], cell=[4.0, 4.1, 4.2], pbc=True, magmoms=[0.75])
+    atoms.calc = mlh.DFTCalculator(cutoff_ry=60.0)
+    atoms.get_potential_energy()
+    assert atoms.get_magnetic_moment() == pytest.approx(1.0, abs=1e-9)

@@ -32,6 +32,7 @@ CONVENTION = (
     "E_f(q) = E(defect) - E(host) + sum_i n_i (E_i + mu_i) + q (E_V + E_F) + E_corr, "
     "n_i > 0 for atoms removed, E_F from the valence edge E_V; eV"
 )
+_INSIDE = 0.05  # eV; nearer to an edge a level is not said to be in the gap
 _FEW = 4  # atoms of an alignment
 _SAME_STATE = 0.005  # eV; the state that a relaxation ended in, and the one that its electrons were kept of
 
@@ -46,6 +47,17 @@ class ChargedSettings:
 
 
 @dataclass(frozen=True)
+class SingleLevel:
+    """A level of one electron in the gap, eV above the valence edge of the host, aligned by the potentials of
+    the atoms far from the defect; ratio: inverse participation."""
+
+    spin: int
+    energy: float
+    occupation: float
+    ratio: float
+
+
+@dataclass(frozen=True)
 class ChargedState:
     """One defect with its charge. energy: formation energy at the valence edge, eV, with the correction where
     there is one; note: why there is none, or what else is wrong."""
@@ -55,6 +67,8 @@ class ChargedState:
     correction: Correction | None
     electrons: Electrons | None
     note: str | None
+    levels: tuple[SingleLevel, ...] = ()
+    """In the gap of the host."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +111,12 @@ def charged_run(run: DefectRun, settings: ChargedSettings) -> ChargedRun:
     below, above = settings.edge_shifts
     edge = host.valence_edge + below
     mobility = tuple(None if value is None else value - edge for value in host.mobility_edges)
-    states = tuple(_state(run, defect, host, edge, settings) for defect in run.defects)
-    return ChargedRun(
-        edge, host.gap - below + above, (mobility[0], mobility[1]), states, settings, run.folder
+    gap = host.gap - below + above
+    states = tuple(
+        replace(state, levels=_levels(run, state, host, edge, gap))
+        for state in (_state(run, defect, host, edge, settings) for defect in run.defects)
     )
+    return ChargedRun(edge, gap, (mobility[0], mobility[1]), states, settings, run.folder)
 
 
 def at_conditions(run: DefectRun, old: Mapping[str, float], new: Mapping[str, float]) -> DefectRun:
@@ -175,6 +191,24 @@ def _state(
     return ChargedState(defect, energy + shift, correction, electrons, reason or note)
 
 
+def _levels(
+    run: DefectRun, state: ChargedState, host: Electrons, edge: float, gap: float
+) -> tuple[SingleLevel, ...]:
+    """Levels of one electron between the edges; none without potentials to align them by."""
+    electrons, defect = state.electrons, state.defect
+    here = None if electrons is None else potentials_of(electrons)
+    there = potentials_of(host)
+    if electrons is None or here is None or there is None:
+        return ()
+    atoms = defect.relaxed
+    cells = Potentials(atoms, here), Potentials(run.host.atoms, there)
+    pairs = matching_atoms(atoms, run.host.atoms)
+    # Where the potential is higher the energy of an electron is lower.
+    shift = alignment_correction(1, *cells, pairs, defect.position).alignment - edge
+    found = [SingleLevel(spin, energy + shift, f, ratio) for spin, energy, f, ratio in electrons.levels]
+    return tuple(level for level in found if _INSIDE < level.energy < gap - _INSIDE)
+
+
 def _correction(
     run: DefectRun, defect: RelaxedDefect, host: Electrons, electrons: Electrons, settings: ChargedSettings
 ) -> tuple[Correction | None, str | None]:
@@ -220,6 +254,7 @@ def _describe_state(state: ChargedState, folder: Path) -> dict[str, Any]:
         "correction": None if state.correction is None else state.correction.describe(),
         "magnetic_moment": None if electrons is None else electrons.magnetic_moment,
         "spin_states": [] if electrons is None else [dict(s) for s in electrons.spin_states],
+        "levels": [asdict(level) for level in state.levels],
         "note": state.note,
     }
 

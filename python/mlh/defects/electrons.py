@@ -18,13 +18,16 @@ from numpy.typing import NDArray
 
 from mlh.analysis.bands import band_edges
 from mlh.analysis.mobility import mobility_edges
+from mlh.analysis.mulliken import atom_shares, participation
 from mlh.analysis.state import ElectronicState
 from mlh.calculators.electronic import state_at
 from mlh.common.files import intact, read_json, write_json
+from mlh.common.units import HARTREE_EV
 from mlh.relaxation.jobs import RelaxJob
 from mlh.structures.files import structure_hash
 
 ELECTRONS = "electrons.json"
+_AROUND = 15  # levels on each side of the highest filled one
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Electrons:
     site_potentials: tuple[float, ...] | None
     spin_states: tuple[Mapping[str, Any], ...] = ()
     """Moment, start, energy (eV), convergence of the states that were compared; empty without any."""
+    levels: tuple[tuple[int, float, float, float], ...] = ()
+    """(spin, energy, occupation, participation ratio) of the levels around the gap, at the first k point."""
 
     @property
     def gap(self) -> float | None:
@@ -85,6 +90,7 @@ def electrons_of(state: ElectronicState, atoms: ase.Atoms, calculator: Any) -> E
         mobility_edges=mobility_edges(state),
         site_potentials=_site_potentials(calculator),
         spin_states=tuple(calculator.results.get("spin_states", ())),
+        levels=_levels(state),
     )
 
 
@@ -102,12 +108,25 @@ def read_electrons(folder: Path) -> Electrons | str:
         kept = None if values is None else tuple(float(value) for value in values)
         states = tuple(content.get("spin_states", ()))
         own = {"mobility_edges": (low, high), "site_potentials": kept, "spin_states": states}
-        return Electrons(**{**content, **own})
+        levels = tuple((int(s), float(e), float(f), float(p)) for s, e, f, p in content.get("levels", ()))
+        return Electrons(**{**content, **own, "levels": levels})
 
 
 def potentials_of(electrons: Electrons) -> NDArray[np.float64] | None:
     """As an array, V."""
     return None if electrons.site_potentials is None else np.asarray(electrons.site_potentials, dtype=float)
+
+
+def _levels(state: ElectronicState) -> tuple[tuple[int, float, float, float], ...]:
+    """So many below and above the highest filled one of each spin."""
+    solution, found = state.solution, []
+    for spin in range(solution.nspin):
+        energies, occupations = solution.eigenvalues[spin, 0] * HARTREE_EV, solution.occupations[spin, 0]
+        ratios = participation(atom_shares(state, spin, 0))
+        filled = int(np.count_nonzero(occupations > 0.5 * float(occupations.max(initial=0.0))))
+        for band in range(max(filled - _AROUND, 0), min(filled + _AROUND, len(energies))):
+            found.append((spin, float(energies[band]), float(occupations[band]), float(ratios[band])))
+    return tuple(found)
 
 
 def _site_potentials(calculator: Any) -> tuple[float, ...] | None:

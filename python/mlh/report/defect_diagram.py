@@ -1,12 +1,13 @@
 """The diagram of charged defects: formation energy against the Fermi level, one panel per defect.
 
 Every place is a thin line of its lowest charge, with dots where charges change; the lowest place of a defect
-is thick, with its charges written along it. Strokes at the bottom: the transition levels of all places.
+is thick, with its charges written along it. Strokes at the bottom: the transition levels of all places. In a
+panel of their own the transition levels of the lowest places beside the levels of single electrons.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,15 @@ def diagram_figure(content: Mapping[str, Any]) -> Figure:
     """Of the values of `describe_charged`."""
     diagram = diagram_of(content)
     defects = list(dict.fromkeys(state.defect for state in diagram.states))
-    columns = min(len(defects), _COLUMNS)
-    rows = -(-len(defects) // columns)
+    count = len(defects) + 1
+    columns = min(count, _COLUMNS)
+    rows = -(-count // columns)
     figure = Figure(figsize=(4.6 * columns + 0.4, 4.2 * rows), layout="constrained")
     panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
     for panel, defect in zip(panels, defects, strict=False):
         _lines(panel, diagram, defect)
-    for panel in panels[len(defects) :]:
+    _levels(panels[len(defects)], diagram, content, [_lowest(diagram, defect) for defect in defects])
+    for panel in panels[count:]:
         panel.set_axis_off()
     words = uncorrected(content)
     if words:
@@ -52,11 +55,11 @@ def write_diagram(folder: Path, content: Mapping[str, Any]) -> Path:
 
 
 def _lines(axes: Axes, diagram: Diagram, defect: str) -> None:
-    places = [place for place in diagram.places if diagram.charges(place)[0].defect == defect]
+    places = _places(diagram, defect)
     levels = [level for level in transition_levels(diagram) if level.defect == defect and level.stable]
     _draw_edges(axes, diagram)
     corners = {place: np.array(envelope(diagram.charges(place), 0.0, diagram.gap)) for place in places}
-    lowest = min(places, key=lambda place: float(corners[place][:, 1].mean()))
+    lowest = _lowest(diagram, defect)
     for place in places:
         thick = place == lowest
         axes.plot(
@@ -78,6 +81,62 @@ def _lines(axes: Axes, diagram: Diagram, defect: str) -> None:
     axes.set_title(defect if len(places) == 1 else f"{defect}, {len(places)} places", fontsize=10)
     axes.set_xlabel("Fermi level above the valence edge (eV)")
     axes.set_ylabel("formation energy (eV)")
+
+
+def _places(diagram: Diagram, defect: str) -> list[str]:
+    return [place for place in diagram.places if diagram.charges(place)[0].defect == defect]
+
+
+def _lowest(diagram: Diagram, defect: str) -> str:
+    """The place whose lowest formation energy in mid-gap is the smallest."""
+    middle = 0.5 * diagram.gap
+    return min(_places(diagram, defect), key=lambda place: min(s.at(middle) for s in diagram.charges(place)))
+
+
+def _levels(axes: Axes, diagram: Diagram, content: Mapping[str, Any], places: list[str]) -> None:
+    """Of the lowest place of every defect: thermodynamic levels, and beside them those of single electrons in
+    every charge, filled and empty."""
+    x, ticks = 0.0, []
+    for place in places:
+        stable = [v for v in transition_levels(diagram) if v.place == place and v.stable]
+        inside = [v for v in stable if 0.0 <= v.level <= diagram.gap]
+        axes.hlines([v.level for v in inside], x - 0.35, x + 0.35, color=MODEL_COLOR, linewidth=2.2)
+        for level in inside:
+            offset: dict[str, Any] = {
+                "xytext": (0, 3),
+                "textcoords": "offset points",
+                "ha": "center",
+                "fontsize": 8,
+            }
+            axes.annotate(level.name, (x, level.level), color=MODEL_COLOR, **offset)
+        ticks.append((x, place))
+        for state in sorted((s for s in content["states"] if s["place"] == place), key=lambda s: s["charge"]):
+            x += 1.0
+            _single_levels(axes, x, state.get("levels", ()))
+            ticks.append((x, charge_text(state["charge"])))
+        x += 1.4
+    for start, end in ((-0.06 * diagram.gap, 0.0), (diagram.gap, 1.06 * diagram.gap)):
+        axes.axhspan(start, end, color=_EDGE_COLOR, linewidth=0)
+    axes.set_xticks([at for at, _ in ticks], [text for _, text in ticks], fontsize=8)
+    axes.set_xlim(-0.9, max(x - 0.7, 0.9))
+    axes.set_ylim(-0.06 * diagram.gap, 1.06 * diagram.gap)
+    axes.set_ylabel("above the valence edge (eV)")
+    axes.set_title("transition levels; one-electron levels by charge", fontsize=10)
+
+
+def _single_levels(axes: Axes, x: float, levels: Sequence[Mapping[str, Any]]) -> None:
+    for level in levels:
+        full = level["occupation"] > 0.5
+        # Up on the left, down on the right where there are both.
+        both = any(other["spin"] == 1 for other in levels)
+        start, end = (x - 0.3, x + 0.3) if not both else (x - 0.3, x) if level["spin"] == 0 else (x, x + 0.3)
+        axes.hlines(level["energy"], start, end, color=DFT_COLOR, linewidth=1.3)
+        style: dict[str, Any] = {
+            "color": DFT_COLOR,
+            "markersize": 4.0,
+            "markerfacecolor": DFT_COLOR if full else "white",
+        }
+        axes.plot(0.5 * (start + end), level["energy"], "o", **style)
 
 
 def _draw_edges(axes: Axes, diagram: Diagram) -> None:

@@ -3,6 +3,7 @@
 levels.png       levels between the band edges of the host, participation ratio
 occupied.png, empty.png    the two states of the defect on the plane through it
 difference.png   electron density minus that of the neutral atoms on the same plane
+levels-down.png, spin.png, spin.cube    of spin-polarised defects: the other spin, the spin density
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from mlh.calculators.electronic import electronic_state, holds_state_of
 from mlh.calculators.engines import Engine
 from mlh.common.files import write_json
 from mlh.defects.run import DefectRun
+from mlh.io import write_cube
 from mlh.relaxation.jobs import RelaxJob
 
 LEVELS = "levels.json"
@@ -93,10 +95,30 @@ def _draw(state: ElectronicState, host: ElectronicState, folder: Path, name: str
     from mlh.report.electronic import defect_figure  # late: it loads matplotlib
     from mlh.report.plots import save_figure
 
-    levels = defect_levels(state, defect_site(state.atoms), host)
-    save_figure(defect_figure(levels, name), folder / "levels.png")
+    site = defect_site(state.atoms)
+    levels = defect_levels(state, site, host)
+    content = describe_levels(state, levels)
+    polarised = state.solution.nspin == 2
+    save_figure(defect_figure(levels, f"{name}, spin up" if polarised else name), folder / "levels.png")
+    if polarised:
+        down = defect_levels(state, site, host, spin=1)
+        save_figure(defect_figure(down, f"{name}, spin down"), folder / "levels-down.png")
+        content["spin_down"] = describe_levels(state, down)
+        _draw_spin(state, levels, folder, name)
     _draw_planes(state, levels, folder, name)
-    write_json(folder / LEVELS, describe_levels(state, levels))
+    write_json(folder / LEVELS, content)
+
+
+def _draw_spin(state: ElectronicState, levels: DefectLevels, folder: Path, name: str) -> None:
+    """The spin density: on the plane through the defect, and whole."""
+    from mlh.report.volumetric import plane_picture
+
+    field = density_field(state, "spin").function
+    plane = plane_of_site(state.atoms, levels.site.atoms)
+    if plane is not None:
+        label = "spin density (e/Bohr³)"
+        plane_picture(folder / "spin.png", state.atoms, field, plane, _MARGIN, label, name)
+    write_cube(folder / "spin.cube", state.atoms, field, f"spin density of {name}, e/Bohr^3", overwrite=True)
 
 
 def _draw_planes(state: ElectronicState, levels: DefectLevels, folder: Path, name: str) -> None:

@@ -17,7 +17,7 @@ from mlh.matrix.block_matrix import BlockMatrix, same_pattern
 from mlh.matrix.kpoints import KPoints, as_kpoints
 from mlh.matrix.populations import atom_moments
 from mlh.scf.mixing import PulayMixer
-from mlh.scf.moments import SPLITTING, checked_moments, default_moments, split
+from mlh.scf.moments import SPLITTING, checked_moments, default_moments, split, whole_moment
 from mlh.scf.result import SCFResult, SCFStep, SystemLike
 from mlh.scf.screening import Screening
 from mlh.scf.steering import Steering
@@ -93,6 +93,8 @@ def scf(
     if moments is not None:
         H_in = split(H_in, S, moments)
         imposed = None if initial_moments is None else float(moments.sum())
+        if imposed is not None and smearing == "none":
+            imposed = whole_moment(imposed, system.n_electrons)
     with watch("overlap"):
         overlap = prepared or chosen.prepare(S, _kpoints_of(system, H_in))
     loop = _Loop(

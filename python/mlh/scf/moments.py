@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -56,3 +57,10 @@ def split(H: BlockMatrix, S: BlockMatrix, moments: NDArray[np.float64]) -> Block
     b = np.repeat(SPLITTING * moments, counts)
     shift, common = (0.5 * S.data[0] * (x[row] + x[column]) for x in (b, order))
     return BlockMatrix(H.pattern, H.data + np.stack([common - shift, common + shift]))
+
+
+def whole_moment(total: float, n_electrons: float) -> float:
+    """The moment nearest to the sum of initial ones that whole electrons of both spins have: as odd or even
+    as their number, the larger of two that are as near."""
+    down = max(math.floor(0.5 * (n_electrons - total) + 0.5 - 1e-9), 0)
+    return n_electrons - 2.0 * min(down, round(n_electrons))
