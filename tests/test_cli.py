@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from ase.build import bulk
 from ase.io import read, write
 from typer.testing import CliRunner
 
-from mlh.commands.cli import app
+from mlh.commands import catalog
+from mlh.commands.cli import app, app_of, named_command
 
 COMMANDS = [
     "scf", "relax", "vacancies", "defect", "dataset", "train", "evaluate", "compare", "demo", "info",
@@ -132,3 +134,27 @@ def test_a_metal_without_smearing_is_not_status_zero(tmp_path: Path) -> None:
     assert result.exit_code == 1
     report = json.loads(result.stdout[result.stdout.index("{") :])
     assert "--smearing 0.1" in str(report.get("advice") or report.get("error"))
+
+
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    """`mlh --help` and --version without numpy, ASE and PyTorch."""
+    program = "import sys; sys.argv = {!r}; from mlh.commands import cli\n"
+    program += "try: cli.main()\nexcept SystemExit: pass\n"
+    loaded = "print(sorted({'numpy', 'ase', 'torch', 'scipy'} & set(sys.modules)), file=sys.stderr)"
+    for words, expected in ((["--help"], "[]"), (["--version"], "[]"), (["info", "--help"], "[]")):
+        text = program.format(["mlh", *words]) + loaded
+        ended = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+        assert ended.stderr.strip() == expected, words
+
+
+def test_the_catalog_is_that_of_the_commands() -> None:
+    """Names and the first paragraph of the help; a command that is found by its name is the whole one."""
+    commands = {str(c.name): inspect.cleandoc(str(c.callback.__doc__)) for c in app.registered_commands}
+    groups = {g.name: str(g.typer_instance.info.help) for g in app.registered_groups}
+    real = {name: " ".join(text.split("\n\n")[0].split()) for name, text in {**commands, **groups}.items()}
+    assert {name: text for name, (_, text) in catalog.COMMANDS.items()} == real
+    assert named_command(["--threads", "2", "scf", "relax"]) == "scf"
+    assert named_command(["--help"]) is None and named_command(["nosuch", "scf"]) is None
+    one = app_of("scf")
+    shown = CliRunner().invoke(one, ["scf", "--help"]).output
+    assert "--cutoff" in shown and "--cutoff" not in CliRunner().invoke(one, ["relax", "--help"]).output
