@@ -40,7 +40,9 @@ def main(path: Path, ghost: bool) -> None:
         cell = atoms.copy()
         cell.calc = calculator
         energies[charge] = cell.get_potential_energy()
-        states = calculator.result.eigenstates
+        result = calculator.result
+        assert result is not None
+        states = result.eigenstates
         levels = states.eigenvalues[0] * HARTREE_EV
         homo = homo if charge else states.homo * HARTREE_EV
         theirs = case["charges"][str(charge)]
@@ -54,7 +56,7 @@ def main(path: Path, ghost: bool) -> None:
             bands = case["bands_q2_eV"]
             reference = [bands[k][4] - bands[k][3] for k in ("k0", "k1")]
             print(
-                f"    emptied level above the valence edge {above.round(3)}, plane waves {np.round(reference, 3)}"
+                f"    emptied level, from the valence edge {above.round(3)}, theirs {np.round(reference, 3)}"
             )
 
 
