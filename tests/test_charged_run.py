@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.calculators.calculator import CalculatorSetupError
 
 from mlh.calculators.engines import DFTEngine, ModelEngine
 from mlh.defects import charged, corrections
@@ -20,6 +21,7 @@ from mlh.defects.run import DefectRun, DefectSettings, run_defects
 from mlh.defects.study import StudySettings, check_study
 from mlh.dft.theory import Theory
 from mlh.relaxation.loop import RelaxSettings
+from mlh.structures import DefectName, choose_places, crystal
 from mlh.structures.files import structure_hash
 from test_defect_workflow import ChargedEMT, copper_reference, host
 
@@ -109,18 +111,25 @@ def test_what_is_missing_is_said(run: DefectRun, tmp_path: Path) -> None:
 
 
 def test_charges_are_checked_before_the_work(tmp_path: Path) -> None:
-    cases = charged_cases([vacancy_cases(host(), [7])[0].defect], (0, 1))
-    plain = StudySettings(DefectSettings())
+    quartz = crystal("alpha-quartz")
+    placed = vacancy_cases(quartz, [7])[0].defect
+    cases, plain = charged_cases([placed], (0, 1)), StudySettings(DefectSettings())
     for engine, settings, words in (
         (DFTEngine(), plain, "dielectric: expected the dielectric constant of the host"),
         (DFTEngine(Theory(charge=1.0)), plain, r"charge: expected a neutral host, got \+1"),
         (DFTEngine(Theory(total_moment=1.0)), plain, "total_moment: expected none beside several charges"),
         (ModelEngine("sio2-vo"), plain, r"charge: expected 0 with a model, .* got \+1"),
         (DFTEngine(), replace(plain, then_dft=True), "then_dft: expected together with a model"),
-        (DFTEngine(), replace(plain, rich=("O",), charged=ChargedSettings()), "conditions: expected an"),
+        (DFTEngine(), replace(plain, rich=("Cu",), charged=ChargedSettings()), "conditions: expected an"),
     ):
         with pytest.raises(ValueError, match=words):
-            check_study(host(), cases, engine, tmp_path, settings)
+            check_study(quartz, cases, engine, tmp_path, settings)
+    every = replace(plain, charged=ChargedSettings())
+    with pytest.raises(ValueError, match=r"charge: expected less than \+42"):
+        check_study(quartz, charged_cases([placed], (42,)), DFTEngine(), tmp_path, every)
+    (foreign,) = choose_places(quartz, DefectName.parse("U_i"), [0])
+    with pytest.raises(CalculatorSetupError, match="got U"):
+        check_study(quartz, charged_cases([foreign], (0,)), DFTEngine(), tmp_path, every)
 
 
 def test_other_chemical_potentials(run: DefectRun) -> None:

@@ -103,7 +103,6 @@ def defect_command(
     elements = sorted(concerned)
     for element in elements:
         check_known(element, given)
-    worker.calculator().check_elements(host)  # before minutes are spent on the reference
     check_study(host, cases, worker, out, settings)
 
     def announce(title: str) -> StepPrinter:

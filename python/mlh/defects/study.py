@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from mlh.defects.electrons import keep_electrons
 from mlh.defects.record import describe_run, write_defects
 from mlh.defects.references import Reference
 from mlh.defects.run import DefectRun, DefectSettings, check_folder, compare, run_defects, verify
+from mlh.dft.theory import count_electrons
 from mlh.relaxation.jobs import Announce, Ended
 
 
@@ -87,6 +89,7 @@ def check_study(
             "dielectric: expected the dielectric constant of the host (3.9, or the tensor) with charged "
             "defects, whose energies depend on it; or ask for uncorrected ones"
         )
+    _check_cells(host, cases, engine)
     for element in settings.rich:
         if element not in host.get_chemical_symbols():
             raise ValueError(
@@ -96,6 +99,22 @@ def check_study(
     if settings.then_dft or settings.again:
         again = cases if settings.then_dft else cases[: settings.again]
         check_folder(host, again, folder / "dft", settings.defects)
+
+
+def _check_cells(host: ase.Atoms, cases: Sequence[DefectCase], engine: Engine) -> None:
+    """Elements that the engine does not have, and charges beyond the electrons of a cell."""
+    symbols = Counter(host.get_chemical_symbols())
+    every = {symbol for case in cases for symbol in case.defect.name.elements} | set(symbols)
+    engine.calculator().check_elements(ase.Atoms(sorted(every)))
+    if not isinstance(engine, DFTEngine):
+        return
+    basis = engine.theory.loaded_basis()
+    for case in cases:
+        cell = symbols.copy()
+        for member in case.defect.name.members:
+            cell.update([member.added] if member.added is not None else [])
+            cell.subtract([member.site] if member.site is not None else [])
+        count_electrons(basis, sorted(cell.elements()), case.charge)
 
 
 def run_study(
