@@ -26,7 +26,15 @@ import numpy as np
 from mlh.common.timing import peak_memory_mb
 from mlh.dft.system import System
 from mlh.matrix.block_matrix import BlockMatrix
-from mlh.solver import THRESHOLD, Dense, Purification, PurifiedState, State, solve
+from mlh.solver import (
+    Localized,
+    LocalizedState,
+    Purification,
+    PurifiedState,
+    State,
+    as_solver,
+    solve,
+)
 from mlh.structures.files import load_structure
 
 COPIES = {1: (1, 1, 1), 2: (2, 1, 1), 4: (2, 2, 1), 8: (2, 2, 2), 16: (4, 2, 2), 32: (4, 4, 2), 64: (4, 4, 4)}
@@ -81,13 +89,18 @@ def measure(copies: int, cutoff_ry: float, solver: str, threshold: float) -> dic
     line |= {"cutoff_ry": cutoff_ry, "assembly_peak_mb": round(peak_memory_mb())}
     if solver != "none":
         del system, D
-        chosen = Purification(threshold) if solver == "purification" else Dense()
+        kinds = {"purification": Purification, "localized": Localized}
+        chosen = kinds[solver](threshold) if threshold and solver in kinds else as_solver(solver)
         state: State = phases.run(solver, lambda: solve(H, S, n_electrons, solver=chosen))
         phases.run("W", lambda: state.W)
         line |= {"solver": solver, "peak_mb": round(peak_memory_mb()), "band_energy": state.band_energy}
         if isinstance(state, PurifiedState):
-            line |= {"threshold": threshold, "electron_error": state.report.electron_error}
+            line |= {"threshold": chosen.threshold, "electron_error": state.report.electron_error}
             line |= {"blocks_per_atom": state.report.blocks_per_atom, "gap": state.gap}
+        if isinstance(state, LocalizedState):
+            line |= {"threshold": chosen.threshold, "electron_error": state.report.electron_error}
+            line |= {"energy_left": state.report.energy_left, "steps": state.report.steps}
+            line |= {"atoms_per_group": state.report.blocks_per_function, "gap": state.gap}
     line["seconds"] = {k: [round(wall, 2), round(cpu, 2)] for k, (wall, cpu) in phases.seconds.items()}
     return line
 
@@ -109,8 +122,10 @@ def main() -> None:
     )
     parser.add_argument("--copies", type=int, nargs="+", default=[1, 2, 4, 8], choices=sorted(COPIES))
     parser.add_argument("--cutoff", type=float, default=200.0, help="Ry")
-    parser.add_argument("--solver", choices=["none", "dense", "purification"], default="purification")
-    parser.add_argument("--threshold", type=float, default=THRESHOLD)
+    parser.add_argument(
+        "--solver", choices=["none", "dense", "purification", "localized"], default="localized"
+    )
+    parser.add_argument("--threshold", type=float, default=0.0, help="0: the default of the solver")
     parser.add_argument("--here", action="store_true", help="run in this process")
     options = parser.parse_args()
     if options.here:

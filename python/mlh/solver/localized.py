@@ -362,10 +362,11 @@ def _exact_inverse(S: BlockSparse, point: Point, cuts: Cuts) -> BlockSparse:
     return cuts.kept(inverse(Sc, point.K.to_double(), fine))
 
 
-def _step(work: Minimisation, descent: Descent) -> None:
+def _step(work: Minimisation, descent: Descent) -> bool:
     with doing(f"localized functions, step {len(work.steps) + 1}"):
-        work.step(descent)
+        moved = work.step(descent)
     return_free_pages()
+    return moved
 
 
 def _minimise(work: Minimisation, T: Preconditioner, size: float) -> float:
@@ -376,9 +377,8 @@ def _minimise(work: Minimisation, T: Preconditioner, size: float) -> float:
         left = descent.left
         if left < ENOUGH * size:
             return left
-        if len(work.steps) == MAX_STEPS:
+        if len(work.steps) == MAX_STEPS or not _step(work, descent):
             break
-        _step(work, descent)
     if left > TOO_MUCH * size:
         raise LocalizedError(
             f"H: {left * HARTREE_EV * 1e3:.1e} meV are left of the energy after {MAX_STEPS} steps "

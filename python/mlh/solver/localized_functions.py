@@ -234,19 +234,23 @@ class Minimisation:
         Z = point.projected(T(point.R), self.cuts)
         return Descent(Z, RK, RK.dot(Z))
 
-    def step(self, descent: Descent) -> Step:
-        """One step."""
+    def step(self, descent: Descent) -> bool:
+        """One step; False, and nothing done, when truncation leaves no way down."""
         cuts, point, RK = self.cuts, self.point, descent.RK
         Z = descent.Z.select([(descent.Z, cuts.functions), (point.images.C, 0.0)])
         kept = RK.dot(Z)
-        beta = 0.0
+        if not kept > 0.0:
+            return False
+        P = sparse_combine(-1.0, Z, 0.0, Z, 0.0, 0.0)
+        slope = -kept
         if self._Z is not None and self._direction is not None:
             beta = max(0.0, (kept - RK.dot(self._Z)) / self.steps[-1].kept)
-        P = sparse_combine(-1.0, Z, beta, self._direction or Z, 0.0, 0.0)
+            further = -kept + beta * RK.dot(self._direction)
+            if further < 0.0:
+                P, slope = sparse_combine(-1.0, Z, beta, self._direction, 0.0, 0.0), further
         along = Images.of(self.H, self.S, P, cuts, point.images)
         curvature = point.curvature(along, cuts)
-        slope = RK.dot(P)
-        if not curvature > 0.0 or not slope < 0.0:
+        if not curvature > 0.0:
             raise LocalizedError(
                 f"H: no way down from the localized functions (slope {slope:.1e}, curvature {curvature:.1e} "
                 "Ha); use purification or the dense solver"
@@ -256,4 +260,4 @@ class Minimisation:
         self.steps.append(step)
         self._direction, self._Z = P, Z
         self.point = Point.of(point.images.moved(alpha, along, cuts), point.K, cuts)
-        return step
+        return True
