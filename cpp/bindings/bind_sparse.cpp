@@ -241,6 +241,12 @@ void bind_sparse(py::module_& m) {
           },
           py::arg("B"), release(), "Tr M^T B.")
       .def(
+          "column_dots",
+          [](const Matrix& M, const Matrix& B) {
+            return take(visit(M, B, [](auto& a, auto& b) { return column_dots(a, b); }));
+          },
+          py::arg("B"), "Tr M^T B of every column of blocks.")
+      .def(
           "transpose",
           [](const Matrix& M) { return visit(M, [](auto& a) { return Matrix{transpose(a)}; }); },
           release())

@@ -368,6 +368,10 @@ TEMPLATE_TEST_CASE("rectangular matrices against dense ones", "[block_sparse]", 
   CHECK(difference(dense_rectangular(combine(2.0, A, 0.5, transpose(B), 0.0, 0.0)),
                    2.0 * a + 0.5 * b.transpose()) < rounding);
   CHECK(dot(A, transpose(B)) == Approx((a * b).trace()).epsilon(rounding));
+  double sum = 0.0;
+  for (const double part : column_dots(A, transpose(B))) sum += part;
+  CHECK(sum == Approx((a * b).trace()).epsilon(rounding));
+  CHECK(column_dots(A, A)[1] == Approx(a.middleCols(16, 16).squaredNorm()).epsilon(rounding));
   CHECK_THROWS_WITH(multiply(A, A, {}), Catch::Contains("expected blocks of the same sizes"));
   CHECK_THROWS_WITH(combine(1.0, A, 0.0, A, 1.0, 0.0), Catch::Contains("not square"));
   CHECK_THROWS_WITH(multiply_symmetric(A, multiply(B, A, {}), {}), Catch::Contains("square"));

@@ -66,6 +66,17 @@ void add_scaled(double factor, const BlockRow<Real>& row, Index b, std::vector<R
   for (std::size_t k = 0; k < block.size(); ++k) block[k] += f * source[k];
 }
 
+/// Sum of x y, in double precision.
+template <class Real>
+double product_sum(const Real* x, const Real* y, std::size_t count) {
+  double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+  for (std::size_t k = 0; k < count; ++k) {
+    sum += static_cast<double>(x[k]) * static_cast<double>(y[k]);
+  }
+  return sum;
+}
+
 template <class Real>
 void add_diagonal(double c, std::size_t n, std::size_t stride, std::vector<Real>& block) {
   for (std::size_t a = 0; a < n; ++a) block[a * stride + a] += static_cast<Real>(c);
@@ -388,13 +399,25 @@ double dot(const BlockSparse<Real>& A, const BlockSparse<Real>& B) {
       if (in_a < 0 || in_b < 0) return;
       const Real* x = A.row(i).values.data() + A.row(i).offset[static_cast<std::size_t>(in_a)];
       const Real* y = B.row(i).values.data() + B.row(i).offset[static_cast<std::size_t>(in_b)];
-      const std::size_t count = block_elements(A, i, j);
-      for (std::size_t k = 0; k < count; ++k) {
-        sum += static_cast<double>(x[k]) * static_cast<double>(y[k]);
-      }
+      sum += product_sum(x, y, block_elements(A, i, j));
     });
     return sum;
   });
+}
+
+template <class Real>
+std::vector<double> column_dots(const BlockSparse<Real>& A, const BlockSparse<Real>& B) {
+  require_same_layout(A, B);
+  std::vector<double> sums(A.columns().n_blocks(), 0.0);
+  for (std::size_t i = 0; i < A.n_rows(); ++i) {
+    merge(A.row(i), B.row(i), -1, [&](int j, Index in_a, Index in_b) {
+      if (in_a < 0 || in_b < 0) return;
+      const Real* x = A.row(i).values.data() + A.row(i).offset[static_cast<std::size_t>(in_a)];
+      const Real* y = B.row(i).values.data() + B.row(i).offset[static_cast<std::size_t>(in_b)];
+      sums[static_cast<std::size_t>(j)] += product_sum(x, y, block_elements(A, i, j));
+    });
+  }
+  return sums;
 }
 
 template <class Real>
@@ -412,6 +435,7 @@ std::vector<double> apply(const BlockSparse<Real>& A, std::span<const double> x)
       const double* in = x.data() + columns.start[j];
       for (int a = 0; a < layout.size[static_cast<std::size_t>(i)]; ++a) {
         double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
         for (int k = 0; k < columns.size[j]; ++k) {
           sum += static_cast<double>(block[a * columns.stride[j] + k]) * in[k];
         }
@@ -440,6 +464,7 @@ std::vector<double> apply(const BlockSparse<Real>& A, std::span<const double> x)
   template BlockSparse<Real> join_parts(const std::vector<const BlockSparse<Real>*>&);          \
   template double trace(const BlockSparse<Real>&);                                              \
   template double dot(const BlockSparse<Real>&, const BlockSparse<Real>&);                      \
+  template std::vector<double> column_dots(const BlockSparse<Real>&, const BlockSparse<Real>&); \
   template std::vector<double> apply(const BlockSparse<Real>&, std::span<const double>);
 MLH_INSTANTIATE(float)
 MLH_INSTANTIATE(double)

@@ -64,9 +64,10 @@ EXACT = 0.1
 LAST_LANCZOS = 120
 """Steps for the highest occupied level."""
 
-ENOUGH, TOO_MUCH = 6e-9, 2e-7
-"""What may be left of the sum of the occupied levels, Hartree per atom, at the default threshold: the steps
-end, or it is an error. It goes with the square of smaller thresholds."""
+ENOUGH, TOO_MUCH = 5e-9, 2e-7
+"""What may be left of the sum of the occupied levels, Hartree: of the group of functions where a step would
+take off most, where the steps end; per atom, an error. At the default threshold; with the square of smaller
+ones."""
 
 MIN_GAP = 0.02
 """Hartree. Below it functions are too long."""
@@ -332,7 +333,7 @@ def _channel(
     with doing("localized functions: start"):
         C = cuts.kept(start_functions(H, S, n_occupied))
         reach = S.select([(S, REACH)])
-        first = Cuts(max(FIRST_CUT, cuts.functions), cuts.images, cuts.metric)
+        first = Cuts.of(max(FIRST_CUT, cuts.functions))
         work = Minimisation(cuts.kept(H), S_kept, C, first)
         lowest, _ = occupied_levels(work.point)
         T1 = first_preconditioner(H, S, reach, lowest, replace(cuts, functions=first.functions))
@@ -340,7 +341,7 @@ def _channel(
         _step(work, work.descent(T1))
     T, T2 = second_preconditioner(H, S, like.pattern, reach, work.point, T1, cuts)
     work.restart(cuts)
-    left = _minimise(work, T, S.n_atoms * min(1.0, cuts.functions / THRESHOLD) ** 2)
+    left = _minimise(work, T, min(1.0, cuts.functions / THRESHOLD) ** 2)
     point = replace(work.point, K=_exact_inverse(S, work.point, cuts))
     _, homo = occupied_levels(point, LAST_LANCZOS)
     with doing("localized functions: lowest empty level"):
@@ -369,19 +370,16 @@ def _step(work: Minimisation, descent: Descent) -> bool:
     return moved
 
 
-def _minimise(work: Minimisation, T: Preconditioner, size: float) -> float:
-    """Steps until little is left, or no more can be had; the estimate of what is left. size: atoms, and less
-    for small thresholds."""
+def _minimise(work: Minimisation, T: Preconditioner, scale: float) -> float:
+    """Steps until no more can be had; the estimate of what is left."""
     while True:
         descent = work.descent(T)
         left = descent.left
-        if left < ENOUGH * size:
-            return left
-        if len(work.steps) == MAX_STEPS or not _step(work, descent):
+        if descent.worst < ENOUGH * scale or len(work.steps) == MAX_STEPS or not _step(work, descent):
             break
-    if left > TOO_MUCH * size:
+    if left > TOO_MUCH * scale * work.S.n_atoms:
         raise LocalizedError(
-            f"H: {left * HARTREE_EV * 1e3:.1e} meV are left of the energy after {MAX_STEPS} steps "
+            f"H: {left * HARTREE_EV * 1e3:.1e} meV are left of the energy after {len(work.steps)} steps "
             "of the localized functions; use purification or the dense solver"
         )
     return left

@@ -6,9 +6,9 @@
 
 The functions need not be orthonormal and their choice within the space is free, so that they stay as short as
 the density matrix allows: blocks of Z up to a threshold are dropped where C has none. beta: Polak and
-Ribiere; alpha: the minimum of the energy to second order along P, with X = (S C)^T P, V = (H C)^T P,
+Ribiere; alpha: the minimum of the energy to second order along a P outside the occupied space,
 
-    alpha = -Tr K R^T P / [Tr K P^T H P - 2 Tr K X K V + Tr K X K H_c K X - Tr K (P^T S P - X^T K X) K H_c]
+    alpha = -Tr K R^T P / [Tr K P^T H P - Tr L K P^T S P]
 
 What is left of the energy is about Tr K R^T Z. H C, S C and R of a function have their blocks on the same
 atoms: cut apart, what is dropped of one and kept of the other would be a force, which T amplifies.
@@ -29,6 +29,9 @@ from mlh.solver.spectrum import spectral_bounds
 
 IMAGES = 0.05
 """Thresholds of H C, S C and of matrices among the functions as a part of that of C."""
+
+CURVATURE = 1e-3
+"""Threshold of P^T H P and P^T S P as a part of |P|^2 of one function: alpha need not be exact."""
 
 SINGLE_PRECISION = 1e-6
 """Smallest threshold of H C and S C for single precision."""
@@ -176,18 +179,12 @@ class Point:
 
     def curvature(self, along: Images, cuts: Cuts) -> float:
         """The denominator of alpha."""
-        K, transposed = self.K, along.C.transpose()
-        size = along.C.dot(along.C) / along.C.n_columns
-        PHP = cuts.multiply(transposed, along.HC, size * cuts.metric, symmetric=True)
-        PSP = cuts.multiply(transposed, along.SC, size * cuts.metric, symmetric=True)
-        cuts = Cuts(cuts.functions, cuts.images, min(1.0, size) * cuts.metric)
-        X = cuts.small(self.images.SC.transpose(), along.C)
-        V = cuts.small(self.images.HC.transpose(), along.C)
-        KX = cuts.small(K, X)
-        KXK = cuts.small(KX, K)
-        new = sparse_combine(1.0, PSP, -1.0, cuts.small(X.transpose(), KX), 0.0, 0.0)
-        value = K.dot(PHP) - 2.0 * KXK.dot(V) + KXK.dot(cuts.small(self.Hc, KX))
-        return value - new.dot(symmetrised(cuts.small(self.L, K)))
+        transposed = along.C.transpose()
+        drop = CURVATURE * along.C.dot(along.C) / along.C.n_columns
+        PHP = cuts.multiply(transposed, along.HC, drop, symmetric=True)
+        PSP = cuts.multiply(transposed, along.SC, drop, symmetric=True)
+        KHK = sparse_product(self.L, self.K, 0.01 * cuts.metric, 0.0, False, wanted=PSP)
+        return self.K.dot(PHP) - KHK.dot(PSP)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,9 +192,14 @@ class Descent:
     """Where to go."""
 
     Z: BlockSparse
+    """Blocks that are kept."""
     RK: BlockSparse
     left: float
-    """Tr K R^T Z: about what is left of the sum of the occupied levels, Hartree."""
+    """Tr K R^T Z of all blocks: about what is left of the sum of the occupied levels, Hartree."""
+    kept: float
+    """The same of the blocks that are kept."""
+    worst: float
+    """The same of the group of functions where it is largest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,13 +234,15 @@ class Minimisation:
         point = self.point
         RK = self.cuts.multiply(point.R, point.K, self.cuts.images)
         Z = point.projected(T(point.R), self.cuts)
-        return Descent(Z, RK, RK.dot(Z))
+        left = RK.dot(Z)
+        Z = Z.select([(Z, self.cuts.functions), (point.images.C, 0.0)])
+        parts = RK.column_dots(Z)
+        return Descent(Z, RK, left, float(parts.sum()), float(parts.max()))
 
     def step(self, descent: Descent) -> bool:
         """One step; False, and nothing done, when truncation leaves no way down."""
-        cuts, point, RK = self.cuts, self.point, descent.RK
-        Z = descent.Z.select([(descent.Z, cuts.functions), (point.images.C, 0.0)])
-        kept = RK.dot(Z)
+        cuts, point = self.cuts, self.point
+        Z, RK, kept = descent.Z, descent.RK, descent.kept
         if not kept > 0.0:
             return False
         P = sparse_combine(-1.0, Z, 0.0, Z, 0.0, 0.0)

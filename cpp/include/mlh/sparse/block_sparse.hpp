@@ -171,6 +171,9 @@ double trace(const BlockSparse<Real>& A);
 /// Tr A^T B.
 template <class Real>
 double dot(const BlockSparse<Real>& A, const BlockSparse<Real>& B);
+/// Tr A^T B of every column of blocks.
+template <class Real>
+std::vector<double> column_dots(const BlockSparse<Real>& A, const BlockSparse<Real>& B);
 /// A x, x in the order of the columns, A x in that of the rows.
 template <class Real>
 std::vector<double> apply(const BlockSparse<Real>& A, std::span<const double> x);
