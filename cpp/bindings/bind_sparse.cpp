@@ -171,6 +171,18 @@ py::array_t<double> apply_checked(const Matrix& M, const py::object& x) {
   return take(std::move(y));
 }
 
+py::array_t<double> apply_vectors_checked(const Matrix& M, const py::object& x) {
+  const auto array =
+      require<double>(x, "x", {static_cast<py::ssize_t>(n_columns(M)), py::ssize_t{kVectors}});
+  const auto view = numbers(array);
+  std::vector<double> y;
+  {
+    const py::gil_scoped_release release;
+    y = visit(M, [&](const auto& m) { return apply_vectors(m, view); });
+  }
+  return take(std::move(y), {static_cast<py::ssize_t>(n_orbitals(M)), py::ssize_t{kVectors}});
+}
+
 Matrix joined(const std::vector<const Matrix*>& parts) {
   if (parts.empty()) throw std::invalid_argument("parts: expected at least 1, got none");
   return visit(*parts.front(), [&]<class Real>(const BlockSparse<Real>& first) -> Matrix {
@@ -231,6 +243,7 @@ void bind_sparse(py::module_& m) {
       .def_property_readonly(
           "bytes", [](const Matrix& M) { return visit(M, [](auto& a) { return a.bytes(); }); })
       .def("apply", &apply_checked, py::arg("x"), "M x.")
+      .def("apply_vectors", &apply_vectors_checked, py::arg("x"), "M x of 8 vectors, (n, 8).")
       .def(
           "trace", [](const Matrix& M) { return visit(M, [](auto& a) { return trace(a); }); },
           release(), "Tr M.")

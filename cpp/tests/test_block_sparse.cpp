@@ -377,6 +377,17 @@ TEMPLATE_TEST_CASE("rectangular matrices against dense ones", "[block_sparse]", 
   CHECK_THROWS_WITH(multiply_symmetric(A, multiply(B, A, {}), {}), Catch::Contains("square"));
 }
 
+TEMPLATE_TEST_CASE("vectors one beside the other", "[block_sparse]", float, double) {
+  const auto [A, a] = rectangular<TestType>(kAtoms, kGroups, 1);
+  Eigen::Matrix<double, -1, kVectors, Eigen::RowMajor> x =
+      Eigen::MatrixXd::Random(a.cols(), kVectors);
+  const auto count = static_cast<std::size_t>(x.size());
+  const std::vector<double> y = apply_vectors(A, std::span<const double>(x.data(), count));
+  const Eigen::Map<const Eigen::Matrix<double, -1, kVectors, Eigen::RowMajor>> found(
+      y.data(), a.rows(), kVectors);
+  CHECK((found - a * x).cwiseAbs().maxCoeff() < 30.0 * kRounding<TestType>);
+}
+
 TEST_CASE("a rectangular matrix in the other precision", "[block_sparse]") {
   const auto [A, a] = rectangular<double>(kAtoms, kGroups, 1);
   const auto single = to_single(A);

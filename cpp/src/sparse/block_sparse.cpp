@@ -446,25 +446,67 @@ std::vector<double> apply(const BlockSparse<Real>& A, std::span<const double> x)
   return y;
 }
 
-#define MLH_INSTANTIATE(Real)                                                                   \
-  template class BlockSparse<Real>;                                                             \
-  template std::shared_ptr<const BlockLayout> block_layout<Real>(const std::vector<int>&);      \
-  template std::shared_ptr<const BlockLayout> block_layout<Real>(const Pattern&);               \
-  template BlockSparse<Real> fold(std::shared_ptr<const BlockLayout>, const Pattern&,           \
-                                  std::span<const double>);                                     \
-  template std::vector<double> unfold(const BlockSparse<Real>&, const Pattern&);                \
-  template BlockSparse<Real> assemble(std::shared_ptr<const BlockLayout>,                       \
-                                      std::shared_ptr<const BlockLayout>, std::span<const int>, \
-                                      std::span<const int>, std::span<const double>);           \
-  template BlockSparse<Real> select_blocks(const BlockSparse<Real>&,                            \
-                                           const std::vector<Mark<Real>>&);                     \
-  template BlockSparse<Real> combine(double, const BlockSparse<Real>&, double,                  \
-                                     const BlockSparse<Real>&, double, double);                 \
-  template BlockSparse<Real> row_part(const BlockSparse<Real>&, std::size_t, std::size_t);      \
-  template BlockSparse<Real> join_parts(const std::vector<const BlockSparse<Real>*>&);          \
-  template double trace(const BlockSparse<Real>&);                                              \
-  template double dot(const BlockSparse<Real>&, const BlockSparse<Real>&);                      \
-  template std::vector<double> column_dots(const BlockSparse<Real>&, const BlockSparse<Real>&); \
+namespace {
+
+/// out (rows x kVectors) += block times in (columns x kVectors), in registers.
+template <class Real>
+void add_block_times(const Real* block, int rows, int columns, int stride, const double* in,
+                     double* out) {
+  constexpr int registers = kVectors / detail::kLanes;
+  using detail::load;
+  for (int a = 0; a < rows; ++a, block += stride, out += kVectors) {
+    detail::Vec sum[registers];
+    for (int v = 0; v < registers; ++v) sum[v] = load(out + v * detail::kLanes);
+    for (int k = 0; k < columns; ++k) {
+      const auto factor = static_cast<double>(block[k]);
+      for (int v = 0; v < registers; ++v) {
+        sum[v] += factor * load(in + k * kVectors + v * detail::kLanes);
+      }
+    }
+    for (int v = 0; v < registers; ++v) detail::store(out + v * detail::kLanes, sum[v]);
+  }
+}
+
+}  // namespace
+
+template <class Real>
+std::vector<double> apply_vectors(const BlockSparse<Real>& A, std::span<const double> x) {
+  const BlockLayout &layout = A.layout(), &columns = A.columns();
+  std::vector<double> y(static_cast<std::size_t>(layout.start.back() * kVectors), 0.0);
+#pragma omp parallel for schedule(dynamic, 8) if (A.n_rows() > detail::kFewRows)
+  for (Index i = 0; i < static_cast<Index>(A.n_rows()); ++i) {
+    const BlockRow<Real>& row = A.row(static_cast<std::size_t>(i));
+    double* out = y.data() + layout.start[static_cast<std::size_t>(i)] * kVectors;
+    for (std::size_t b = 0; b < row.column.size(); ++b) {
+      const auto j = static_cast<std::size_t>(row.column[b]);
+      add_block_times(row.values.data() + row.offset[b], layout.size[static_cast<std::size_t>(i)],
+                      columns.size[j], columns.stride[j], x.data() + columns.start[j] * kVectors,
+                      out);
+    }
+  }
+  return y;
+}
+
+#define MLH_INSTANTIATE(Real)                                                                    \
+  template class BlockSparse<Real>;                                                              \
+  template std::shared_ptr<const BlockLayout> block_layout<Real>(const std::vector<int>&);       \
+  template std::shared_ptr<const BlockLayout> block_layout<Real>(const Pattern&);                \
+  template BlockSparse<Real> fold(std::shared_ptr<const BlockLayout>, const Pattern&,            \
+                                  std::span<const double>);                                      \
+  template std::vector<double> unfold(const BlockSparse<Real>&, const Pattern&);                 \
+  template BlockSparse<Real> assemble(std::shared_ptr<const BlockLayout>,                        \
+                                      std::shared_ptr<const BlockLayout>, std::span<const int>,  \
+                                      std::span<const int>, std::span<const double>);            \
+  template BlockSparse<Real> select_blocks(const BlockSparse<Real>&,                             \
+                                           const std::vector<Mark<Real>>&);                      \
+  template BlockSparse<Real> combine(double, const BlockSparse<Real>&, double,                   \
+                                     const BlockSparse<Real>&, double, double);                  \
+  template BlockSparse<Real> row_part(const BlockSparse<Real>&, std::size_t, std::size_t);       \
+  template BlockSparse<Real> join_parts(const std::vector<const BlockSparse<Real>*>&);           \
+  template std::vector<double> apply_vectors(const BlockSparse<Real>&, std::span<const double>); \
+  template double trace(const BlockSparse<Real>&);                                               \
+  template double dot(const BlockSparse<Real>&, const BlockSparse<Real>&);                       \
+  template std::vector<double> column_dots(const BlockSparse<Real>&, const BlockSparse<Real>&);  \
   template std::vector<double> apply(const BlockSparse<Real>&, std::span<const double>);
 MLH_INSTANTIATE(float)
 MLH_INSTANTIATE(double)

@@ -61,10 +61,10 @@ MAX_STEPS = 25
 EXACT = 0.1
 """Thresholds of the last inverse overlap as a part of those of the others."""
 
-LAST_LANCZOS = 120
+LAST_LANCZOS = 60
 """Steps for the highest occupied level."""
 
-ENOUGH, TOO_MUCH = 5e-9, 2e-7
+ENOUGH, TOO_MUCH = 5e-9, 4e-7
 """What may be left of the sum of the occupied levels, Hartree: of the group of functions where a step would
 take off most, where the steps end; per atom, an error. At the default threshold; with the square of smaller
 ones."""
@@ -379,7 +379,7 @@ def _minimise(work: Minimisation, T: Preconditioner, scale: float) -> float:
             break
     if left > TOO_MUCH * scale * work.S.n_atoms:
         raise LocalizedError(
-            f"H: {left * HARTREE_EV * 1e3:.1e} meV are left of the energy after {len(work.steps)} steps "
-            "of the localized functions; use purification or the dense solver"
+            f"H: {left * HARTREE_EV * 1e3:.1e} meV are left of the energy after {len(work.steps)} steps of "
+            "the localized functions; take a smaller threshold, or use purification or the dense solver"
         )
     return left

@@ -33,6 +33,9 @@ IMAGES = 0.05
 CURVATURE = 1e-3
 """Threshold of P^T H P and P^T S P as a part of |P|^2 of one function: alpha need not be exact."""
 
+FLOOR = 0.3
+"""A group of functions is done when truncation keeps less than this part of what is left of its energy."""
+
 SINGLE_PRECISION = 1e-6
 """Smallest threshold of H C and S C for single precision."""
 
@@ -199,7 +202,7 @@ class Descent:
     kept: float
     """The same of the blocks that are kept."""
     worst: float
-    """The same of the group of functions where it is largest."""
+    """The same of the group of functions where it is largest, of those where truncation takes less of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,10 +237,11 @@ class Minimisation:
         point = self.point
         RK = self.cuts.multiply(point.R, point.K, self.cuts.images)
         Z = point.projected(T(point.R), self.cuts)
-        left = RK.dot(Z)
+        left = RK.column_dots(Z)
         Z = Z.select([(Z, self.cuts.functions), (point.images.C, 0.0)])
-        parts = RK.column_dots(Z)
-        return Descent(Z, RK, left, float(parts.sum()), float(parts.max()))
+        kept = RK.column_dots(Z)
+        worst = float(kept[kept > FLOOR * left].max(initial=0.0))
+        return Descent(Z, RK, float(left.sum()), float(kept.sum()), worst)
 
     def step(self, descent: Descent) -> bool:
         """One step; False, and nothing done, when truncation leaves no way down."""

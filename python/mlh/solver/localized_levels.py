@@ -9,7 +9,6 @@ T1 is right for the deepest functions, T2 for those near the gap. The brackets: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +34,14 @@ BELOW_GAP = 0.13
 DEEP = 0.3
 """Hartree below e_m from which functions have T1."""
 
-LANCZOS = 60
-LUMO_VECTORS, LUMO_STEPS, LUMO_TOLERANCE = 3, 40, 2e-4
+VECTORS = 8
+"""At a time, in searches for levels."""
+
+DEPENDENT = 1e-4
+"""Part of a vector outside those before, below which it is rounding."""
+
+LANCZOS = 8
+LUMO_STEPS, LUMO_TOLERANCE = 40, 2e-4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,9 +63,9 @@ class TileInverse:
         GR = sparse_product(self.G, R, 0.01 * self.drop, 0.1 * self.drop, False)
         return sparse_product(self.G_transposed, GR, 0.01 * self.drop, 0.1 * self.drop, False)
 
-    def apply(self, x: FloatArray) -> FloatArray:
-        """T x of a vector."""
-        return self.G_transposed.apply(self.G.apply(x))
+    def apply(self, X: FloatArray) -> FloatArray:
+        """T X of 8 vectors, (n, 8)."""
+        return self.G_transposed.apply_vectors(self.G.apply_vectors(X))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,26 +146,39 @@ def _columns(masks: list[NDArray[np.bool_]]) -> BlockSparse:
 
 
 def occupied_levels(point: Point, steps: int = LANCZOS) -> tuple[float, float]:
-    """Lowest and highest eigenvalue of H_c x = e S_c x: Lanczos with K H_c in the metric of S_c."""
+    """Lowest and highest eigenvalue of H_c x = e S_c x: Lanczos with K H_c on blocks of vectors, in the
+    metric of S_c."""
     n = point.Sc.n_orbitals
-    steps = min(steps, n)
-    basis, images = np.zeros((steps, n)), np.zeros((steps, n))
-    T = np.zeros((steps, steps))
-    v = np.random.default_rng(1).standard_normal(n)
-    for k in range(steps):
-        Sv = point.Sc.apply(v)
-        norm = float(np.sqrt(v @ Sv))
-        if norm < 1e-10:
-            basis, T = basis[:k], T[:k, :k]
-            break
-        basis[k], images[k] = v / norm, Sv / norm
-        Hv = point.Hc.apply(basis[k])
-        T[k, : k + 1] = T[: k + 1, k] = basis[: k + 1] @ Hv
-        v = point.K.apply(Hv)
+    basis, images = np.zeros((n, 0)), np.zeros((n, 0))
+    T = np.zeros((0, 0))
+    V = np.random.default_rng(1).standard_normal((n, VECTORS))
+    for _ in range(steps):
+        scale = float(np.linalg.norm(V, axis=0).max())
         for _ in range(2):
-            v = v - basis[: k + 1].T @ (images[: k + 1] @ v)
-    levels = np.linalg.eigvalsh(T)
+            V = V - basis @ (images.T @ V)
+            V, count = _orthonormal(V, point.Sc, scale)
+            scale = 1.0
+        if count == 0:
+            break
+        HV, SV = point.Hc.apply_vectors(V), point.Sc.apply_vectors(V)
+        basis, images = np.hstack([basis, V[:, :count]]), np.hstack([images, SV[:, :count]])
+        new = basis.T @ HV[:, :count]
+        old = new[: T.shape[0]]
+        T = np.block([[T, old], [old.T, new[T.shape[0] :]]])
+        V = point.K.apply_vectors(HV)
+    levels = np.linalg.eigvalsh(0.5 * (T + T.T))
     return float(levels[0]), float(levels[-1])
+
+
+def _orthonormal(V: FloatArray, S: BlockSparse, scale: float) -> tuple[FloatArray, int]:
+    """The span of V, but for what is far smaller than `scale`, orthonormal in the metric S; how many columns
+    that takes, the others are zero."""
+    s, u = scipy.linalg.eigh(V.T @ S.apply_vectors(np.ascontiguousarray(V)))
+    found = s > (DEPENDENT * scale) ** 2
+    out = np.zeros_like(V)
+    count = int(found.sum())
+    out[:, :count] = V @ (u[:, found] / np.sqrt(s[found]))
+    return out, count
 
 
 def lowest_empty(H: BlockSparse, S: BlockSparse, point: Point, T: TileInverse) -> float:
@@ -171,38 +189,40 @@ def lowest_empty(H: BlockSparse, S: BlockSparse, point: Point, T: TileInverse) -
     C, SC_transposed = point.images.C, point.images.SC.transpose()
     n = H.n_orbitals
 
-    def outside(x: FloatArray) -> FloatArray:
-        return x - C.apply(point.K.apply(SC_transposed.apply(x)))
+    def outside(X: FloatArray) -> FloatArray:
+        return X - C.apply_vectors(point.K.apply_vectors(SC_transposed.apply_vectors(X)))
 
-    def each(apply: Callable[[FloatArray], FloatArray], X: FloatArray) -> FloatArray:
-        return np.stack([apply(x) for x in np.ascontiguousarray(X.T)], axis=1)
+    def improved(R: FloatArray) -> FloatArray:
+        X = T.apply(np.ascontiguousarray(R))
+        for _ in range(2):  # where R is small, what is left of the first is rounding
+            X = outside(X)
+            X = np.ascontiguousarray(X / np.maximum(np.linalg.norm(X, axis=0), 1e-30))
+        return X
 
-    m = min(LUMO_VECTORS, n - C.n_columns)
-    X = each(lambda x: outside(T.apply(x)), np.random.default_rng(2).standard_normal((n, m)))
+    X = improved(np.random.default_rng(2).standard_normal((n, VECTORS)))
     P = np.zeros((n, 0))
-    before, level = np.inf, np.inf
-    HX, SX = each(H.apply, X), each(S.apply, X)
+    HX, SX, HP, SP = H.apply_vectors(X), S.apply_vectors(X), P, P
     levels, a = _ritz(X, HX, SX)
-    X, HX, SX = X @ a[:, :m], HX @ a[:, :m], SX @ a[:, :m]
-    HP, SP = P, P
+    X, HX, SX, m = X @ a, HX @ a, SX @ a, a.shape[1]
+    before = np.inf
     for _ in range(LUMO_STEPS):
-        R = HX - SX * levels[None, :m]
-        W = each(lambda r: outside(T.apply(r)), R)
-        W /= np.maximum(np.linalg.norm(W, axis=0), 1e-30)
-        HW, SW = each(H.apply, W), each(S.apply, W)
+        R = np.zeros((n, VECTORS))
+        R[:, :m] = HX - SX * levels[None, :m]
+        W = improved(R)
+        HW, SW = H.apply_vectors(W), S.apply_vectors(W)
         V, HV, SV = (np.hstack(parts) for parts in ((X, W, P), (HX, HW, HP), (SX, SW, SP)))
         levels, a = _ritz(V, HV, SV)
-        a = a[:, :m]
+        a = a[:, :VECTORS]
         b = a.copy()
         b[:m] = 0.0
+        m = a.shape[1]
         X, HX, SX, P, HP, SP = V @ a, HV @ a, SV @ a, V @ b, HV @ b, SV @ b
         size = np.maximum(np.linalg.norm(P, axis=0), 1e-30)
         P, HP, SP = P / size, HP / size, SP / size
-        level = float(levels[0])
-        if before - level < LUMO_TOLERANCE:
+        if before - levels[0] < LUMO_TOLERANCE:
             break
-        before = level
-    return level
+        before = float(levels[0])
+    return float(levels[0])
 
 
 def _ritz(V: FloatArray, HV: FloatArray, SV: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -177,5 +177,10 @@ std::vector<double> column_dots(const BlockSparse<Real>& A, const BlockSparse<Re
 /// A x, x in the order of the columns, A x in that of the rows.
 template <class Real>
 std::vector<double> apply(const BlockSparse<Real>& A, std::span<const double> x);
+/// The same of kVectors vectors at a time, which takes little longer: x has them one beside the
+/// other, [orbital][vector].
+inline constexpr int kVectors = 8;
+template <class Real>
+std::vector<double> apply_vectors(const BlockSparse<Real>& A, std::span<const double> x);
 
 }  // namespace mlh
