@@ -21,6 +21,7 @@ from mlh.defects.run import DefectRun, DefectSettings, run_defects
 from mlh.defects.study import StudySettings, check_study
 from mlh.dft.theory import Theory
 from mlh.relaxation.loop import RelaxSettings
+from mlh.solver import Purification
 from mlh.structures import DefectName, choose_places, crystal
 from mlh.structures.files import structure_hash
 from test_defect_workflow import ChargedEMT, copper_reference, host
@@ -130,6 +131,8 @@ def test_charges_are_checked_before_the_work(tmp_path: Path) -> None:
     (foreign,) = choose_places(quartz, DefectName.parse("U_i"), [0])
     with pytest.raises(CalculatorSetupError, match="got U"):
         check_study(quartz, charged_cases([foreign], (0,)), DFTEngine(), tmp_path, every)
+    with pytest.raises(ValueError, match="need the levels of their host"):
+        check_study(quartz, cases, DFTEngine(solver=Purification()), tmp_path, every)
 
 
 def test_other_chemical_potentials(run: DefectRun) -> None:

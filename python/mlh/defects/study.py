@@ -20,6 +20,7 @@ from mlh.defects.references import Reference
 from mlh.defects.run import DefectRun, DefectSettings, check_folder, compare, run_defects, verify
 from mlh.dft.theory import count_electrons
 from mlh.relaxation.jobs import Announce, Ended
+from mlh.solver import Dense
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,11 @@ def check_study(
         raise ValueError(
             "dielectric: expected the dielectric constant of the host (3.9, or the tensor) with charged "
             "defects, whose energies depend on it; or ask for uncorrected ones"
+        )
+    if charges and not isinstance(engine.solver, Dense):
+        raise ValueError(
+            f"solver: charged defects need the levels of their host, which {engine.solver.name!r} does not "
+            "have; expected 'dense'"
         )
     _check_cells(host, cases, engine)
     for element in settings.rich:
