@@ -21,6 +21,7 @@ from mlh.calculators.base import Engine, GridShape
 from mlh.common.units import EV, HARTREE_EV
 from mlh.dft.system import System
 from mlh.dft.terms.contract import Integration
+from mlh.dft.terms.dispersion import DispersionName
 from mlh.dft.theory import Theory
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import KPointsSpec
@@ -40,12 +41,13 @@ class DFTCalculator(Engine):
     """Kohn-Sham DFT in the numerical atomic-orbital basis.
 
     basis, cutoff_ry, kpts, xc, spin, total_moment, smearing_ev, smearing, integration, grid_shape, symmetry,
-    charge, spin_states: the level of theory, field by field as in `mlh.Theory`, or one as `theory`. Spins
-    start from the initial magnetic moments of the atoms, or from parallel ones where there are none; see
-    `mlh.scf` for states that lose them. Other initial moments start anew. The stress is the derivative of the
-    energy at a fixed grid_shape; where the cell varies much, hold it fixed. A cell that is missing in a
-    non-periodic direction is added. Convergence: energy change below energy_tol_ev and max |H[D] - H_in|
-    below residual_tol_ev. solver: see `mlh.solve`; "purification" has no eigenvalues in its results.
+    charge, spin_states, dispersion: the level of theory, field by field as in `mlh.Theory`, or one as
+    `theory`. Spins start from the initial magnetic moments of the atoms, or from parallel ones where there
+    are none; see `mlh.scf` for states that lose them. Other initial moments start anew. The stress is the
+    derivative of the energy at a fixed grid_shape; where the cell varies much, hold it fixed. A cell that is
+    missing in a non-periodic direction is added. Convergence: energy change below energy_tol_ev and max
+    |H[D] - H_in| below residual_tol_ev. solver: see `mlh.solve`; "purification" has no eigenvalues in its
+    results.
 
     Every step of a trajectory starts from dH = H - H0 extrapolated from the steps before; restart=False: from
     the Harris Hamiltonian. `set(cutoff_ry=300)` and `calc.cutoff_ry = 300` change what is computed next.
@@ -77,6 +79,7 @@ class DFTCalculator(Engine):
         symmetry: bool | None = None,
         charge: float | None = None,
         spin_states: Sequence[float] | None = None,
+        dispersion: DispersionName | None = None,
         theory: Theory | None = None,
     ) -> None:
         fields = {
@@ -93,6 +96,7 @@ class DFTCalculator(Engine):
             "symmetry": symmetry,
             "charge": charge,
             "spin_states": spin_states,
+            "dispersion": dispersion,
         }
         given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
         level = replace(theory or Theory(), **given)

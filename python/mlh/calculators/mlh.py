@@ -70,7 +70,7 @@ class MLHCalculator(Engine):
 
     _options = (*Engine._options, "refine", "spread", "forces", "kappa")
     _fixed: ClassVar[Mapping[str, str]] = {
-        name: "belongs to the model, got another" for name in ("basis", "xc", "integration")
+        name: "belongs to the model, got another" for name in ("basis", "xc", "integration", "dispersion")
     } | {
         name: "the models are neutral and spin-unpolarised"
         for name in ("charge", "spin", "total_moment", "spin_states")

@@ -19,6 +19,7 @@ PARAMETERS = {
     "spin": "--spin",
     "total_moment": "--total-moment",
     "charge": "--charge",
+    "dispersion": "--dispersion",
     "spin_states": "--spin-states",
     "smearing_ev": "--smearing",
     "cutoff_ry": "--cutoff",

@@ -16,6 +16,7 @@ from ase import Atoms
 from mlh.basis.families import family_of
 from mlh.calculators.engines import Engine, KPoints, choose_engine
 from mlh.calculators.mlh import ForcesKind
+from mlh.dft.terms.dispersion import DispersionName
 from mlh.dft.theory import Functional, Theory
 from mlh.solver import THRESHOLD, Localized, Purification, Solver, as_solver
 from mlh.solver.occupations import SmearingType
@@ -117,6 +118,10 @@ class TheoryOptions(MeshOptions):
             help="Moments that are compared at the first geometry, as 0,2; the lowest is kept (--dft)."
         ),
     ] = None
+    dispersion: Annotated[
+        DispersionName | None,
+        typer.Option(help="Dispersion between the atoms (--dft); extra mlh[dispersion]."),
+    ] = None
     charge: Annotated[
         float | None,
         typer.Option(help="Charge of the cell in e, over a uniform background (--dft); default: 0."),
@@ -151,6 +156,7 @@ class TheoryOptions(MeshOptions):
             "spin": self.spin,
             "total_moment": self.total_moment,
             "charge": self.charge,
+            "dispersion": self.dispersion,
             "spin_states": None if self.spin_states is None else _moments(self.spin_states),
             "smearing_ev": self.smearing,
             "smearing": self.smearing_type,
@@ -162,7 +168,7 @@ class TheoryOptions(MeshOptions):
     def of_dft_only(self) -> list[str]:
         """The given options that mean nothing for a model."""
         texts = ("basis", "orbitals", "openmx_species", "integration", "xc")
-        names = (*texts, "spin", "total_moment", "spin_states", "charge", "smearing_type")
+        names = (*texts, "spin", "total_moment", "spin_states", "charge", "dispersion", "smearing_type")
         given = [name for name in names if getattr(self, name) not in (None, [])]
         return ["--" + name.replace("_", "-") for name in (*given, *(["openmx_quirks"] * self.openmx_quirks))]
 

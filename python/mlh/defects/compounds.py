@@ -36,6 +36,7 @@ def relaxed_compound(
         engine.theory.cutoff_ry,
         xc=engine.theory.xc,
         integration=engine.theory.integration,
+        dispersion=engine.theory.dispersion,
     )
     level, name = bulk_theory(theory), atoms.get_chemical_formula("metal")
     settings: dict[str, Any] = {

@@ -178,7 +178,11 @@ def reference_energies(
             continue
         basis = engine.subset([element])
         theory = Theory(
-            basis, engine.theory.cutoff_ry, xc=engine.theory.xc, integration=engine.theory.integration
+            basis,
+            engine.theory.cutoff_ry,
+            xc=engine.theory.xc,
+            integration=engine.theory.integration,
+            dispersion=engine.theory.dispersion,
         )
         if element not in _DIATOMICS:
             found[element] = bulk_reference(element, theory, cache=folder, fmax=fmax, on_step=on_step)

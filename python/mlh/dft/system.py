@@ -39,9 +39,12 @@ from mlh.dft.terms.contract import (
     Discretisation,
     Geometry,
     Integration,
+    PairTerm,
 )
+from mlh.dft.terms.dispersion import check_dispersion, dispersion_term
 from mlh.dft.terms.local import uniform_density
 from mlh.dft.theory import FUNCTIONALS, Theory, check_functional, count_electrons
+from mlh.dft.vacuum import PERIODIC
 from mlh.matrix.block_matrix import BlockMatrix, Pattern, same_pattern
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints, reduced, with_cell
 from mlh.matrix.symmetry import OVERLAP_TOLERANCE, Symmetry, find_symmetry
@@ -71,7 +74,7 @@ class System:
     those of the cutoff; only at a fixed mesh is the energy a smooth function of the cell. symmetry: True
     reduces the k points to the irreducible ones, for Hamiltonians that have the symmetry of the crystal;
     `mlh.scf` sees to that. moments: initial magnetic moments, which lower the symmetry. charge: electrons
-    removed from the neutral cell, over a uniform background.
+    removed from the neutral cell, over a uniform background. dispersion: "D3BJ", "D4" or None.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class System:
         symmetry: bool = False,
         moments: Sequence[float] | FloatArray | None = None,
         charge: float = 0.0,
+        dispersion: str | None = None,
     ) -> None:
         _check(atoms, cutoff_ry, xc, nspin)
         full = load_basis(basis) if isinstance(basis, str) else basis
@@ -94,6 +98,10 @@ class System:
         """Name of the species of every atom: its element, or "X-O" of a ghost."""
         self.basis = full.subset(self.symbols)
         check_functional(self.basis, xc)
+        self.dispersion = dispersion
+        if dispersion is not None:
+            check_dispersion(dispersion, xc)
+        self._periodic: tuple[bool, ...] = tuple(atoms.info.get(PERIODIC, atoms.pbc))
         self.charge = float(charge)
         self.n_electrons = count_electrons(self.basis, self.symbols, self.charge)
         """Valence electrons of the cell."""
@@ -146,6 +154,7 @@ class System:
             theory.symmetry,
             atoms.get_initial_magnetic_moments() if nspin == 2 else None,
             theory.charge,
+            theory.dispersion,
         )
 
     @property
@@ -164,6 +173,15 @@ class System:
         fixed = self.basis, self.structure, self.pattern, self.cell
         geometry = Geometry(*fixed, self.cutoff_ry, self.xc, self.mesh)
         return self.integration.discretise(geometry)
+
+    @cached_property
+    def _pair_terms(self) -> tuple[PairTerm, ...]:
+        """Terms of the atoms alone: those of the integration, and dispersion."""
+        if self.dispersion is None:
+            return tuple(self.discretisation.pair_terms)
+        atoms = self.symbols, self.positions, self.cell, self._periodic
+        term = dispersion_term(self.dispersion, self.xc, *atoms, self.charge)
+        return (*self.discretisation.pair_terms, term)
 
     @property
     def grid(self) -> _core.Grid:
@@ -346,7 +364,7 @@ class System:
         W_gradient, W_strain = d.tables.overlap_gradient(self.structure, self.pattern, W.spin_sum().data[0])
         return [
             *derivatives(d, [energy, *more]),
-            *((pair.name, pair.derivative) for pair in d.pair_terms),
+            *((pair.name, pair.derivative) for pair in self._pair_terms),
             ("overlap", Derivative(-W_gradient, -W_strain)),
         ]
 
@@ -375,7 +393,7 @@ class System:
         energies = {name: state.energy for name, state in fields.states.items()}
         for term in d.matrix_terms:
             energies[term.name] = energies.get(term.name, 0.0) + total.dot(term.matrix)
-        for pair in d.pair_terms:
+        for pair in self._pair_terms:
             energies[pair.name] = energies.get(pair.name, 0.0) + pair.energy
         return Energies(energies)
 

@@ -16,6 +16,7 @@ from mlh.common.units import EV
 from mlh.dft.integrations import as_integration, integration_name
 from mlh.dft.mesh import GridMesh, as_mesh
 from mlh.dft.terms.contract import Integration
+from mlh.dft.terms.dispersion import DispersionName, check_dispersion
 from mlh.matrix.kpoints import KPointsSpec, as_kpoints, kpoints_record, with_cell
 from mlh.solver.occupations import SMEARINGS, Smearing
 
@@ -59,7 +60,7 @@ class Theory:
     (but for smeared k meshes, which are metals), with initial moments and with a total moment. total_moment:
     N_up - N_down held fixed; None: free. spin_states: moments that are compared at the first geometry of a
     calculation, each held fixed; the lowest state is kept and followed. Those that the number of electrons
-    cannot have are passed over.
+    cannot have are passed over. dispersion: "D3BJ" or "D4", by their libraries (extra `mlh[dispersion]`).
     smearing_ev: width of `smearing`, "fermi-dirac" or "gaussian"; None: integer occupations.
     charge: of the cell in e, electrons removed from the neutral atoms, over a uniform background that makes
     the cell neutral (docs/theory.md).
@@ -84,6 +85,7 @@ class Theory:
     symmetry: bool = True
     charge: float = 0.0
     spin_states: Sequence[float] = ()
+    dispersion: DispersionName | None = None
 
     def __post_init__(self) -> None:
         if not 20.0 <= self.cutoff_ry <= 5000.0:
@@ -116,6 +118,8 @@ class Theory:
             as_mesh(self.grid_shape)
         if self.integration is not None:
             as_integration(self.integration)
+        if self.dispersion is not None:
+            check_dispersion(self.dispersion, self.xc)
 
     @property
     def occupations(self) -> Smearing:
@@ -161,6 +165,8 @@ class Theory:
                 content[name] = getattr(self, name)
         if self.charge:
             content["charge"] = self.charge
+        if self.dispersion is not None:
+            content["dispersion"] = self.dispersion
         if self.spin_states:
             content["spin_states"] = list(self.spin_states)
         if self.smearing_ev is not None:

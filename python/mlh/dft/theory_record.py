@@ -24,6 +24,7 @@ def theory_record(theory: Theory, system: System) -> dict[str, Any]:
         "spin": system.nspin == 2,
         "total_moment": theory.total_moment,
         "charge": theory.charge,
+        "dispersion": theory.dispersion,
         "smearing_ev": theory.smearing_ev,
         "smearing": theory.smearing,
         "integration": integration_name(system.integration),
@@ -40,6 +41,7 @@ def theory_of_record(record: Mapping[str, Any], changes: Mapping[str, Any] | Non
         name: record[name]
         for name in ("cutoff_ry", "xc", "spin", "total_moment", "smearing_ev", "smearing", "symmetry")
     }
+    fields["dispersion"] = record.get("dispersion")
     fields["charge"] = record.get("charge", 0.0)  # files of before are neutral
     fields["kpts"] = recorded_kpoints(record["kpts"])
     if "basis" not in changes:

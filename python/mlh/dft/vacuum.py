@@ -36,6 +36,9 @@ TOLERANCE = 3e-4 / HARTREE_EV
 WARN = 1e-3 / HARTREE_EV
 """Hartree; the same above which a box of the user is worth a word."""
 
+PERIODIC = "periodic_directions"
+"""In the info of atoms in a box: which directions are periodic without it."""
+
 
 class PeriodicBox:
     """Adds vacuum in non-periodic directions and keeps the same box along a trajectory.
@@ -71,6 +74,7 @@ class PeriodicBox:
         boxed = atoms.copy()
         boxed.set_cell(cell)
         boxed.pbc = True
+        boxed.info[PERIODIC] = [bool(flag) for flag in atoms.pbc]
         return boxed
 
     def settle(self, atoms: Atoms, basis: Basis, dipole: FloatArray) -> bool:
