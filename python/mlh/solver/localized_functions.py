@@ -75,8 +75,8 @@ class Cuts:
         return A.to_single() if self.images >= SINGLE_PRECISION else A.to_double()
 
     def multiply(self, A: BlockSparse, B: BlockSparse, drop: float, symmetric: bool = False) -> BlockSparse:
-        """A B; products of two blocks are skipped at a hundredth of the size of blocks that are dropped."""
-        return sparse_product(A, B, 0.01 * drop, drop, symmetric)
+        """A B; products of two blocks are skipped at a tenth of the size of blocks that are dropped."""
+        return sparse_product(A, B, 0.1 * drop, drop, symmetric)
 
     def small(self, A: BlockSparse, B: BlockSparse, symmetric: bool = False) -> BlockSparse:
         """A product among the functions."""
