@@ -18,7 +18,7 @@ from mlh.defects.conditions import Conditions
 from mlh.defects.corrections import Correction, MissingLibraryError, dielectric_tensor
 from mlh.defects.electrons import ELECTRONS, Electrons, read_electrons
 from mlh.defects.run import DefectRun, DefectSettings, run_defects
-from mlh.defects.study import StudySettings, check_study
+from mlh.defects.study import StudySettings, check_study, run_study, write_study
 from mlh.dft.theory import Theory
 from mlh.relaxation.loop import RelaxSettings
 from mlh.solver import Purification
@@ -133,6 +133,20 @@ def test_charges_are_checked_before_the_work(tmp_path: Path) -> None:
         check_study(quartz, charged_cases([foreign], (0,)), DFTEngine(), tmp_path, every)
     with pytest.raises(ValueError, match="need the levels of their host"):
         check_study(quartz, cases, DFTEngine(solver=Purification()), tmp_path, every)
+
+
+def test_what_was_relaxed_is_kept_where_conditions_cannot_be(tmp_path: Path) -> None:
+    """Copper has no formation energy against copper."""
+    settings = StudySettings(DefectSettings(RelaxSettings(fmax=0.05)), rich=("Cu",))
+    engine = ChargedEMT()
+    found = run_study(
+        *(host(), vacancy_cases(host(), [7]), engine, engine, copper_reference(), [], tmp_path, settings),
+        lambda title: None,
+    )
+    assert "expected a host that is stable" in found.failed[0] and not found.converged
+    assert found.run.converged and np.isfinite(found.run.defects[0].formation_energy)
+    path = write_study(found, engine, engine, copper_reference(), tmp_path)
+    assert json.loads(path.read_text())["failed"] == list(found.failed)
 
 
 def test_other_chemical_potentials(run: DefectRun) -> None:

@@ -7,18 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ase import Atoms
 
 from mlh.calculators.electronic import electronic_state
-from mlh.calculators.engines import ModelEngine
+from mlh.calculators.engines import DFTEngine, ModelEngine
+from mlh.defects.cases import DefectCase
 from mlh.defects.record import describe_run, write_defects
 from mlh.defects.references import Reference
-from mlh.defects.run import DefectSettings, run_vacancies
-from mlh.relaxation.loop import RelaxSettings
+from mlh.defects.run import DefectRun, DefectSettings, RelaxedDefect, run_vacancies
+from mlh.dft.theory import Theory
+from mlh.relaxation.jobs import RelaxJob
+from mlh.relaxation.loop import RelaxResult, RelaxSettings
 from mlh.report import defect_pictures
 from mlh.report.defect_pictures import DefectPictures, draw_defects
 from mlh.report.html import read_run, render
 from mlh.solver import Purification
-from mlh.structures import load_structure, select_sites
+from mlh.structures import load_structure, placed_defect, select_sites, vacancy_at
 
 
 @pytest.mark.slow
@@ -55,3 +59,32 @@ def test_levels_of_a_vacancy_are_in_the_report(tmp_path: Path, monkeypatch: pyte
     for picture in ("levels", "occupied", "empty", "difference"):
         assert f"{name}/{picture}.png" in text
     assert f"<td>{bonding['ipr']:.3f}</td>" in text
+
+
+def test_pictures_of_a_charged_defect_are_those_of_its_charge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its state is calculated again, as after --resume."""
+    asked: list[tuple[float, bool]] = []
+
+    def no_state(atoms: Atoms, engine: DFTEngine) -> None:
+        asked.append((engine.theory.charge, bool(atoms.get_initial_magnetic_moments().any())))
+        raise RuntimeError("far enough")
+
+    monkeypatch.setattr(defect_pictures, "electronic_state", no_state)
+    host = load_structure("alpha-quartz")
+    pictures = DefectPictures(DFTEngine(), tmp_path)
+    pictures._host = object()  # type: ignore[assignment]
+    found = []
+    for charge in (0, 1):
+        case = DefectCase(vacancy_at(host, 4), charge)
+        start = placed_defect(host, case.defect)
+        result = RelaxResult(start, True, (), RelaxSettings())
+        found.append(RelaxedDefect(case, host.positions[4], start, result, 0.0))
+        job = RelaxJob(str(case), tmp_path, start, DFTEngine(Theory(charge=float(charge))))
+        pictures(job, start, None)
+    assert asked == [(0.0, False), (1.0, False)]
+    pictures._reasons.clear()
+    run = DefectRun(host, RelaxResult(host, True, (), RelaxSettings()), tuple(found))
+    assert set(pictures.finish(run).values()) == {"far enough"}
+    assert asked[2:] == [(0.0, False), (1.0, True)]

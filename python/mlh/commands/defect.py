@@ -113,8 +113,10 @@ def defect_command(
         references = _references(elements, dft, given, announce)
         phases = _phases(compounds, dft, references, announce)
         drawing = DefectPictures(worker, out) if pictures else None
+        drawing_dft = DefectPictures(dft, out / "dft") if pictures and then_dft else None
         result = run_study(
-            *(host, cases, worker, dft, references, phases, out, settings, announce, drawing),
+            *(host, cases, worker, dft, references, phases, out, settings, announce),
+            *(drawing, drawing_dft),
         )
     except KeyboardInterrupt:
         say(console, f"interrupted; the steps so far are in {out}: go on with --resume")
@@ -126,11 +128,12 @@ def defect_command(
 
         write_diagram(out, content["charged"])
     _print(console, content, f"{wanted.title()} in {structure}", worker.kind)
-    _report(console, result.run, path, drawing)
+    drawn = [(result.run, drawing), (result.checked, drawing_dft)]
+    _report(console, path, [(run, by) for run, by in drawn if run is not None and by is not None])
     if as_json:
         typer.echo(json.dumps(content, indent=2))
-    if isinstance(result.charged, str):
-        say(console, f"no formation energies of charged defects: {result.charged}", style="red")
+    for text in result.failed:
+        say(console, text, style="red")
     if not result.converged:
         say(console, "at least one relaxation did not converge or failed", style="red")
         raise typer.Exit(1)
@@ -173,11 +176,12 @@ def _print(console: Console, content: dict[str, Any], title: str, kind: str) -> 
         console.print(levels_table(content["charged"]))
 
 
-def _report(console: Console, run: DefectRun, path: Path, drawing: DefectPictures | None) -> None:
+def _report(console: Console, path: Path, drawn: list[tuple[DefectRun, DefectPictures]]) -> None:
     """Pictures of the defects and the page that shows everything, beside defects.json."""
     from mlh.report.html import write_report  # late: it loads matplotlib
 
-    for name, reason in drawing.finish(run).items() if drawing is not None else ():
-        say(console, f"no levels and pictures of {name}: {reason}", style="red")
+    for run, drawing in drawn:
+        for name, reason in drawing.finish(run).items():
+            say(console, f"no levels and pictures of {name}: {reason}", style="red")
     report = write_report(path.parent, path.parent / "report.html", overwrite=True)
     say(console, f"written: {path}, {report}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ase
 
@@ -21,6 +21,8 @@ from mlh.defects.run import DefectRun, DefectSettings, check_folder, compare, ru
 from mlh.dft.theory import count_electrons
 from mlh.relaxation.jobs import Announce, Ended
 from mlh.solver import Dense
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,15 @@ class StudyResult:
     settings: StudySettings
     potentials: Mapping[str, float]
     conditions: tuple[Conditions, ...]
-    charged: ChargedRun | str | None
-    """A text: why the charged states could not be made of what was relaxed."""
+    charged: ChargedRun | None
+    failed: tuple[str, ...] = ()
+    """Why conditions or charged states could not be made of what was relaxed."""
 
     @property
     def converged(self) -> bool:
         """Everything that was relaxed, and charged states where they were asked for."""
         checked = self.checked is None or self.checked.converged
-        return self.run.converged and checked and not isinstance(self.charged, str)
+        return self.run.converged and checked and not self.failed
 
     @property
     def comparison(self) -> list[dict[str, Any]]:
@@ -134,8 +137,10 @@ def run_study(
     settings: StudySettings,
     announce: Announce,
     ended: Ended | None = None,
+    ended_dft: Ended | None = None,
 ) -> StudyResult:
-    """Everything that the settings ask for; `dft` at the level of theory of `engine`."""
+    """Everything that the settings ask for; `dft` at the level of theory of `engine`. ended, ended_dft: of
+    the relaxations by either."""
     keep = keep_electrons if settings.charged is not None else None
     of_dft = replace(settings.defects, keep=keep)
     first = first_cases(cases, settings)
@@ -144,16 +149,17 @@ def run_study(
     checked, again = None, cases if settings.then_dft else cases[: settings.again]
     if again:
         start = replace(of_dft, verify_start="relaxed") if settings.then_dft else of_dft
-        checked = verify(run, again, dft, references, folder / "dft", start, announce)
+        checked = verify(run, again, dft, references, folder / "dft", start, announce, ended_dft)
     main = checked if checked is not None and settings.then_dft else run
-    conditions = _conditions(main, references, compounds, settings)
+    conditions, no_conditions = _kept(_conditions, main, references, compounds, settings)
     old = settings.defects.potentials
     potentials = conditions[0].potentials if conditions else old
     run = at_conditions(run, old, potentials)
     checked = None if checked is None else at_conditions(checked, old, potentials)
     main = checked if checked is not None and settings.then_dft else run
-    charged = None if settings.charged is None else _charged(main, settings.charged)
-    return StudyResult(run, checked, settings, potentials, conditions, charged)
+    charged, no_charged = _kept(_charged, main, settings)
+    failed = tuple(text for text in (no_conditions, no_charged) if text is not None)
+    return StudyResult(run, checked, settings, potentials, conditions or (), charged, failed)
 
 
 def write_study(
@@ -166,9 +172,9 @@ def write_study(
         more["conditions"] = [
             {"name": c.name, "chemical_potentials": dict(c.potentials)} for c in result.conditions
         ]
-    if isinstance(charged, str):
-        more["charged_failed"] = charged
-    elif charged is not None:
+    if result.failed:
+        more["failed"] = list(result.failed)
+    if charged is not None:
         more["charged"] = describe_charged(charged, result.conditions, result.potentials, folder)
     return write_defects(
         folder,
@@ -181,12 +187,17 @@ def write_study(
     )
 
 
-def _charged(run: DefectRun, settings: ChargedSettings) -> ChargedRun | str:
-    """What hours have relaxed is not thrown away where the host has no gap."""
+def _kept(make: Callable[..., T], *given: Any) -> tuple[T | None, str | None]:
+    """The value, or why there is none: what hours have relaxed is not thrown away where the host has no gap
+    or is not stable."""
     try:
-        return charged_run(run, settings)
+        return make(*given), None
     except ValueError as error:
-        return str(error)
+        return None, str(error)
+
+
+def _charged(run: DefectRun, settings: StudySettings) -> ChargedRun | None:
+    return None if settings.charged is None else charged_run(run, settings.charged)
 
 
 def _conditions(

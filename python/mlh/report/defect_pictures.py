@@ -19,9 +19,10 @@ from mlh.analysis.orbitals import orbitals
 from mlh.analysis.slices import plane_of_site
 from mlh.analysis.state import ElectronicState
 from mlh.calculators.electronic import electronic_state, holds_state_of
-from mlh.calculators.engines import Engine
+from mlh.calculators.engines import DFTEngine, Engine
 from mlh.common.files import write_json
 from mlh.defects.run import DefectRun
+from mlh.defects.spins import with_start_moments
 from mlh.io import write_cube
 from mlh.relaxation.jobs import RelaxJob
 
@@ -44,9 +45,10 @@ class DefectPictures:
     def __call__(self, job: RelaxJob, atoms: ase.Atoms, calculator: Any) -> None:
         """A relaxation of this process has ended (`mlh.relaxation.jobs.Ended`)."""
         if job.title == "host":
-            self._host = self._state(atoms, calculator)
+            self._host = self._state(atoms, self._engine, calculator)
         elif self._host is not None:
-            self._reasons[job.title] = self._draw(job.title, job.folder, atoms, calculator)
+            engine = job.engine if isinstance(job.engine, DFTEngine) else self._engine
+            self._reasons[job.title] = self._draw(job.title, job.folder, atoms, engine, calculator)
 
     def finish(self, run: DefectRun) -> dict[str, str]:
         """Draw what is left; why there are no pictures, by name of the vacancy.
@@ -59,15 +61,20 @@ class DefectPictures:
             name, folder = str(defect.case), defect.case.folder(self._folder)
             if name not in self._reasons:
                 if self._host is None:
-                    self._host = self._state(run.host.atoms)
-                self._reasons[name] = self._draw(name, folder, defect.relaxed)
+                    self._host = self._state(run.host.atoms, self._engine)
+                charge = defect.case.charge
+                engine = self._engine.charged(charge) if charge else self._engine
+                atoms = with_start_moments(defect.relaxed, engine)
+                self._reasons[name] = self._draw(name, folder, atoms, engine)
         return {name: reason for name, reason in self._reasons.items() if reason is not None}
 
-    def _draw(self, name: str, folder: Path, atoms: ase.Atoms, calculator: Any = None) -> str | None:
+    def _draw(
+        self, name: str, folder: Path, atoms: ase.Atoms, engine: Engine, calculator: Any = None
+    ) -> str | None:
         """Files of one defect, or why there are none."""
         if isinstance(self._host, str):
             return f"host: {self._host}"
-        state = self._state(atoms, calculator)
+        state = self._state(atoms, engine, calculator)
         if isinstance(state, str) or self._host is None:
             return str(state)
         try:
@@ -76,12 +83,12 @@ class DefectPictures:
             return str(error)
         return None
 
-    def _state(self, atoms: ase.Atoms, calculator: Any = None) -> ElectronicState | str:
+    def _state(self, atoms: ase.Atoms, engine: Engine, calculator: Any = None) -> ElectronicState | str:
         """The state that the calculator has of these atoms, else a new one, or why there is none."""
         try:
             if calculator is not None and holds_state_of(calculator, atoms):
                 return ElectronicState.from_calculator(calculator)
-            return electronic_state(atoms, self._engine)
+            return electronic_state(atoms, engine)
         except (ValueError, RuntimeError) as error:  # ASE's SCFError is one
             return str(error)
 
