@@ -4,7 +4,8 @@ VENV  ?= .venv
 BIN   := $(VENV)/bin
 STAMP := build/stamps
 JOBS  ?= $(shell nproc)
-TEST_THREADS ?= 2
+TEST_PROCESSES ?= 2
+TEST_THREADS ?= 1
 BENCHES ?= density matrix gradient xc geometry two_center
 BENCH_STRUCTURE ?= python/mlh/data/structures/asio2_96_a.xyz
 
@@ -23,7 +24,7 @@ test: $(STAMP)/install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	OMP_NUM_THREADS=$(TEST_THREADS) $(BIN)/python -m pytest
+	OMP_NUM_THREADS=$(TEST_THREADS) $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 setup: $(STAMP)/setup
 install: $(STAMP)/install

@@ -44,7 +44,8 @@ def test_names_are_plain_text(name: str, tmp_path: Path, hydrogen: str) -> None:
     command = ["relax", hydrogen, "--dft", "--cutoff", "40", "--max-steps", "0", "--out", str(folder)]
     result = runner.invoke(app, command)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    assert f"files in {folder}" in result.stderr and hydrogen in result.stderr
+    said = result.stderr.replace("\n", "")  # titles are broken where the path of the folder makes them long
+    assert f"files in {folder}" in result.stderr and hydrogen in said
     assert result.exit_code == 1 and result.stdout == ""
 
 
