@@ -16,7 +16,7 @@ from mlh.basis.gth import library
 from mlh.basis.gth.atom import AtomSolver, Shell, Wall, ground_state_shells
 from mlh.basis.gth.finite_elements import make_elements
 from mlh.basis.gth.orbitals import OrbitalSize, Recipe, available_elements, make_species, recipe_for
-from mlh.basis.gth.table import gth_potential, gth_table
+from mlh.basis.gth.table import GaussianCore, gth_potential, gth_table
 from mlh.basis.species import RADIAL_STEP, Basis, RadialFunction, Species, SphereParameters
 
 ELEMENTS = ("H", "O", "Si")
@@ -358,6 +358,39 @@ def test_every_pseudopotential_has_a_recipe() -> None:
     assert set(available_elements()) == set(gth_table())
     for symbol in available_elements():
         assert OrbitalSize.parse(f"{recipe_for(symbol).size.cutoff}-s1").cutoff > 4.0
+
+
+# -- partial cores -------------------------------------------------------------------------------------
+
+
+def oxygen_with_core() -> AtomSolver:
+    potential = dataclasses.replace(gth_potential("O"), core=GaussianCore(0.5, 0.2))
+    return AtomSolver(potential, make_elements(6.0, 1.5, potential.smallest_radius), Wall(6.0))
+
+
+def test_levels_are_derivatives_of_the_energy_with_a_core() -> None:
+    """Janak: the eigenvalue of 2p is dE/docc, wall included, so energy and potential see the same core."""
+    atoms = oxygen_with_core()
+    s, p = Shell(0, 0, 2.0), 4.0
+    energy = [
+        (lambda e: e.total_energy + e.energies["wall"])(atoms.solve((s, Shell(1, 0, p + step))))
+        for step in (-0.003, 0.003)
+    ]
+    level = atoms.solve().states[Shell(1, 0, p)][0]
+    assert (energy[1] - energy[0]) / 0.006 == pytest.approx(level, abs=4e-7)
+    assert abs(level - solver("O", 6.0, wall=True).solve().states[Shell(1, 0, p)][0]) > 1e-4
+
+
+def test_core_density_of_a_species() -> None:
+    recipe = recipe_for("O")
+    potential = dataclasses.replace(gth_potential("O"), core=GaussianCore(0.5, 0.2))
+    species = make_species(dataclasses.replace(recipe, potential=potential))
+    assert species.core_density is not None
+    assert 4.0 * np.pi * species.core_density.radial_integral() == pytest.approx(0.5, abs=1e-8)
+    assert "core" in species.recipe and "core" not in recipe.text
+    r = np.linspace(0.01, 2.0, 50)
+    change = (potential.core(r + 1e-5) - potential.core(r - 1e-5)) / 2e-5
+    np.testing.assert_allclose(potential.core.slope(r), change, atol=1e-8)
 
 
 # -- load_basis and its cache --------------------------------------------------------------------

@@ -4,8 +4,9 @@ For each l, with f = r^l g in the finite elements of ``finite_elements``,
 
     [ -1/2 Laplacian + V_loc + V_H[n] + V_xc[n] + V_nl + V_c ] f = e f,   n = sum_s occ_s f_s^2 / (4 pi)
 
-spin-unpolarised, with fractional occupations, so that the atom is spherical. The potential of a
-gradient functional needs no second derivative of n: with e_xc(n, sigma), sigma = n'^2,
+spin-unpolarised, with fractional occupations, so that the atom is spherical. A partial core n_core is added
+to n in exchange and correlation only. The potential of a gradient functional needs no second derivative of
+n: with e_xc(n, sigma), sigma = n'^2,
 
     <f_i|V_xc|f_j> = int r^2 dr [ de/dn f_i f_j + 2 de/dsigma n' (f_i f_j)' ]
 
@@ -23,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import cho_factor, cho_solve, eigh
 
 from mlh.basis.gth.finite_elements import RadialElements
-from mlh.basis.gth.table import GthPotential
+from mlh.basis.pseudopotential import Pseudopotential
 
 Array = NDArray[np.float64]
 
@@ -78,7 +79,7 @@ def ground_state_shells(electrons: tuple[int, ...] | tuple[float, ...]) -> tuple
 class Channel:
     """Fixed matrices of one l: overlap, kinetic energy, nonlocal potential; functions on the points."""
 
-    def __init__(self, elements: RadialElements, l: int, potential: GthPotential) -> None:
+    def __init__(self, elements: RadialElements, l: int, potential: Pseudopotential) -> None:
         self.l = l
         r, weights = elements.quadrature
         g, dg = elements.evaluate(r)
@@ -166,7 +167,7 @@ class AtomSolver:
     """Solves one pseudo-atom in one wall (None: only the boundary condition f(r_c) = 0)."""
 
     def __init__(
-        self, potential: GthPotential, elements: RadialElements, wall: Wall | None, xc: str = "PBE"
+        self, potential: Pseudopotential, elements: RadialElements, wall: Wall | None, xc: str = "PBE"
     ) -> None:
         self.potential = potential
         self.elements = elements
@@ -174,6 +175,8 @@ class AtomSolver:
         self.r, self.weights = elements.quadrature
         self.wall = np.zeros_like(self.r) if wall is None else wall(self.r)
         self.local = potential.local(self.r)
+        core, nothing = potential.core, np.zeros_like(self.r)
+        self.core = (nothing, nothing) if core is None else (core(self.r), core.slope(self.r))
         self._channels: dict[int, Channel] = {}
 
     def channel(self, l: int) -> Channel:
@@ -198,9 +201,10 @@ class AtomSolver:
         return coefficients, g @ coefficients
 
     def exchange_correlation(self, density: Array, slope: Array) -> tuple[Array, Array, Array]:
-        """e_xc per volume, de/dn and 2 de/dsigma n' at the points."""
+        """e_xc per volume, de/dn and 2 de/dsigma n' at the points, n with the partial core."""
         from mlh._core import evaluate_xc
 
+        density, slope = density + self.core[0], slope + self.core[1]
         n = np.ascontiguousarray(density[:, None])
         e, v, v_sigma = evaluate_xc(self.xc, n, np.ascontiguousarray(slope[:, None] ** 2))
         return e, v[:, 0], 2.0 * v_sigma[:, 0] * slope

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from mlh.basis.families import BasisFamily
 from mlh.basis.gth.orbitals import Recipe, available_elements, make_species, recipe_for
 from mlh.basis.lazy import LazyBasis
+from mlh.basis.pseudopotential import tabulated_core
 from mlh.basis.species import SHELL_LETTERS, Basis, Projector, RadialFunction, Species
 from mlh.common.files import DamagedFileError, intact
 from mlh.common.npz import write_npz
@@ -125,7 +126,7 @@ def _to_arrays(species: Species) -> dict[str, Array]:
 
 
 def _from_arrays(recipe: Recipe, arrays: Mapping[str, Array]) -> Species:
-    """The species of cached arrays; the projectors are formulas and are tabulated again."""
+    """The species of cached arrays; projectors and core are formulas and are tabulated again."""
     rows = [arrays[f"orbital{k}"] for k in range(sum(recipe.size.counts))]
     return Species(
         symbol=recipe.potential.symbol,
@@ -134,6 +135,7 @@ def _from_arrays(recipe: Recipe, arrays: Mapping[str, Array]) -> Species:
         projectors=tuple[Projector, ...](p.tabulate() for p in recipe.potential.projectors()),
         neutral_potential=RadialFunction(0, arrays["neutral_potential"]),
         density=RadialFunction(0, arrays["density"]),
+        core_density=tabulated_core(recipe.potential),
         sphere=recipe.sphere,
         local_potential=recipe.potential.local,
         recipe=recipe.text,

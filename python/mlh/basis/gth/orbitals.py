@@ -3,9 +3,9 @@
 First functions: the occupied eigenstates of the self-consistent spherical atom in the wall. Further
 ones (second zeta, polarisation): sum_k w_k chi(z_k), where chi(z) is the normalised node-free state of
 
-    -1/2 Laplacian - z erf(r / (sqrt2 r_loc)) / r + V_c(r)
+    -1/2 Laplacian - z erf(r / (sqrt2 a)) / r + V_c(r)
 
-with effective charges z and weights w from ``elements.toml``; softening by r_loc leaves no cusp. They are
+with effective charges z and weights w from ``elements.toml``; softening by a = r_loc leaves no cusp. They are
 made orthogonal to the earlier functions of the same l, normalised, and given the sign that makes their
 outer tail positive. Every function vanishes like (r_c - r)^4.
 
@@ -17,9 +17,10 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache
 from importlib import resources
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ from scipy.special import erf
 
 from mlh.basis.gth.atom import AtomResult, AtomSolver, Wall
 from mlh.basis.gth.finite_elements import make_elements
-from mlh.basis.gth.table import GthPotential, gth_potential
+from mlh.basis.gth.table import gth_potential
+from mlh.basis.pseudopotential import Pseudopotential, tabulated_core
 from mlh.basis.species import RADIAL_STEP, SHELL_LETTERS, RadialFunction, Species, SphereParameters
 
 Array = NDArray[np.float64]
@@ -81,7 +83,7 @@ class ExtraFunction:
 class Recipe:
     """Everything that determines the species made from a pseudopotential; extra[l]: further functions."""
 
-    potential: GthPotential
+    potential: Pseudopotential
     size: OrbitalSize
     wall_width: float
     extra: tuple[tuple[ExtraFunction, ...], ...]
@@ -91,10 +93,14 @@ class Recipe:
     @property
     def text(self) -> str:
         """Canonical text of the recipe: the identity of the species."""
-        return f"mlh-gth-orbitals-{GENERATOR_VERSION}:{_canonical(asdict(self))}"
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values |= {"potential": self.potential.identity()}
+        return f"mlh-gth-orbitals-{GENERATOR_VERSION}:{_canonical(values)}"
 
 
 def _canonical(value: Any) -> str:
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{_canonical(value[key])}" for key in sorted(value)) + "}"
     if isinstance(value, tuple | list):
@@ -130,9 +136,9 @@ def recipe_for(symbol: str, orbitals: str | None = None) -> Recipe:
     return recipe
 
 
-def occupied_counts(potential: GthPotential) -> tuple[int, ...]:
+def occupied_counts(potential: Pseudopotential) -> tuple[int, ...]:
     """Number of occupied radial functions per l of the neutral atom."""
-    return tuple(-(-n // (2 * (2 * l + 1))) for l, n in enumerate(potential.electrons))
+    return tuple(ceil(n / (2 * (2 * l + 1))) for l, n in enumerate(potential.electrons))
 
 
 def _check_counts(recipe: Recipe) -> None:
@@ -167,6 +173,7 @@ def make_species(recipe: Recipe) -> Species:
         projectors=tuple(projector.tabulate() for projector in potential.projectors()),
         neutral_potential=_neutral_potential(atom, potential, mesh),
         density=_density(atom, potential, mesh),
+        core_density=tabulated_core(potential),
         sphere=recipe.sphere,
         local_potential=potential.local,
         recipe=recipe.text,
@@ -187,7 +194,7 @@ def _radial_functions(
 def _soft_coulomb_state(solver: AtomSolver, l: int, z: float) -> Array:
     """Lowest state of one l in -z erf(r / (sqrt2 r_loc)) / r plus the wall."""
     channel = solver.channel(l)
-    attraction = -z * erf(solver.r / (np.sqrt(2.0) * solver.potential.local.radius)) / solver.r
+    attraction = -z * erf(solver.r / (np.sqrt(2.0) * solver.potential.softening)) / solver.r
     _, vectors = channel.solve(channel.kinetic + channel.local(attraction + solver.wall), 1)
     state: Array = vectors[:, 0]
     # LAPACK leaves the sign open; the function has none, so its integral fixes it.
@@ -220,11 +227,11 @@ def _end_with_zero(values: Array) -> Array:
     return np.append(values[:-1], 0.0)
 
 
-def _neutral_potential(atom: AtomResult, potential: GthPotential, mesh: Array) -> RadialFunction:
+def _neutral_potential(atom: AtomResult, potential: Pseudopotential, mesh: Array) -> RadialFunction:
     return RadialFunction(0, _end_with_zero(potential.local(mesh) + atom.hartree_potential(mesh)))
 
 
-def _density(atom: AtomResult, potential: GthPotential, mesh: Array) -> RadialFunction:
+def _density(atom: AtomResult, potential: Pseudopotential, mesh: Array) -> RadialFunction:
     """n_I, scaled (by about 1 + 1e-9) so that the spline integrates to the valence exactly."""
     density = RadialFunction(0, _end_with_zero(atom.density(mesh)))
     charge = 4.0 * np.pi * density.radial_integral()

@@ -11,10 +11,11 @@ J. Hutter, PRB 58, 3641 (1998); PBE parameters: M. Krack, Theor. Chem. Acc. 114,
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
 from math import gamma, pi, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -102,6 +103,23 @@ class GthLocalPotential:
 
 
 @dataclass(frozen=True)
+class GaussianCore:
+    """n_core(r) = charge exp(-r^2 / 2 radius^2) / (sqrt(2 pi) radius)^3; ``charge``: its integral."""
+
+    charge: float
+    radius: float
+
+    def __call__(self, r: ArrayLike) -> Array:
+        x = np.asarray(r, dtype=np.float64) / self.radius
+        density: Array = self.charge * np.exp(-0.5 * x**2) / (sqrt(2.0 * pi) * self.radius) ** 3
+        return density
+
+    def slope(self, r: ArrayLike) -> Array:
+        """dn_core/dr."""
+        return -np.asarray(r, dtype=np.float64) / self.radius**2 * self(r)
+
+
+@dataclass(frozen=True)
 class GthPotential:
     """One element of the table. ``electrons[l]``: valence electrons per l of the neutral atom."""
 
@@ -110,6 +128,7 @@ class GthPotential:
     electrons: tuple[int, ...]
     local: GthLocalPotential
     channels: tuple[GthChannel, ...]
+    core: GaussianCore | None = None
 
     @property
     def valence(self) -> int:
@@ -118,8 +137,21 @@ class GthPotential:
 
     @property
     def smallest_radius(self) -> float:
-        """Smallest Gaussian radius of the local part and the projectors, Bohr: the hardness of the atom."""
-        return min([self.local.radius, *(channel.radius for channel in self.channels)])
+        """Smallest Gaussian radius of local part, projectors and core, Bohr: the hardness of the atom."""
+        core = [] if self.core is None else [self.core.radius]
+        return min([self.local.radius, *(channel.radius for channel in self.channels), *core])
+
+    @property
+    def softening(self) -> float:
+        """r_loc."""
+        return self.local.radius
+
+    def identity(self) -> dict[str, Any]:
+        """All parameters; without a core those of the time before cores, so that fingerprints stay."""
+        values = asdict(self)
+        if self.core is None:
+            del values["core"]
+        return values
 
     def projectors(self) -> tuple[DiagonalProjector, ...]:
         """All projectors in diagonal form, by l."""
