@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import textwrap
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -82,9 +83,14 @@ def _section(
         yield ""
     if panels:
         links = ", ".join(f"[{panel}](#{panel.lower().replace(' ', '-')})" for panel in panels)
-        yield f"Further options: {links}.\n"
+        yield _wrapped(f"Further options: {links}.")
     if epilog:
-        yield f"{epilog}\n"
+        yield epilog.replace(";  ", ";\n") + "\n"
+
+
+def _wrapped(text: str) -> str:
+    """Lines of at most 120 columns."""
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
 def _parameters(

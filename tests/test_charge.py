@@ -116,3 +116,19 @@ def test_an_ion_in_a_box_says_what_is_missing(caplog: pytest.LogCaptureFixture) 
     assert calculator.system.n_electrons == 2.0
     text = "\n".join(record.message for record in caplog.records)
     assert "charge -1 of a molecule, in a periodic box" in text and "eV below that of the ion alone" in text
+
+
+def test_what_may_mislead_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """The stress of a charged cell, each once; initial charges that the calculation does not have."""
+    atoms = water()
+    atoms.calc = DFTCalculator(charge=1, cutoff_ry=60.0)
+    with caplog.at_level(logging.WARNING, "mlh.dft"):
+        atoms.get_forces()
+        assert "stress of a charged cell" not in caplog.text
+        atoms.get_stress()
+        atoms.get_stress()
+        assert caplog.text.count("the stress of a charged cell depends on the convention") == 1
+        atoms.set_initial_charges([1.0, 0.0, 0.0])
+        neutral = DFTCalculator(cutoff_ry=60.0)
+        neutral.system_for(atoms)
+        assert "initial charges of the atoms add up to +1 and are not used" in caplog.text

@@ -113,6 +113,6 @@ def test_calculators_give_them_in_volt() -> None:
     atoms.get_potential_energy()
     result = atoms.calc.result
     expected = site_potentials(result.system, result.D) * HARTREE_EV
-    np.testing.assert_allclose(atoms.calc.results["site_potentials"], expected, atol=1e-12)
+    np.testing.assert_allclose(atoms.calc.site_potentials(), expected, atol=1e-12)
     profiles = atoms.calc.planar_potentials()
     assert [len(p) for p in profiles] == list(result.system.grid.shape)

@@ -41,7 +41,7 @@ def calculated(path: Path, atoms: ase.Atoms, charge: float, kpts: tuple[int, int
         work = atoms.copy()
         work.calc = DFTCalculator(cutoff_ry=CUTOFF, kpts=kpts, charge=charge)
         energy = work.get_potential_energy()
-        path.write_text(json.dumps({"e": energy, "v": work.calc.results["site_potentials"].tolist()}))
+        path.write_text(json.dumps({"e": energy, "v": work.calc.site_potentials().tolist()}))
     return dict(json.loads(path.read_text()))
 
 

@@ -89,6 +89,7 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         self.result: SCFResult | None = None
         self.periodic_atoms: Atoms | None = None
         self._box = PeriodicBox()
+        self._said: set[str] = set()
 
     def _get_name(self) -> str:
         return self._label
@@ -174,7 +175,19 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
             )
         return self.result
 
+    def _say(self, text: str) -> None:
+        """A warning, once."""
+        if text not in self._said:
+            _log.warning("%s", text)
+        self._said.add(text)
+
     def _system(self, atoms: Atoms) -> System:
+        charges = float(atoms.get_initial_charges().sum())
+        if abs(charges - self.theory.charge) > 0.5 and charges:
+            self._say(
+                f"initial charges of the atoms add up to {charges:+g} and are not used: the charge of the "
+                f"cell is {self.theory.charge:+g}, as the calculator was told"
+            )
         basis = self._basis_of(atoms)
         self.periodic_atoms = cell = self._box.periodic(atoms, basis)
         kpts = with_cell(self.theory.kpts, cell.cell.array, atoms.pbc)

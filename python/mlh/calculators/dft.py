@@ -109,7 +109,6 @@ class DFTCalculator(Engine):
         self.on_scf_step = on_scf_step
         self._numbers: NDArray[np.int64] | None = None
         self._moments: NDArray[np.float64] | None = None
-        self._said: set[str] = set()
         self._past = HamiltonianExtrapolation()
         self._states: tuple[SpinState, ...] = ()
 
@@ -120,6 +119,15 @@ class DFTCalculator(Engine):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_past": HamiltonianExtrapolation()}
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """As ASE's, with a word on the stress of a charged cell."""
+        if name == "stress" and self.theory.charge:
+            self._say(
+                f"charge {self.theory.charge:+g}: the stress of a charged cell depends on the convention for "
+                "the zero of the potential (docs/theory.md); relax the cell of the neutral structure"
+            )
+        return super().get_property(name, atoms, allow_calculation)
 
     def calculate(
         self,
@@ -177,7 +185,6 @@ class DFTCalculator(Engine):
 
     def _store(self, result: SCFResult, properties: Sequence[str]) -> None:
         super()._store(result, properties)
-        self.results["site_potentials"] = self.site_potentials()
         if self._states:
             self.results["spin_states"] = [
                 {
@@ -231,12 +238,6 @@ class DFTCalculator(Engine):
             f"energy is {shift * HARTREE_EV:.2f} eV below that of the ion alone in first order (Makov and "
             "Payne; a cube of this volume); it is not corrected"
         )
-
-    def _say(self, text: str) -> None:
-        """Once."""
-        if text not in self._said:
-            _log.warning("%s", text)
-        self._said.add(text)
 
     def _start(self, system: System, moments: NDArray[np.float64] | None) -> BlockMatrix | None:
         """H0 of this geometry plus the dH of the last ones, or None (Harris) when there is none to use."""

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
-from mlh.commands.structure_options import Index
+from mlh.commands.structure_options import Index, prefix_of
 from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import Words, bar, terminal
@@ -62,7 +62,7 @@ def bands_command(
     from mlh.report.plots import save_figure
 
     console = terminal()
-    prefix = options.prefix_of(structure, out, "bands")
+    prefix = prefix_of(structure, out, "bands")
     files = [options.beside(prefix, ending) for ending in (".json", ".png")]
     refuse_existing(files, overwrite)
     special = _points(point or [])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import ase
 import typer
 from rich.console import Console
 
@@ -17,6 +19,7 @@ from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
 from mlh.common.terminal import say, terminal
+from mlh.defects.cases import DefectCase
 from mlh.defects.compounds import elements_of, relaxed_compound
 from mlh.defects.conditions import Compound
 from mlh.defects.references import Reference, check_known, reference_energies, reference_title
@@ -98,11 +101,7 @@ def defect_command(
         rich=conditions.rich(),
         charged=charge.settings(any(case.charge for case in cases)),
     )
-    concerned = {element for case in cases for element in case.defect.name.elements}
-    concerned |= set(elements_of([host, *compounds])) if settings.rich else set()
-    elements = sorted(concerned)
-    for element in elements:
-        check_known(element, given)
+    elements = _elements(cases, [host, *compounds] if settings.rich else [], given)
     check_study(host, cases, worker, out, settings)
 
     def announce(title: str) -> StepPrinter:
@@ -123,13 +122,9 @@ def defect_command(
         raise typer.Exit(130) from None
     path = write_study(result, worker, dft, references, out)
     content = json.loads(path.read_text(encoding="utf-8"))
-    if "charged" in content:
-        from mlh.report.defect_diagram import write_diagram  # late: it loads matplotlib
-
-        write_diagram(out, content["charged"])
     _print(console, content, f"{wanted.title()} in {structure}", worker.kind)
     drawn = [(result.run, drawing), (result.checked, drawing_dft)]
-    _report(console, path, [(run, by) for run, by in drawn if run is not None and by is not None])
+    _report(console, path, content, [(run, by) for run, by in drawn if run is not None and by is not None])
     if as_json:
         typer.echo(json.dumps(content, indent=2))
     for text in result.failed:
@@ -137,6 +132,17 @@ def defect_command(
     if not result.converged:
         say(console, "at least one relaxation did not converge or failed", style="red")
         raise typer.Exit(1)
+
+
+def _elements(
+    cases: Sequence[DefectCase], structures: list[ase.Atoms], given: Mapping[str, Reference]
+) -> list[str]:
+    """Whose references are needed: of what is removed or added, and of structures whose own energies are."""
+    concerned = {element for case in cases for element in case.defect.name.elements}
+    elements = sorted(concerned | set(elements_of(structures)))
+    for element in elements:
+        check_known(element, given)
+    return elements
 
 
 def _references(
@@ -176,10 +182,15 @@ def _print(console: Console, content: dict[str, Any], title: str, kind: str) -> 
         console.print(levels_table(content["charged"]))
 
 
-def _report(console: Console, path: Path, drawn: list[tuple[DefectRun, DefectPictures]]) -> None:
-    """Pictures of the defects and the page that shows everything, beside defects.json."""
-    from mlh.report.html import write_report  # late: it loads matplotlib
+def _report(
+    console: Console, path: Path, content: dict[str, Any], drawn: list[tuple[DefectRun, DefectPictures]]
+) -> None:
+    """The diagram, pictures of the defects and the page that shows everything, beside defects.json."""
+    from mlh.report.defect_diagram import write_diagram  # late: they load matplotlib
+    from mlh.report.html import write_report
 
+    if "charged" in content:
+        write_diagram(path.parent, content["charged"])
     for run, drawing in drawn:
         for name, reason in drawing.finish(run).items():
             say(console, f"no levels and pictures of {name}: {reason}", style="red")

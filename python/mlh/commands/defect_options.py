@@ -26,8 +26,7 @@ class DefectOptions:
     defect: Annotated[
         list[str] | None,
         typer.Option(
-            help="A defect by name: V_O, Si_O, H_i, V_O+H_i; with its own sites V_O@2; repeat. Default: "
-            "vacancies of --species."
+            help="By name: V_O, Si_O, H_i, V_O+H_i; own sites: V_O@2; repeat. Default: vacancies of --species."
         ),
     ] = None
     species: Annotated[str, typer.Option(help="Element of the vacancies.")] = "O"
@@ -77,8 +76,7 @@ class ConditionOptions:
     conditions: Annotated[
         list[str] | None,
         typer.Option(
-            help="O-rich, Si-rich, ...: chemical potentials where the host is as rich in it as it is stable; "
-            "repeat, the first is that of the formation energies."
+            help="O-rich, Si-rich, ...: limits of the host's stability; repeat, the first is for the table."
         ),
     ] = None
     compound: Annotated[

@@ -13,7 +13,7 @@ import typer
 from mlh.analysis.density import DensityKind
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
-from mlh.commands.structure_options import Index
+from mlh.commands.structure_options import Index, prefix_of
 from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import terminal
@@ -73,7 +73,7 @@ def density_command(
     from mlh.io import read_volumetric
 
     indices = atom_triple(plane, "--plane")
-    prefix = options.prefix_of(structure, out, kind if kind == "spin" else "density")
+    prefix = prefix_of(structure, out, kind if kind == "spin" else "density")
     files = _Files(
         volume=options.beside(prefix, f".{format}") if format != "none" else None,
         plane=options.beside(prefix, "-plane.png") if indices is not None else None,

@@ -9,7 +9,7 @@ import typer
 
 from mlh.commands import state_options as options
 from mlh.commands.expand import expanded
-from mlh.commands.structure_options import Index
+from mlh.commands.structure_options import Index, prefix_of
 from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import terminal
@@ -54,7 +54,7 @@ def dos_command(
     if window is not None:
         options.check_window(window)
     denser = None if mesh is None else as_kpoints({"size": mesh, "gamma": True})
-    prefix = options.prefix_of(structure, out, "dos")
+    prefix = prefix_of(structure, out, "dos")
     files = [options.beside(prefix, ending) for ending in (".json", ".png")]
     refuse_existing(files, overwrite)
     state = options.state_of(console, structure, engine, theory, solver, index)

@@ -10,14 +10,13 @@ import typer
 
 from mlh.commands import relax_options as options
 from mlh.commands.expand import expanded
-from mlh.commands.structure_options import Index
-from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
+from mlh.commands.run_start import run_start
+from mlh.commands.structure_options import Index, prefix_of
+from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions
 from mlh.common.terminal import say, terminal
-from mlh.dynamics.folder import with_cell
 from mlh.dynamics.md import MDSettings, Thermostat, Velocities
 from mlh.dynamics.md_files import PICTURE, MDResult, read_md, run_md, summary
 from mlh.report.md import MDPrinter, md_figure, md_outcome
-from mlh.structures import load_structure
 
 _EXAMPLE = (
     "Example: mlh md host-relaxed/relaxed.extxyz --model sio2-vo --temperature 600 --steps 500 --out nve"
@@ -70,22 +69,20 @@ def md_command(
     """
     console = terminal()
     settings = MDSettings(steps, time_step, temperature, thermostat, friction, velocities, seed)
-    atoms = load_structure(structure, index)
-    chosen = engine_of(engine, theory, atoms, solver)
-    calculator = chosen.calculator()
-    calculator.check_elements(atoms)
-    atoms = with_cell(atoms, calculator)
-    folder = out or Path(f"{Path(structure.replace(':', '-')).stem}-md")
-    title = f"{structure}: {atoms.get_chemical_formula()}, {chosen.kind}, {steps} steps of {time_step:g} fs"
+    start = run_start(structure, index, engine, theory, solver)
+    atoms, folder = start.atoms, prefix_of(structure, out, "md")
+    title = (
+        f"{structure}: {atoms.get_chemical_formula()}, {start.engine.kind}, {steps} steps of {time_step:g} fs"
+    )
     printer = MDPrinter(console, title, len(atoms), settings)
     try:
         result = run_md(
             atoms,
-            calculator,
+            start.calculator,
             folder,
             settings,
             every=every,
-            engine=chosen.describe(),
+            engine=start.engine.describe(),
             resume=resume,
             overwrite=overwrite,
             on_step=printer,

@@ -10,13 +10,12 @@ import typer
 
 from mlh.commands import relax_options as options
 from mlh.commands.expand import expanded
-from mlh.commands.structure_options import Index
-from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
+from mlh.commands.run_start import run_start
+from mlh.commands.structure_options import Index, prefix_of
+from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions
 from mlh.common.terminal import say, terminal
-from mlh.dynamics.folder import with_cell
 from mlh.dynamics.modes_files import PICTURE, run_modes, summary
 from mlh.report.modes import ModesPrinter, modes_figure, modes_table
-from mlh.structures import load_structure
 
 _EXAMPLE = "Example: mlh modes vacancy-relaxed/relaxed.extxyz --model sio2-vo --radius 4 --out modes"
 
@@ -54,16 +53,14 @@ def modes_command(
     modes.extxyz, modes.png, hessian.npz and displacements/ into a folder. Fixed atoms do not vibrate.
     """
     console = terminal()
-    atoms = load_structure(structure, index)
-    chosen = engine_of(engine, theory, atoms, solver)
-    calculator = chosen.calculator()
-    calculator.check_elements(atoms)
-    atoms = with_cell(atoms, calculator)
-    folder = out or Path(f"{Path(structure.replace(':', '-')).stem}-modes")
-    title = f"{structure}: {atoms.get_chemical_formula()}, {chosen.kind}, displacements of {step:g} A"
+    start = run_start(structure, index, engine, theory, solver)
+    folder = prefix_of(structure, out, "modes")
+    title = (
+        f"{structure}: {start.atoms.get_chemical_formula()}, {start.engine.kind}, displacements of {step:g} A"
+    )
     try:
         result = run_modes(
-            *(atoms, chosen, folder),
+            *(start.atoms, start.engine, folder),
             step=step,
             center=center,
             radius=radius,

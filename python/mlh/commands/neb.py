@@ -10,10 +10,10 @@ import typer
 
 from mlh.commands import relax_options as options
 from mlh.commands.expand import expanded
-from mlh.commands.structure_options import Index
-from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
+from mlh.commands.run_start import run_start
+from mlh.commands.structure_options import Index, prefix_of
+from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions
 from mlh.common.terminal import say, terminal
-from mlh.dynamics.folder import with_cell
 from mlh.dynamics.neb import NEBSettings
 from mlh.dynamics.neb_files import PICTURE, run_neb, summary
 from mlh.report.neb import NEBPrinter, neb_figure, neb_outcome, neb_table
@@ -63,19 +63,16 @@ def neb_command(
     """
     console = terminal()
     settings = NEBSettings(images, fmax, max_steps, spring, not no_climb)
-    first = load_structure(start, index)
     last = load_structure(end, end_index)
-    chosen = engine_of(engine, theory, first, solver)
-    calculator = chosen.calculator()
-    calculator.check_elements(first)
-    first = with_cell(first, calculator)
+    begin = run_start(start, index, engine, theory, solver)
+    first = begin.atoms
     if last.cell.rank == 0:
         last.set_cell(first.cell)
-    folder = out or Path(f"{Path(start.replace(':', '-')).stem}-neb")
-    title = f"{start} -> {end}: {first.get_chemical_formula()}, {chosen.kind}, {images} images"
+    folder = prefix_of(start, out, "neb")
+    title = f"{start} -> {end}: {first.get_chemical_formula()}, {begin.engine.kind}, {images} images"
     try:
         result = run_neb(
-            *(first, last, chosen, folder, settings),
+            *(first, last, begin.engine, folder, settings),
             any_order=any_order,
             processes=processes,
             resume=resume,

@@ -13,7 +13,7 @@ import typer
 from mlh.commands import state_options as options
 from mlh.commands.density import atom_triple
 from mlh.commands.expand import expanded
-from mlh.commands.structure_options import Index
+from mlh.commands.structure_options import Index, prefix_of
 from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import terminal
@@ -83,7 +83,7 @@ def orbitals_command(
     if not defect and (site is not None or around is not None or host is not None):
         raise typer.BadParameter("expected together with --defect", param_hint="--site, --around, --host")
     indices = None if plane == "none" else atom_triple(plane, "--plane")
-    prefix = options.prefix_of(structure, out, "orbitals")
+    prefix = prefix_of(structure, out, "orbitals")
     summary_file, levels_file = options.beside(prefix, ".json"), options.beside(prefix, "-levels.png")
     refuse_existing([summary_file, *([levels_file] if defect else [])], overwrite)
     wanted = _Wanted(

@@ -10,7 +10,7 @@ import typer
 
 from mlh.commands import relax_options as options
 from mlh.commands.expand import expanded
-from mlh.commands.structure_options import Index
+from mlh.commands.structure_options import Index, prefix_of
 from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
 from mlh.common.terminal import say, terminal
 from mlh.dft.mesh import as_mesh
@@ -72,7 +72,7 @@ def relax_command(
     description = chosen.describe()
     if settings.cell != "fixed":
         description["grid"] = as_mesh(calculator.hold_grid(atoms)).describe()
-    folder = out or Path(f"{Path(structure.replace(':', '-')).stem}-relax")
+    folder = prefix_of(structure, out, "relax")
     printer = StepPrinter(
         console, f"{structure}: {atoms.get_chemical_formula()}, {chosen.kind}", fmax, settings=settings
     )

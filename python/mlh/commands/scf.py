@@ -131,7 +131,7 @@ def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:
         **dipole,
         "charge": calculator.system.charge,
         **{k: calculator.results[k] for k in ("spin_states",) if k in calculator.results},
-        "site_potentials_v": calculator.results["site_potentials"].tolist(),
+        "site_potentials_v": calculator.site_potentials().tolist(),
         "residual_ev": calculator.results["residual"],
         "max_force_ev_per_angstrom": float(np.linalg.norm(forces, axis=1).max()),
         "net_force_ev_per_angstrom": np.linalg.norm(forces.sum(axis=0)).item(),

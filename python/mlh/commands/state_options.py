@@ -150,11 +150,6 @@ def check_window(window: tuple[float, float]) -> None:
         )
 
 
-def prefix_of(structure: str, out: Path | None, suffix: str) -> Path:
-    """PREFIX of the files: as given, or the name of the structure with a suffix, here."""
-    return out if out is not None else Path(f"{Path(structure.replace(':', '-')).stem}-{suffix}")
-
-
 def beside(prefix: Path, ending: str) -> Path:
     """PREFIX + ending; a dot in the prefix is kept."""
     return prefix.with_name(prefix.name + ending)

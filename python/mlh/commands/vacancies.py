@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import ase
 import typer
 
 from mlh.commands.defect_options import chosen_defects, parse_sites
@@ -77,39 +78,36 @@ def vacancies_command(
         raise typer.BadParameter("expected --substitute or --add, got both")
     host = load_structure(structure, index)
     selection = number if number is not None else parse_sites(sites)
+    varied: dict[str, Any] = {"rattle_amplitude": rattle, "copies": copies, "seed": seed}
     if defect:
         if add is not None or substitute is not None:
             raise typer.BadParameter("expected --defect alone, got --substitute or --add beside it")
         placed = chosen_defects(host, defect, selection, seed)
-        frames = rattled_copies([placed_defect(host, one) for one in placed], rattle, copies, seed)
+        frames = rattled_copies([placed_defect(host, one) for one in placed], **varied)
         kind = "defects " + ", ".join(defect)
-    elif add is None:
-        chosen = select_sites(host, species, selection, seed)
-        frames = point_defects(
-            host, sites=chosen, element=substitute, rattle_amplitude=rattle, copies=copies, seed=seed
-        )
-        kind = (
-            f"vacancies of {species}" if substitute is None else f"substitutions of {species} by {substitute}"
-        )
-    else:
+    elif add is not None:
         if isinstance(selection, list):
             raise typer.BadParameter(
                 "expected all, inequivalent or a number with --add", param_hint="--sites"
             )
         places = void_positions(host, selection, min_distance, seed)
-        frames = point_defects(
-            host, positions=places, element=add, rattle_amplitude=rattle, copies=copies, seed=seed
-        )
+        frames = point_defects(host, positions=places, element=add, **varied)
         kind = f"interstitials of {add}"
+    else:
+        chosen = select_sites(host, species, selection, seed)
+        frames = point_defects(host, sites=chosen, element=substitute, **varied)
+        kind = f"vacancies of {species}"
+        if substitute is not None:
+            kind = f"substitutions of {species} by {substitute}"
     write_structure(out, frames)
     say(terminal(), f"{len(frames)} {kind} in {host.get_chemical_formula()}: {out}")
     if as_json:
-        rows = [
-            {
-                **({"defect": frame.info["defect_name"]} if defect else {}),
-                "site": frame.info["defect_site"],
-                "position": frame.info["defect_position"].tolist(),
-            }
-            for frame in frames
-        ]
+        rows = [_row(frame, bool(defect)) for frame in frames]
         typer.echo(json.dumps({"file": str(out), "host": structure, "defects": rows}, indent=2))
+
+
+def _row(frame: ase.Atoms, named: bool) -> dict[str, Any]:
+    """Where a defect is, and its name where it was chosen by one."""
+    names = {"defect": frame.info["defect_name"]} if named else {}
+    place = frame.info["defect_position"].tolist()
+    return {**names, "site": frame.info["defect_site"], "position": place}

@@ -130,5 +130,6 @@ def _levels(state: ElectronicState) -> tuple[tuple[int, float, float, float], ..
 
 
 def _site_potentials(calculator: Any) -> tuple[float, ...] | None:
-    values = calculator.results.get("site_potentials")
-    return None if values is None else tuple(float(value) for value in values)
+    if not hasattr(calculator, "site_potentials"):
+        return None
+    return tuple(float(value) for value in calculator.site_potentials())

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import KPoints, KPointsSpec
@@ -30,17 +30,20 @@ class Filling:
     moment: float | None = None
 
 
-class Prepared(Protocol):
+StateT_co = TypeVar("StateT_co", bound=State, covariant=True)
+
+
+class PreparedOf(Protocol[StateT_co]):
     """What a solver made of the overlap of one geometry."""
 
     @property
     def kpts(self) -> KPoints: ...
 
-    def occupied(self, H: BlockMatrix, filling: Filling) -> State:
+    def occupied(self, H: BlockMatrix, filling: Filling) -> StateT_co:
         """The occupied space of H; ValueError for a filling that the solver cannot do."""
 
 
-class Solver(Protocol):
+class SolverOf(Protocol[StateT_co]):
     """A way from H and S to the density matrix; immutable and picklable."""
 
     @property
@@ -53,5 +56,10 @@ class Solver(Protocol):
     def check(self, kpts: KPointsSpec, smearing: Smearing) -> None:
         """ValueError in words for k points or occupations that the solver cannot do."""
 
-    def prepare(self, S: BlockMatrix, kpts: KPointsSpec = None) -> Prepared:
+    def prepare(self, S: BlockMatrix, kpts: KPointsSpec = None) -> PreparedOf[StateT_co]:
         """What is needed once per geometry."""
+
+
+Prepared: TypeAlias = PreparedOf[State]
+Solver: TypeAlias = SolverOf[State]
+"""Whatever state it gives."""

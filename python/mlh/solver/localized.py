@@ -14,10 +14,8 @@ has a limit, and beyond it an error; a metal is an error. There are no eigenstat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, ClassVar, NoReturn
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,7 +25,6 @@ from mlh.common.units import HARTREE_EV
 from mlh.matrix.block_matrix import BlockMatrix, same_pattern
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
 from mlh.solver.contract import Filling
-from mlh.solver.inverse_factor import check_threshold
 from mlh.solver.localized_functions import (
     Cuts,
     Descent,
@@ -47,8 +44,9 @@ from mlh.solver.localized_levels import (
 )
 from mlh.solver.localized_response import FirstOrder, Linear, first_order, second_order
 from mlh.solver.localized_start import start_functions
-from mlh.solver.occupations import Smearing, whole_states
-from mlh.solver.state import Response, State
+from mlh.solver.occupations import whole_states
+from mlh.solver.sparse import SparseSolver, SparseState, folded
+from mlh.solver.state import Response
 
 THRESHOLD = 2e-4
 """Default: norm from which a function has a block on another atom; errors: docs/theory.md."""
@@ -105,80 +103,22 @@ class _Channel:
         return self.linear.point
 
 
-@dataclass(frozen=True, eq=False)
-class LocalizedState(State):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LocalizedState(SparseState[_Channel]):
     """Density matrices of the occupied space, without eigenstates; homo, lumo: levels at the gap."""
 
-    D: BlockMatrix
-    H_in: BlockMatrix
+    method = "localized"
+
     S: BlockSparse
     cuts: Cuts
-    channels: tuple[_Channel, ...]
-    moment: float
     report: LocalizedReport
-    kpts: KPoints
-    entropy_energy: float = 0.0
-
-    @cached_property
-    def _w(self) -> BlockMatrix:
-        return self.projected_w(self.H_in)
-
-    @property
-    def W(self) -> BlockMatrix:
-        """D H_in D / g on the pattern, Hartree."""
-        return self._w
-
-    @property
-    def integer_occupations(self) -> bool:
-        """Always: there is no smearing."""
-        return True
-
-    @property
-    def homo(self) -> float:
-        """Highest occupied level, Hartree."""
-        return max(c.homo for c in self.channels)
-
-    @property
-    def lumo(self) -> float:
-        """Lowest empty level, Hartree."""
-        return min(c.lumo for c in self.channels)
-
-    @property
-    def fermi_level(self) -> float:
-        """Halfway between the levels at the gap (of the spin where it is higher), Hartree."""
-        return max(0.5 * (c.homo + c.lumo) for c in self.channels)
-
-    @property
-    def magnetic_moment(self) -> float:
-        """N_up - N_down per cell, held fixed."""
-        return self.moment
-
-    @property
-    def band_energy(self) -> float:
-        """Tr D H_in, Hartree."""
-        return self.D.dot(self.H_in)
-
-    @property
-    def eigenvalues(self) -> NoReturn:
-        """None: this method has no eigenvalues."""
-        raise _no_eigenstates("eigenvalues")
-
-    @property
-    def occupations(self) -> NoReturn:
-        """None: this method has no occupations of states."""
-        raise _no_eigenstates("occupations")
-
-    @property
-    def coefficients(self) -> NoReturn:
-        """None: this method has no eigenstates."""
-        raise _no_eigenstates("coefficients")
 
     def projected_w(self, H: BlockMatrix) -> BlockMatrix:
         """g C K (C^T H C) K C^T on the pattern."""
         data = []
         for spin, channel in enumerate(self.channels):
             point, cuts = channel.point, self.cuts
-            HC = cuts.multiply(_folded(H, spin, self.S), point.images.C, 0.1 * cuts.images)
+            HC = cuts.multiply(folded(H, spin, self.S), point.images.C, 0.1 * cuts.images)
             Hc = cuts.small(point.images.C.transpose(), HC, symmetric=True)
             KHK = symmetrised(cuts.small(cuts.small(point.K, Hc), point.K))
             data.append(self.degeneracy * _on_pattern(point.images.C, KHK, H, cuts))
@@ -186,46 +126,15 @@ class LocalizedState(State):
 
     def residual_energy(self, residual: BlockMatrix) -> float:
         """g sum_ia |R_ia|^2 / (e_a - e_i), see `localized_response`."""
-        size = residual.max_abs()
-        if size == 0.0:
-            return 0.0
-        found = (FirstOrder.of(c.linear, R).energy for c, R in self._scaled(residual, size))
-        return self.degeneracy * size**2 * float(sum(found))
+        return self._quadratic(residual, self.S, lambda c, R: FirstOrder.of(c.linear, R).energy)
 
     def response(self, R: BlockMatrix) -> Response:
         """By Sternheimer's equation, see `localized_response`."""
-        return self._response(R, first_order, 1)
+        return self._changes(R, self.S, 1, lambda c, part: first_order(c.linear, part, R.pattern))
 
     def second_response(self, R: BlockMatrix) -> Response:
         """Likewise, at second order."""
-        return self._response(R, second_order, 2)
-
-    def _scaled(self, R: BlockMatrix, size: float) -> list[tuple[_Channel, BlockSparse]]:
-        scaled = (1.0 / size) * R
-        return [(c, _folded(scaled, spin, self.S)) for spin, c in enumerate(self.channels)]
-
-    def _response(
-        self, R: BlockMatrix, changes: Callable[..., tuple[np.ndarray, ...]], order: int
-    ) -> Response:
-        size = R.max_abs()
-        if size == 0.0:
-            return Response(R.zeros_like(), R.zeros_like())
-        found = [changes(c.linear, part, R.pattern) for c, part in self._scaled(R, size)]
-        scale = self.degeneracy * size**order
-        return Response(
-            *(BlockMatrix(R.pattern, scale * np.stack(parts)) for parts in zip(*found, strict=True))
-        )
-
-
-def _no_eigenstates(name: str) -> AttributeError:
-    return AttributeError(
-        f"{name}: the localized solver computes the density matrix without eigenstates; "
-        "use the dense solver for levels, bands and orbitals"
-    )
-
-
-def _folded(H: BlockMatrix, spin: int, like: BlockSparse) -> BlockSparse:
-    return BlockSparse.fold(H.pattern, H.data[spin if H.nspin == 2 else 0], like)
+        return self._changes(R, self.S, 2, lambda c, part: second_order(c.linear, part, R.pattern))
 
 
 def _on_pattern(C: BlockSparse, M: BlockSparse, like: BlockMatrix, cuts: Cuts) -> np.ndarray:
@@ -241,7 +150,7 @@ def _density(point: Point, like: BlockMatrix, cuts: Cuts) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class Localized:
+class Localized(SparseSolver):
     """Localized occupied functions: insulators at Gamma, at a cost linear in the atoms; no eigenstates.
 
     threshold: norm from which a function has a block on another atom, which sets the error (docs/theory.md).
@@ -249,28 +158,6 @@ class Localized:
 
     threshold: float = THRESHOLD
     name: ClassVar[str] = "localized"
-
-    def __post_init__(self) -> None:
-        check_threshold(self.threshold)
-
-    def describe(self) -> dict[str, Any]:
-        """Name and threshold."""
-        return {"method": self.name, "threshold": self.threshold}
-
-    def check(self, kpts: KPointsSpec, smearing: Smearing) -> None:
-        """ValueError for smearing and for k points."""
-        if smearing != "none":
-            raise ValueError(
-                "smearing: the localized solver has integer occupations, expected no smearing, "
-                f"got {smearing!r}; metals need the dense solver"
-            )
-        if isinstance(kpts, Mapping) and "spacing" in kpts:
-            return  # becomes a mesh with the cell, and is checked then
-        if not as_kpoints(kpts).gamma_only:
-            raise ValueError(
-                f"kpts: the localized solver works at Gamma only, got {len(as_kpoints(kpts))} other k "
-                "points; use a larger cell or the dense solver"
-            )
 
     def prepare(self, S: BlockMatrix, kpts: KPointsSpec = None) -> PreparedLocalized:
         """The overlap, folded."""
@@ -300,7 +187,7 @@ class PreparedLocalized:
         counts = whole_states(filling.n_electrons, H.nspin, filling.moment, S.n_orbitals, Localized.name)
         cuts = Cuts.of(self.threshold)
         kept = cuts.kept(S)
-        channels = tuple(_channel(_folded(H, spin, S), S, kept, H, n, cuts) for spin, n in enumerate(counts))
+        channels = tuple(_channel(folded(H, spin, S), S, kept, H, n, cuts) for spin, n in enumerate(counts))
         degeneracy = 3 - H.nspin
         data = np.stack([degeneracy * _density(c.point, H, cuts) for c in channels])
         D = BlockMatrix(H.pattern, data)
@@ -314,7 +201,16 @@ class PreparedLocalized:
         )
         _check(report, S.n_atoms)
         moment = float(counts[0] - counts[1]) if H.nspin == 2 else 0.0
-        return LocalizedState(D, H, kept, cuts, channels, moment, report, as_kpoints(None))
+        return LocalizedState(
+            D=D,
+            H_in=H,
+            channels=channels,
+            moment=moment,
+            kpts=as_kpoints(None),
+            S=kept,
+            cuts=cuts,
+            report=report,
+        )
 
 
 def _check(report: LocalizedReport, n_atoms: int) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import overload
+from typing import TypeVar, overload
 
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import KPointsSpec
-from mlh.solver.contract import Filling, Solver
+from mlh.solver.contract import Filling, Solver, SolverOf
 from mlh.solver.dense import Dense, Solution
-from mlh.solver.localized import Localized, LocalizedState
+from mlh.solver.localized import Localized
 from mlh.solver.occupations import Smearing
-from mlh.solver.purification import Purification, PurifiedState
+from mlh.solver.purification import Purification
 from mlh.solver.state import State
+
+StateT = TypeVar("StateT", bound=State)
 
 _SOLVERS: dict[str, Callable[[], Solver]] = {
     "dense": Dense,
@@ -52,7 +54,6 @@ def solve(
     smearing: Smearing = ...,
     width: float = ...,
     spin_moment: float | None = ...,
-    solver: Dense = ...,
 ) -> Solution: ...
 @overload
 def solve(
@@ -64,20 +65,8 @@ def solve(
     smearing: Smearing = ...,
     width: float = ...,
     spin_moment: float | None = ...,
-    solver: Purification,
-) -> PurifiedState: ...
-@overload
-def solve(
-    H: BlockMatrix,
-    S: BlockMatrix,
-    n_electrons: float,
-    *,
-    kpts: KPointsSpec = ...,
-    smearing: Smearing = ...,
-    width: float = ...,
-    spin_moment: float | None = ...,
-    solver: Localized,
-) -> LocalizedState: ...
+    solver: SolverOf[StateT],
+) -> StateT: ...
 @overload
 def solve(
     H: BlockMatrix,

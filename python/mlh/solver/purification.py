@@ -18,10 +18,9 @@ checked against limits; a metal is an error. There are no eigenstates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, ClassVar, NoReturn
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,11 +30,12 @@ from mlh.common.units import HARTREE_EV
 from mlh.matrix.block_matrix import BlockMatrix, same_pattern
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
 from mlh.solver.contract import Filling
-from mlh.solver.inverse_factor import InverseFactor, PurificationError, Truncation, check_threshold
-from mlh.solver.occupations import Smearing, whole_states
+from mlh.solver.inverse_factor import InverseFactor, PurificationError, Truncation
+from mlh.solver.occupations import whole_states
 from mlh.solver.purified_response import Expansion, changes
+from mlh.solver.sparse import SparseSolver, SparseState, folded
 from mlh.solver.spectrum import PurificationStep, gap_bounds, spectral_bounds
-from mlh.solver.state import Response, State
+from mlh.solver.state import Response
 
 THRESHOLD = 5e-5
 """Default threshold: errors of docs/theory.md, "Density matrix without eigenstates"."""
@@ -99,82 +99,24 @@ class _Channel:
         return self.expansion.F
 
 
-@dataclass(frozen=True, eq=False)
-class PurifiedState(State):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PurifiedState(SparseState[_Channel]):
     """Density matrices of the occupied space, without eigenstates.
 
     homo, lumo: bounds, so that `gap` is a lower bound of the gap; fermi_level: halfway between them.
     """
 
-    D: BlockMatrix
-    H_in: BlockMatrix
+    method = "purification"
+
     factor: InverseFactor
-    channels: tuple[_Channel, ...]
-    moment: float
     report: PurificationReport
-    kpts: KPoints
-    entropy_energy: float = 0.0
-
-    @cached_property
-    def _w(self) -> BlockMatrix:
-        return self.projected_w(self.H_in)
-
-    @property
-    def W(self) -> BlockMatrix:
-        """D H_in D / g on the pattern, Hartree."""
-        return self._w
-
-    @property
-    def integer_occupations(self) -> bool:
-        """Always: there is no smearing."""
-        return True
-
-    @property
-    def homo(self) -> float:
-        """Upper bound of the highest occupied level, Hartree."""
-        return max(c.homo for c in self.channels)
-
-    @property
-    def lumo(self) -> float:
-        """Lower bound of the lowest empty level, Hartree."""
-        return min(c.lumo for c in self.channels)
-
-    @property
-    def fermi_level(self) -> float:
-        """Halfway between the bounds of the levels at the gap (of the spin where it is higher), Hartree."""
-        return max(0.5 * (c.homo + c.lumo) for c in self.channels)
-
-    @property
-    def magnetic_moment(self) -> float:
-        """N_up - N_down per cell, held fixed."""
-        return self.moment
-
-    @property
-    def band_energy(self) -> float:
-        """Tr D H_in, Hartree."""
-        return self.D.dot(self.H_in)
-
-    @property
-    def eigenvalues(self) -> NoReturn:
-        """None: this method has no eigenvalues."""
-        raise _no_eigenstates("eigenvalues")
-
-    @property
-    def occupations(self) -> NoReturn:
-        """None: this method has no occupations of states."""
-        raise _no_eigenstates("occupations")
-
-    @property
-    def coefficients(self) -> NoReturn:
-        """None: this method has no eigenstates."""
-        raise _no_eigenstates("coefficients")
 
     def projected_w(self, H: BlockMatrix) -> BlockMatrix:
         """g K H K on the pattern, K = D/g in full range."""
         cut = self.factor.truncation
         data = []
         for spin, channel in enumerate(self.channels):
-            F = self.factor.transformed(_folded(H, spin, self.factor.S), drop=ENERGIES)
+            F = self.factor.transformed(folded(H, spin, self.factor.S), drop=ENERGIES)
             C, C_transposed = channel.C, channel.C.transpose()
             W = sparse_join(
                 [
@@ -193,15 +135,9 @@ class PurifiedState(State):
         smallest e_a - e_i bounds sum |R_ia|^2/(e_a - e_i) from above (Golub and Meurant, "Matrices, Moments
         and Quadrature", ch. 6).
         """
-        size = residual.max_abs()
-        if size == 0.0:
-            return 0.0
-        scaled = (1.0 / size) * residual
-        bounds = [
-            _radau_bound(channel, _folded(scaled, spin, self.factor.S), self.factor)
-            for spin, channel in enumerate(self.channels)
-        ]
-        return self.degeneracy * size**2 * float(sum(bounds))
+        return self._quadratic(
+            residual, self.factor.S, lambda channel, R: _radau_bound(channel, R, self.factor)
+        )
 
     def response(self, R: BlockMatrix) -> Response:
         """By the polynomials of the expansion, see `mlh.solver.purified_response`."""
@@ -212,29 +148,14 @@ class PurifiedState(State):
         return self._response(R, 2)
 
     def _response(self, R: BlockMatrix, order: int) -> Response:
-        size = R.max_abs()
-        if size == 0.0:
-            return Response(R.zeros_like(), R.zeros_like())
-        scaled = (1.0 / size) * R
-        found = [
-            changes(c.expansion, _folded(scaled, spin, self.factor.S), self.factor, R.pattern, order)
-            for spin, c in enumerate(self.channels)
-        ]
-        scale = self.degeneracy * size**order
-        return Response(
-            *(BlockMatrix(R.pattern, scale * np.stack(parts)) for parts in zip(*found, strict=True))
+        factor = self.factor
+        return self._changes(
+            R, factor.S, order, lambda c, part: changes(c.expansion, part, factor, R.pattern, order)
         )
 
 
-def _no_eigenstates(name: str) -> AttributeError:
-    return AttributeError(
-        f"{name}: the purification solver computes the density matrix without eigenstates; "
-        "use the dense solver for levels, bands and orbitals"
-    )
-
-
 @dataclass(frozen=True, slots=True)
-class Purification:
+class Purification(SparseSolver):
     """Trace-correcting purification: insulators at Gamma, at a cost linear in the atoms; no eigenstates.
 
     threshold: truncation of block-sparse matrices, which sets the error (docs/theory.md).
@@ -242,28 +163,6 @@ class Purification:
 
     threshold: float = THRESHOLD
     name: ClassVar[str] = "purification"
-
-    def __post_init__(self) -> None:
-        check_threshold(self.threshold)
-
-    def describe(self) -> dict[str, Any]:
-        """Name and threshold."""
-        return {"method": self.name, "threshold": self.threshold}
-
-    def check(self, kpts: KPointsSpec, smearing: Smearing) -> None:
-        """ValueError for smearing and for k points."""
-        if smearing != "none":
-            raise ValueError(
-                "smearing: the purification solver has integer occupations, expected no smearing, "
-                f"got {smearing!r}; metals need the dense solver"
-            )
-        if isinstance(kpts, Mapping) and "spacing" in kpts:
-            return  # becomes a mesh with the cell, and is checked then
-        if not as_kpoints(kpts).gamma_only:
-            raise ValueError(
-                f"kpts: the purification solver works at Gamma only, got {len(as_kpoints(kpts))} other k "
-                "points; use a larger cell or the dense solver"
-            )
 
     def prepare(self, S: BlockMatrix, kpts: KPointsSpec = None) -> PreparedPurification:
         """The inverse factor of S."""
@@ -301,7 +200,7 @@ def purify(
     if not same_pattern(factor.pattern, H.pattern):
         raise ValueError("S: expected the overlap on the pattern of H, got one on another pattern")
     counts = whole_states(n_electrons, H.nspin, spin_moment, factor.S.n_orbitals, Purification.name)
-    results = [_channel(_folded(H, spin, factor.S), factor, n) for spin, n in enumerate(counts)]
+    results = [_channel(folded(H, spin, factor.S), factor, n) for spin, n in enumerate(counts)]
     channels = tuple(channel for channel, _, _ in results)
     degeneracy = 3 - H.nspin
     data = np.stack([degeneracy * c.K.unfold(H.pattern) for c in channels])
@@ -316,11 +215,15 @@ def purify(
     _check(report, factor)
     moment = float(counts[0] - counts[1]) if H.nspin == 2 else 0.0
     D = BlockMatrix(H.pattern, data)
-    return PurifiedState(D, H, factor, channels, moment, report, as_kpoints(None))
-
-
-def _folded(H: BlockMatrix, spin: int, like: BlockSparse) -> BlockSparse:
-    return BlockSparse.fold(H.pattern, H.data[spin if H.nspin == 2 else 0], like)
+    return PurifiedState(
+        D=D,
+        H_in=H,
+        channels=channels,
+        moment=moment,
+        kpts=as_kpoints(None),
+        factor=factor,
+        report=report,
+    )
 
 
 def _channel(H: BlockSparse, factor: InverseFactor, n_occupied: int) -> tuple[_Channel, float, int]:
