@@ -26,7 +26,7 @@ class DefectOptions:
     defect: Annotated[
         list[str] | None,
         typer.Option(
-            help="By name: V_O, Si_O, H_i, V_O+H_i; own sites: V_O@2; repeat. Default: vacancies of --species."
+            help="V_O, Si_O, H_i, V_O+H_i; own sites: V_O@2; repeat. Default: vacancies of --species."
         ),
     ] = None
     species: Annotated[str, typer.Option(help="Element of the vacancies.")] = "O"
