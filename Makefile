@@ -10,7 +10,8 @@ BENCHES ?= density matrix gradient xc geometry two_center
 BENCH_STRUCTURE ?= python/mlh/data/structures/asio2_96_a.xyz
 
 CPP_SOURCES := $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name CMakeLists.txt) CMakeLists.txt
-PY_SOURCES  := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed -o -name '*.json' -o -name '*.j2')
+PY_SOURCES  := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed -o -name '*.json' -o -name '*.j2' \
+  -o -name '*.toml' -o -name '*.bib')
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export MLH_VENV := $(VENV)
 

@@ -24,7 +24,8 @@ HEAD = """# Command line
 
 Made from the commands by `scripts/cli_reference.py`; `mlh COMMAND --help` says the same. Options of every
 command: `mlh --threads N COMMAND` (threads of the compiled core; default: `OMP_NUM_THREADS` or all cores),
-`mlh --version`.
+`mlh --log FILE COMMAND` (all that is said and found is added to the file, with the time of every line),
+`mlh --version`, `mlh --install-completion` (the shell completes commands, options and their values).
 Exit status: 0 done, 1 something did not converge or failed, 2 wrong input, 130 interrupted.
 """
 
@@ -60,6 +61,9 @@ def _sections(group: typer.Typer, prefix: str, shared: dict[str, list[Option]]) 
     for child in group.registered_groups:
         assert child.typer_instance is not None
         name = f"{prefix} {child.name or child.typer_instance.info.name}"
+        own = child.typer_instance.registered_callback
+        if own is not None and own.callback is not None:
+            yield from _section(own.callback, name, child.typer_instance.info.epilog or "", shared)
         yield from _sections(child.typer_instance, name, shared)
 
 
@@ -101,6 +105,8 @@ def _parameters(
     arguments: list[tuple[str, bool, str]] = []
     options: list[Option] = []
     for name, parameter in inspect.signature(function).parameters.items():
+        if hints[name] is typer.Context:
+            continue
         kind, info = typing.get_args(hints[name])[:2]
         help_text = " ".join((info.help or "").split()).replace("|", "\\|")
         if isinstance(info, ArgumentInfo):

@@ -47,7 +47,7 @@ def test_commands_on_the_pages_parse(page: Path) -> None:
     for line in commands_of(page):
         words = shlex.split(line)[1:]
         command = root.commands[words[0]]
-        if hasattr(command, "commands"):
+        if hasattr(command, "commands") and words[1:2] and words[1] in command.commands:
             command, words = command.commands[words[1]], words[1:]
         known = {name for parameter in command.params for name in parameter.opts} | {"--help"}
         options = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}

@@ -49,6 +49,8 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "compare": ("h2.xyz", "h2.xyz"),
     "demo": ("--out", "new"),
     "info": ("h2.xyz",),
+    "models show": ("sio2-vo",),
+    "cite": ("data.h5",),
     "bands": ("h2.xyz", *ENGINE, "--path", "GX"),
     "dos": ("h2.xyz", *ENGINE),
     "charges": ("h2.xyz", *ENGINE),
@@ -307,6 +309,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "neb": ("--images", "1", "--max-steps", "0", "--out", "path"),
     "modes": ("--out", "modes"), "vacancies": (), "dataset build": (),
     "dataset check": (), "dataset info": (), "dataset merge": (), "compare": (), "info": (),
+    "models show": (), "cite": (),
     "bands": ("--points", "4"), "dos": (), "charges": (), "density": (), "orbitals": ("--format", "none"),
 }  # fmt: skip
 """Commands that run in a moment, with what makes them so; those of workflows run in tests of their own."""

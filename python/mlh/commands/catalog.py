@@ -75,6 +75,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "info",
         "This installation, the contents of a matrix file, the quality of a structure, or a basis set.",
     ),
+    "models": (
+        "models",
+        "The models that come with the package; `mlh models show NAME`: what one of them is.",
+    ),
+    "cite": (
+        "cite",
+        "BibTeX entries of what SOURCES used, each under its reason: functional, basis, dispersion, "
+        "network, ...",
+    ),
     "bands": (
         "bands",
         "Bands of STRUCTURE along a path in the Brillouin zone: PREFIX.json and PREFIX.png.",

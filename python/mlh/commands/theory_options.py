@@ -16,6 +16,7 @@ from ase import Atoms
 from mlh.basis.families import family_of
 from mlh.calculators.engines import Engine, KPoints, choose_engine
 from mlh.calculators.mlh import ForcesKind
+from mlh.commands.completion import model_names
 from mlh.dft.terms.dispersion import DispersionName
 from mlh.dft.theory import Functional, Theory
 from mlh.solver import THRESHOLD, Localized, Purification, Solver, as_solver
@@ -227,7 +228,9 @@ class EngineOptions:
 
     panel: ClassVar[str] = "Engine"
 
-    model: Annotated[str | None, typer.Option(help="Model file or shipped name.")] = None
+    model: Annotated[
+        str | None, typer.Option(help="Model file or shipped name.", autocompletion=model_names)
+    ] = None
     dft: Annotated[bool, typer.Option("--dft", help="Use the embedded DFT engine.")] = False
     refine: Annotated[int, typer.Option(help="Self-consistency steps after the prediction.")] = 0
     forces: Annotated[

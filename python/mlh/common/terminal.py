@@ -22,6 +22,7 @@ from rich.progress import Progress, ProgressColumn, Task
 from rich.text import Text
 
 from mlh.common.activity import watched
+from mlh.common.runlog import LoggedConsole
 
 _PLAIN = {
     **{"Å": "A", "°": " deg", "±": "+-", "·": "*", "×": "x", "ψ": "psi", "−": "-", "–": "-", "—": "-"},
@@ -38,7 +39,8 @@ def terminal(stderr: bool = True) -> Console:
     """A console that prints text as it is; words go to standard error, results (`stderr=False`) do not."""
     if stderr and _shown:
         return _shown[-1]
-    return Console(stderr=stderr, markup=False, emoji=False)
+    kind = LoggedConsole if stderr else Console  # standard output is mirrored whole
+    return kind(stderr=stderr, markup=False, emoji=False)
 
 
 class Activity:
