@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlh.basis.families import load_basis
     from mlh.basis.species import Basis, Species
     from mlh.calculators import DFTCalculator, MLHCalculator
+    from mlh.common.terminal import progress
     from mlh.dft.energies import Energies, Forces, Stress
     from mlh.dft.grid_function import GridFunction
     from mlh.dft.system import System
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mlh.model.model import load_model, predict
     from mlh.openmx import load_openmx_basis, read_scfout
     from mlh.openmx.integration import OpenMXIntegration
+    from mlh.report.citations import cite
     from mlh.scf.loop import SCFResult, scf
     from mlh.solver import Dense, Localized, Purification, Solution, solve
 
@@ -57,10 +59,12 @@ _LAZY = {
     "Stress": "mlh.dft.energies",
     "System": "mlh.dft.system",
     "Theory": "mlh.dft.theory",
+    "cite": "mlh.report.citations",
     "load_basis": "mlh.basis.families",
     "load_model": "mlh.model.model",
     "load_openmx_basis": "mlh.openmx",
     "predict": "mlh.model.model",
+    "progress": "mlh.common.terminal",
     "read_scfout": "mlh.openmx",
     "scf": "mlh.scf.loop",
     "solve": "mlh.solver",
@@ -87,10 +91,12 @@ __all__ = [
     "System",
     "Theory",
     "__version__",
+    "cite",
     "load_basis",
     "load_model",
     "load_openmx_basis",
     "predict",
+    "progress",
     "read_scfout",
     "scf",
     "solve",

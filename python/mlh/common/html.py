@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -43,3 +44,18 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def curve(title: str, values: Sequence[float], log: bool = False) -> str:
+    """A small picture (SVG) of values over their numbers, with the first and the last one told."""
+    heights = [math.log10(max(value, 1e-12)) if log else value for value in values]
+    low, span = min(heights), (max(heights) - min(heights)) or 1.0
+    x = [4 + 232 * k / max(1, len(heights) - 1) for k in range(len(heights))]
+    points = " ".join(f"{px:.1f},{64 - 56 * (h - low) / span:.1f}" for px, h in zip(x, heights))
+    scale = ", logarithmic" if log else ""
+    text = f"{escape(title)}{scale}: {values[0]:.3g} to {values[-1]:.3g}"
+    return (
+        f'<figure style="display: inline-block; margin: 0.5em 1em 0 0;"><svg width="240" height="72" '
+        f'style="border: 1px solid #bbb;"><polyline points="{points}" fill="none" stroke="#1f77b4" '
+        f'stroke-width="1.5"/></svg><figcaption style="font-size: 85%;">{text}</figcaption></figure>'
+    )

@@ -22,6 +22,7 @@ from rich.progress import Progress, ProgressColumn, Task
 from rich.text import Text
 
 from mlh.common.activity import watched
+from mlh.common.notebook import OutputArea, Ticker, in_notebook
 from mlh.common.runlog import LoggedConsole
 
 _PLAIN = {
@@ -31,6 +32,9 @@ _PLAIN = {
 """What an ASCII terminal shows in place of the characters of tables and labels."""
 
 
+PATIENCE_IN_NOTEBOOKS = 0.5
+"""Seconds until a phase is shown in a notebook, where nothing else tells that something is done."""
+
 _shown: list[Console] = []
 """The console on which activity is shown, which everything else must be printed with."""
 
@@ -39,6 +43,8 @@ def terminal(stderr: bool = True) -> Console:
     """A console that prints text as it is; words go to standard error, results (`stderr=False`) do not."""
     if stderr and _shown:
         return _shown[-1]
+    if in_notebook():  # lines of text in the output of the cell, which is wide
+        return Console(file=sys.stdout, markup=False, emoji=False, force_jupyter=False, width=110)
     kind = LoggedConsole if stderr else Console  # standard output is mirrored whole
     return kind(stderr=stderr, markup=False, emoji=False)
 
@@ -47,13 +53,14 @@ class Activity:
     """A line at the foot of a terminal that says what is being done, once it takes `patience` seconds.
 
     It is there only inside the phases of `mlh.common.activity`, never together with a bar or another spinner.
+    area: in a notebook, where the line is shown.
     """
 
-    def __init__(self, console: Console, patience: float = 2.0) -> None:
-        self._console, self._patience = console, patience
+    def __init__(self, console: Console, patience: float = 2.0, area: OutputArea | None = None) -> None:
+        self._console, self._patience, self._area = console, patience, area
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
-        self._live: Live | None = None
+        self._live: Live | Ticker | None = None
         self._text, self._since, self._paused = "", 0.0, 0
 
     def __call__(self, text: str) -> None:
@@ -71,14 +78,13 @@ class Activity:
     def _begin(self) -> None:
         with self._lock:
             if self._timer is not None and self._live is None and not self._paused:
-                self._live = Live(
-                    self,
-                    console=self._console,
-                    transient=True,
-                    redirect_stdout=False,
-                    redirect_stderr=False,
-                )
+                self._live = self._new_live()
                 self._live.start()
+
+    def _new_live(self) -> Live | Ticker:
+        if self._area is not None:
+            return Ticker(lambda: self, self._area)
+        return Live(self, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False)
 
     def _end(self) -> None:
         if self._timer is not None:
@@ -107,12 +113,16 @@ _activity: list[Activity] = []
 
 @contextmanager
 def activity_shown() -> Iterator[None]:
-    """Show what long calculations are doing, where standard error is a terminal."""
-    console = terminal()
-    if not console.is_terminal:
+    """Show what long calculations inside are doing: phase and seconds, in a line that goes away again.
+
+    On a terminal and in a notebook (`with mlh.progress(): ...`); elsewhere nothing is shown. Lines that
+    relaxations and trainings print are not changed by it.
+    """
+    console, notebook = terminal(), in_notebook()
+    if not (console.is_terminal or notebook):
         yield
         return
-    activity = Activity(console)
+    activity = Activity(console, PATIENCE_IN_NOTEBOOKS, OutputArea()) if notebook else Activity(console)
     _shown.append(console)
     _activity.append(activity)
     try:
@@ -122,6 +132,10 @@ def activity_shown() -> Iterator[None]:
         activity("")
         _activity.pop()
         _shown.pop()
+
+
+progress = activity_shown
+"""The same under its public name, `mlh.progress`."""
 
 
 def _alone() -> AbstractContextManager[None]:
@@ -182,7 +196,8 @@ def bar(
     console: Console, *columns: ProgressColumn, transient: bool = True, disable: bool = False
 ) -> Progress:
     """A progress bar of these columns."""
-    return _Bar(*columns, console=console, transient=transient, disable=disable)
+    kind = _NotebookBar if in_notebook() else _Bar
+    return kind(*columns, console=console, transient=transient, disable=disable)
 
 
 class _Bar(Progress):
@@ -199,6 +214,25 @@ class _Bar(Progress):
         super().stop()
         if hasattr(self, "_others"):
             self._others.close()
+
+
+class _NotebookBar(Progress):
+    """A progress bar in the output of a notebook cell."""
+
+    def start(self) -> None:
+        """Begin to show it."""
+        if not self.disable:
+            self._ticker = Ticker(self.get_renderable, transient=self.live.transient)
+            self._ticker.start()
+
+    def stop(self) -> None:
+        """End."""
+        if hasattr(self, "_ticker"):
+            self._ticker.stop()
+            del self._ticker
+
+    def refresh(self) -> None:
+        """The ticker draws."""
 
 
 def clock_text(seconds: float) -> str:

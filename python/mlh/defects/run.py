@@ -94,6 +94,11 @@ class DefectRun:
     """Reasons, of defects without a result."""
     folder: Path = Path()
 
+    def _repr_html_(self) -> str:
+        from mlh.defects.display import run_html
+
+        return run_html(self)
+
     @property
     def converged(self) -> bool:
         """True when the host and every defect reached the target force."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from mlh.common.html import Section
 from mlh.common.units import HARTREE_BOHR3_GPA, HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 
 FloatArray = NDArray[np.float64]
@@ -76,6 +77,11 @@ class Energies(Mapping[str, float]):
 
     def __repr__(self) -> str:
         return f"Energies({self._contributions})"
+
+    def _repr_html_(self) -> str:
+        rows = [(name, f"{e:.10f}", f"{e * HARTREE_EV:.6f}") for name, e in self._contributions.items()]
+        total = ("total", f"{self.total:.10f}", f"{self.total * HARTREE_EV:.6f}")
+        return Section("energy", [*rows, total], ("contribution", "Ha", "eV")).as_html()
 
 
 class _Contributions:

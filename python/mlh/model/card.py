@@ -72,6 +72,11 @@ class ModelCard:
         }
         return json.dumps(content, indent=1)
 
+    def _repr_html_(self) -> str:
+        from mlh.model.description import card_html
+
+        return card_html(self)
+
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
         """The inverse of `as_json`."""

@@ -58,6 +58,9 @@ class Model:
         error = self.card.metrics.get("mae_mev")
         return f"Model({self.source!r}, {', '.join(self.card.basis.species)}, test MAE {error} meV)"
 
+    def _repr_html_(self) -> str:
+        return self.card._repr_html_()
+
     @property
     def cutoff_ry(self) -> float:
         """Grid cutoff of the labels, Rydberg."""

@@ -26,6 +26,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE, LBFGS
 from numpy.typing import NDArray
 
+from mlh.common.activity import doing
 from mlh.common.choices import check_choice
 from mlh.common.units import EV_ANGSTROM3_GPA
 from mlh.relaxation.optimizer import PreconditionedLBFGS
@@ -119,6 +120,11 @@ class RelaxResult:
     converged: bool
     steps: tuple[RelaxStep, ...]
     settings: RelaxSettings
+
+    def _repr_html_(self) -> str:
+        from mlh.relaxation.display import relaxation_html
+
+        return relaxation_html(self)
 
     @property
     def energy(self) -> float:
@@ -350,9 +356,10 @@ class _ReplayCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
 
     def _calculate(self) -> None:
         start = time.perf_counter()
-        forces = self._calculator.get_property("forces", self.atoms)
-        energy = self._calculator.get_property("energy", self.atoms)
-        stress = self._calculator.get_property("stress", self.atoms) if self._stress else None
+        with doing(f"geometry {self._next}"):
+            forces = self._calculator.get_property("forces", self.atoms)
+            energy = self._calculator.get_property("energy", self.atoms)
+            stress = self._calculator.get_property("stress", self.atoms) if self._stress else None
         self.seconds = time.perf_counter() - start
         if not (np.isfinite(energy) and np.isfinite(forces).all()):
             raise RuntimeError(f"calculator: expected finite energy and forces, got {energy} eV and {forces}")

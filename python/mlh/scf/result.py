@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mlh.common.html import Section, page
 from mlh.common.units import HARTREE_EV
 from mlh.dft.energies import Energies, Forces, Stress
 from mlh.matrix.block_matrix import BlockMatrix
@@ -102,6 +103,17 @@ class SCFResult:
     """Other starts that were tried, and which state was kept, in words."""
     states: tuple[SpinState, ...] = ()
     """The spin states that were compared; empty without a comparison."""
+
+    def _repr_html_(self) -> str:
+        last = self.history[-1]
+        head = "converged" if self.converged else "NOT converged"
+        rows = [
+            ("self-consistency", f"{head} in {len(self.history)} steps"),
+            ("largest element of H[D] - H, eV", f"{last.residual * HARTREE_EV:.2e}"),
+            *([] if self.solution.nspin == 1 else [("N_up - N_down", f"{last.magnetic_moment:.4f}")]),
+            *([("note", self.note)] if self.note else []),
+        ]
+        return page([Section("state", rows)]) + self.energies._repr_html_()
 
     @property
     def D(self) -> BlockMatrix:
