@@ -25,7 +25,7 @@ from mlh.common.files import require_place
 from mlh.defects.cases import DefectCase, vacancy_cases
 from mlh.defects.formation import formation_energy, removed_atoms
 from mlh.defects.references import Reference
-from mlh.defects.spins import with_start_moments, without_states
+from mlh.defects.starts import with_room, with_start_moments, without_states
 from mlh.relaxation.jobs import Announce, Ended, EngineLike, Keep, RelaxJob, RelaxJobs, refuse_finished
 from mlh.relaxation.loop import OTHER_ENERGIES, RelaxResult, RelaxSettings
 from mlh.structures import placed_defect
@@ -256,7 +256,8 @@ def _relax_defects(
     jobs = []
     for case, start in starts.items():
         engine = engines[case.charge]
-        jobs.append(RelaxJob(str(case), case.folder(folder), with_start_moments(start, engine), engine))
+        begun = with_start_moments(with_room(start, case), engine)
+        jobs.append(RelaxJob(str(case), case.folder(folder), begun, engine))
     runner = _runner(None, settings.relax, settings)
     results, failures = runner.run_all(jobs, settings.processes, announce, ended)
     found = [

@@ -22,7 +22,7 @@ from mlh.calculators.electronic import electronic_state, holds_state_of
 from mlh.calculators.engines import DFTEngine, Engine
 from mlh.common.files import write_json
 from mlh.defects.run import DefectRun
-from mlh.defects.spins import with_start_moments
+from mlh.defects.starts import with_start_moments
 from mlh.io import write_cube
 from mlh.relaxation.jobs import RelaxJob
 

@@ -1,14 +1,19 @@
-"""Moments around a defect at the start, and spin states of defects only."""
+"""Where a defect starts from: moments and room around it; spin states of defects only."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import ase
 import numpy as np
+from ase.geometry import find_mic
+from numpy.typing import NDArray
 
 from mlh.calculators.engines import DFTEngine
-from mlh.defects.spins import with_start_moments, without_states
+from mlh.defects.cases import DefectCase
+from mlh.defects.starts import with_room, with_start_moments, without_states
 from mlh.dft.theory import Theory
+from mlh.structures import vacancy_at
 from mlh.structures.crystals import crystal
 from mlh.structures.defects import point_defect
 
@@ -38,3 +43,22 @@ def test_an_added_atom_has_the_largest_moment() -> None:
     moments = with_start_moments(defect, DFTEngine(Theory())).get_initial_magnetic_moments()
     assert int(moments.argmax()) == defect.symbols.search("Al")[0]
     assert sorted(moments[moments > 0]) == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_the_neighbours_of_a_positive_vacancy_start_further_out() -> None:
+    host = crystal("alpha-quartz") * (2, 1, 1)
+    oxygen = int(host.symbols.search("O")[0])
+    vacancy, place = point_defect(host, site=oxygen), vacancy_at(host, oxygen)
+    assert with_room(vacancy, DefectCase(place)) is vacancy
+    assert with_room(vacancy, DefectCase(place, -1)) is vacancy
+
+    def away(atoms: ase.Atoms) -> NDArray[np.float64]:
+        vectors = atoms.positions - np.asarray(vacancy.info["defect_position"])
+        return np.asarray(find_mic(vectors, host.cell, host.pbc)[1])
+
+    for charge, step in ((1, 0.25), (2, 0.5), (3, 0.5)):
+        moved = with_room(vacancy, DefectCase(place, charge))
+        change = away(moved) - away(vacancy)
+        around = np.flatnonzero(np.abs(change) > 1e-9)
+        assert len(around) == 2 and (moved.numbers[around] == 14).all()
+        np.testing.assert_allclose(change[around], step, atol=1e-12)

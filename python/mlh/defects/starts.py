@@ -1,0 +1,75 @@
+"""Where a defect starts from: moments on the atoms around it, no two alike, and room for its charge.
+
+Without moments of its own all atoms of the cell would start with one, and moments that are equal by symmetry
+keep a spin shared that wants to sit on one atom (the E' centre: V_O in its positive state). The neighbours of
+a neutral vacancy are held near to each other by the electrons between them; once these are taken away the
+level lies among those of the valence band (V_O(2+) at the neutral geometry: a gap of 1 meV), where integer
+occupations find no self-consistency, and from where the relaxation has the longest way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import ase
+import numpy as np
+from ase.geometry import find_mic
+from numpy.typing import NDArray
+
+from mlh.calculators.engines import DFTEngine
+from mlh.defects.cases import DefectCase
+from mlh.relaxation.jobs import EngineLike
+
+SHELL = 1.3
+"""Atoms nearer to the place than this many times its nearest one are its neighbours."""
+
+LARGEST, STEP = 4, 0.25
+"""So many of them have moments, from 1 down by this step."""
+
+ROOM, MOST_ROOM = 0.25, 0.5
+"""Angstrom per positive charge, and at most, by which the neighbours of a vacancy start further out."""
+
+_PLACE = 0.3  # Angstrom; an added atom is on the place itself
+
+
+def with_start_moments(defect: ase.Atoms, engine: EngineLike) -> ase.Atoms:
+    """The defect (`defect_position` in its info) with moments on the atoms around it, where the engine makes
+    it spin-polarised and its atoms have none; otherwise as it is."""
+    if not isinstance(engine, DFTEngine) or defect.get_initial_magnetic_moments().any():
+        return defect
+    if engine.theory.nspin(defect) == 1:
+        return defect
+    around = _around(defect)[0][:LARGEST]
+    moments = np.zeros(len(defect))
+    moments[around] = 1.0 - STEP * np.arange(len(around))
+    started = defect.copy()
+    started.set_initial_magnetic_moments(moments)
+    return started
+
+
+def with_room(defect: ase.Atoms, case: DefectCase) -> ase.Atoms:
+    """A positive vacancy with its neighbours moved outwards; any other case as it is."""
+    empty = all(member.added is None for member in case.defect.name.members)
+    if case.charge <= 0 or not empty:
+        return defect
+    around, away = _around(defect)
+    moved = defect.copy()
+    step = min(ROOM * case.charge, MOST_ROOM)
+    moved.positions[around] += step * away / np.linalg.norm(away, axis=1, keepdims=True)
+    return moved
+
+
+def _around(defect: ase.Atoms) -> tuple[list[int], NDArray[np.float64]]:
+    """The atoms around the place of the defect, the nearest first, and their vectors from it (Angstrom)."""
+    place = np.asarray(defect.info["defect_position"], dtype=np.float64)
+    vectors, distances = find_mic(defect.positions - place, defect.cell, defect.pbc)
+    nearest = distances[distances > _PLACE].min()
+    around = [int(k) for k in np.argsort(distances, kind="stable") if distances[k] <= SHELL * nearest]
+    return around, vectors[around]
+
+
+def without_states(engine: EngineLike) -> EngineLike:
+    """For the host: the spin states that are compared are those of its defects."""
+    if not isinstance(engine, DFTEngine) or not engine.theory.spin_states:
+        return engine
+    return replace(engine, theory=replace(engine.theory, spin_states=()))
