@@ -47,7 +47,7 @@ def keep_made_up(run: DefectRun, potentials: bool = True) -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> DefectRun:
     cases = charged_cases([vacancy_cases(host(), [7])[0].defect], (0, 1, 2))
     folder = tmp_path_factory.mktemp("charged")
-    settings = DefectSettings(RelaxSettings(fmax=0.05))
+    settings = DefectSettings(RelaxSettings(fmax=1e-5))
     found = run_defects(host(), cases, ChargedEMT(), copper_reference(), folder, settings)
     keep_made_up(found)
     return found

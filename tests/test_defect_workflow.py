@@ -255,7 +255,7 @@ def test_any_defect_with_any_charge_has_its_own_folder(tmp_path: Path) -> None:
         for defect in choose_places(crystal, DefectName.parse(text), sites)
     ]
     cases = charged_cases(placed, (-1, 0, 2))
-    settings = DefectSettings(RelaxSettings(fmax=0.05))
+    settings = DefectSettings(RelaxSettings(fmax=1e-5))
     run = run_defects(crystal, cases, ChargedEMT(), elements(), tmp_path, settings)
     assert run.converged and [defect.case for defect in run.defects] == list(cases)
     names = {path.parent.name for path in tmp_path.glob("*/relax.json")}
