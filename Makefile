@@ -15,7 +15,7 @@ PY_SOURCES  := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typ
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export MLH_VENV := $(VENV)
 
-.PHONY: demo test setup install build asan tidy bench bench-python format lint clean
+.PHONY: demo test setup install build asan tidy bench bench-python docs format lint clean
 
 demo: $(STAMP)/install
 	$(BIN)/mlh demo
@@ -63,6 +63,11 @@ bench: $(STAMP)/setup
 bench-python: $(STAMP)/install
 	for case in scf_step single_point; do \
 	  OPENBLAS_NUM_THREADS=1 $(BIN)/python bench/python/bench_$$case.py || exit 1; done
+
+# The site, in build/site. Search needs a server: .venv/bin/python -m http.server -d build/site
+docs: $(STAMP)/install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "docs: build/site/index.html"
 
 format: $(STAMP)/install
 	find cpp -name '*.cpp' -o -name '*.hpp' | xargs clang-format -i

@@ -33,7 +33,7 @@ def commands_of(page: Path) -> list[str]:
     """Lines of code that call mlh: indented by four, with words that a shell would take."""
     found = []
     for line in page.read_text(encoding="utf-8").splitlines():
-        match = re.match(r"(?:    |> )(mlh [a-z].*)$", line)
+        match = re.match(r"(?:    |> )(mlh (?:--log \S+ )?[a-z].*)$", line)
         if match and not re.search(r"\.\.\.|\[OPTIONS\]| \| |COMMAND", match[1]):
             command = re.split(r"\s{2,}|\s#", match[1])[0]
             found.append(command)
@@ -46,6 +46,7 @@ def test_commands_on_the_pages_parse(page: Path) -> None:
     root = typer.main.get_command(app)
     for line in commands_of(page):
         words = shlex.split(line)[1:]
+        words = words[2:] if words[0] == "--log" else words
         command = root.commands[words[0]]
         if hasattr(command, "commands") and words[1:2] and words[1] in command.commands:
             command, words = command.commands[words[1]], words[1:]

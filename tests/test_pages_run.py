@@ -43,6 +43,7 @@ from test_documentation import PAGES, ROOT
 WHOLE = (
     *("mlh vacancies", "mlh info", "mlh compare glass-relaxed", "mlh compare vo", "mlh report", "mlh bands"),
     *("mlh scf si.xyz", "mlh orbitals si.h5", "mlh dataset info", "mlh openmx-input"),
+    *("mlh models", "mlh cite", "mlh --log run.log info"),
 )
 OPENMX = (
     ("mlh openmx-input", "mlh scf Methane.dat", "mlh relax Methane.dat")
@@ -67,7 +68,7 @@ BEGUN = "the work began"
 
 def lines_of(page: Path) -> list[str]:
     """Commands in code that is indented by four, without what explains them."""
-    found = re.findall(r"^    ((?:mlh|ase) [a-z].*)$", page.read_text(encoding="utf-8"), re.M)
+    found = re.findall(r"^    ((?:mlh(?: --log \S+)?|ase) [a-z].*)$", page.read_text(encoding="utf-8"), re.M)
     return [
         re.split(r"\s{2,}|\s#", line)[0] for line in found if "[OPTIONS]" not in line and "..." not in line
     ]
@@ -292,3 +293,46 @@ def test_the_python_of_dynamics_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
         exec(compile(block, "dynamics.md", "exec"), scope)
     assert len(load_structure("mirrored.extxyz")) == 4
     assert scope["run"].steps[-1].temperature == pytest.approx(600.0)
+
+
+DOCS = ROOT / "docs"
+RUN_AS_PRINTED = sorted(
+    [
+        *(DOCS / "api").glob("*.md"),
+        *(DOCS / f"{name}.md" for name in ("index", "install", "limits", "ten_minutes", "theory")),
+    ]
+)
+"""Pages whose Python is short enough to run as it is."""
+RUN_OTHERWISE = {
+    "architecture.md": "ctest installed_package",
+    "data_format.md": "test_the_python_of_the_data_format_runs",
+    "openmx.md": "its lines, where OpenMX's database is",
+    "contributing.md": "make",
+    "changelog.md": "what others say",
+    "changes.md": "what others say",
+}
+"""Pages without a line of mlh, and what runs their example, or why there is none."""
+
+
+@pytest.mark.parametrize("page", RUN_AS_PRINTED, ids=lambda page: str(page.relative_to(DOCS)))
+def test_the_python_of_a_page_runs_as_printed(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In an empty folder; what it prints of numbers is finite."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    assert blocks
+    scope: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), scope)
+    assert "nan" not in capsys.readouterr().out
+    if page.name == "theory.md":  # the derivative that it shows is one
+        change, exact = scope["difference"], 2 * np.vdot(scope["evaluated"].H.data, scope["change"].data)
+        assert change == pytest.approx(exact, abs=1e-9) and abs(change) > 1e-4
+
+
+def test_no_page_without_an_example_that_runs() -> None:
+    """A line of mlh that is not only parsed, Python that runs, or a test that is named here."""
+    for page in [*PAGES, *(DOCS / "api").glob("*.md")]:
+        lines = [line for line in lines_of(page) if not line.startswith(PARSED)]
+        assert lines or page in RUN_AS_PRINTED or page.name in RUN_OTHERWISE, page.name

@@ -103,7 +103,7 @@ class Solution(State):
 
     D: BlockMatrix (nspin). eigenvalues, occupations: (nspin, nk, norb), Hartree; occupations run to 2
     (unpolarised) or 1. fermi_levels: (nspin,), Hartree. entropy_energy: -T S, Hartree.
-    coefficients[spin][k]: (norb, norb), columns c_i with C^+ S C = 1.
+    `coefficients[spin][k]`: (norb, norb), columns c_i with C^+ S C = 1.
     """
 
     D: BlockMatrix
