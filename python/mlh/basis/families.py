@@ -1,6 +1,7 @@
 """Families of basis sets by name: `load_basis` for names on command lines and in files.
 
-The first word of a basis name is its family: "gth-pbe" (embedded), "openmx DFT_DATA19" (files of a database).
+The first word of a basis name is its family: "gth-pbe" (embedded), "openmx DFT_DATA19" (files of a database),
+"files FOLDER" (pseudopotentials of the user).
 A family is one module that holds a `FAMILY`, and one line of `_MODULES`, or one call of `register_family`.
 """
 
@@ -34,6 +35,7 @@ DEFAULT_BASIS = "gth-pbe"
 _MODULES = {
     "gth-pbe": "mlh.basis.gth.library",
     "openmx": "mlh.openmx.family",
+    "files": "mlh.basis.files.library",
 }
 """Where the families are; a module is loaded when a set of its family is asked for."""
 
@@ -69,7 +71,8 @@ def load_basis(
 
     "gth-pbe": GTH-PBE pseudopotentials with numerical orbitals, embedded; orbitals: sizes to use instead of
     the defaults, as {"Si": "7.0-s2p2d1"}. "openmx" or "openmx DFT_DATA19": files of an OpenMX database, in
-    the folder that MLH_OPENMX_DATA names; orbitals: files, as {"Si": "Si7.0-s2p2d1 Si_PBE19"}.
+    the folder that MLH_OPENMX_DATA names; orbitals: files, as {"Si": "Si7.0-s2p2d1 Si_PBE19"}. "files
+    FOLDER": pseudopotentials in UPF 2, psp8 or PSML; orbitals: sizes and files, as {"Si": "precise Si.psp8"}.
     elements: the species of the returned basis, in this order. Without it the basis offers every element of
     the set.
     """

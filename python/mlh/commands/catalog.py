@@ -84,6 +84,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "BibTeX entries of what SOURCES used, each under its reason: functional, basis, dispersion, "
         "network, ...",
     ),
+    "basis": (
+        "basis",
+        "Orbitals for pseudopotential files (UPF 2, psp8, PSML).",
+    ),
     "bands": (
         "bands",
         "Bands of STRUCTURE along a path in the Brillouin zone: PREFIX.json and PREFIX.png.",

@@ -32,11 +32,14 @@ def info_command(
         typer.Argument(help="Matrix file, structure file or crystal name; default: the installation."),
     ] = None,
     basis: Annotated[
-        str | None, typer.Option(help='Resolution of a basis set: gth-pbe, "openmx DFT_DATA19".')
+        str | None,
+        typer.Option(help='Resolution of a basis set: gth-pbe, "openmx DFT_DATA19", "files FOLDER".'),
     ] = None,
     element: Annotated[
         list[str] | None,
-        typer.Option(help="Of --basis: these elements only; as O=6.0-s2p2d1 or O=ORBITALS,POTENTIAL."),
+        typer.Option(
+            help="Of --basis: these elements only; as O=6.0-s2p2d1, O=ORBITALS,POTENTIAL, O=precise,FILE."
+        ),
     ] = None,
     index: Index = None,
     plot: Annotated[Path | None, typer.Option(help="Picture of a structure (PNG).")] = None,

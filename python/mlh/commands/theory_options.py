@@ -73,13 +73,16 @@ class TheoryOptions(MeshOptions):
 
     basis: Annotated[
         str | None,
-        typer.Option(help="Basis set of --dft: gth-pbe (default), or openmx (files in MLH_OPENMX_DATA)."),
+        typer.Option(
+            help="Basis set of --dft: gth-pbe (default), openmx (files in MLH_OPENMX_DATA), 'files FOLDER' "
+            "(pseudopotentials: UPF 2, psp8, PSML)."
+        ),
     ] = None
     orbitals: Annotated[
         list[str] | None,
         typer.Option(
             help="Orbitals of an element in place of the default: Si=7.0-s2p2d1, with an OpenMX basis "
-            "Si=Si7.0-s2p2d1,Si_PBE19; repeat."
+            "Si=Si7.0-s2p2d1,Si_PBE19, of files Si=precise or Si=precise,Si.upf; repeat."
         ),
     ] = None
     openmx_data: Annotated[

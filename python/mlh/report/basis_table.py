@@ -22,10 +22,11 @@ def basis_rows(name: str, elements: Sequence[str] | None) -> tuple[list[dict[str
     chosen = [text.partition("=") for text in elements or ()]
     orbitals = {symbol: text.replace(",", " ") for symbol, _, text in chosen if text}
     basis = load_basis(name, orbitals, [symbol for symbol, _, _ in chosen] or None)
-    return [_row(species) for species in basis], default_integration(basis) or "spheres"
+    return [species_row(species) for species in basis], default_integration(basis) or "spheres"
 
 
-def _row(species: Species) -> dict[str, Any]:
+def species_row(species: Species) -> dict[str, Any]:
+    """What a grid carries of one species."""
     sphere = species.sphere
     return {
         "element": species.symbol,

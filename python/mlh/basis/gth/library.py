@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -95,22 +95,31 @@ def cache_file(recipe: Recipe) -> Path:
 
 def _generate(recipe: Recipe) -> Species:
     species = make_species(recipe)
-    arrays = _to_arrays(species)
-    try:
-        write_npz(cache_file(recipe), arrays | {"checksum": np.array(_checksum(arrays))})
-    except OSError as error:
-        _log.warning("basis cache %s: not written (%s)", cache_folder(), error)
+    keep(species, cache_file(recipe))
     return species
 
 
 def _from_disk(recipe: Recipe) -> Species | None:
-    path = cache_file(recipe)
+    return kept(cache_file(recipe), partial(_from_arrays, recipe))
+
+
+def keep(species: Species, path: Path) -> None:
+    """Write what was made of a species into the cache; a cache that cannot be written is no obstacle."""
+    arrays = _to_arrays(species)
+    try:
+        write_npz(path, arrays | {"checksum": np.array(_checksum(arrays))})
+    except OSError as error:
+        _log.warning("basis cache %s: not written (%s)", cache_folder(), error)
+
+
+def kept(path: Path, make: Callable[[Mapping[str, Array]], Species]) -> Species | None:
+    """The species that `make` makes of the arrays in the cache; None where they are not there or damaged."""
     try:
         with intact(path, "generated again"), np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
             if str(arrays.pop("checksum", "")) != _checksum(arrays):
                 raise ValueError("checksum mismatch")
-            return _from_arrays(recipe, arrays)
+            return make(arrays)
     except FileNotFoundError:
         return None
     except (OSError, DamagedFileError) as error:
@@ -120,6 +129,8 @@ def _from_disk(recipe: Recipe) -> Species | None:
 
 def _to_arrays(species: Species) -> dict[str, Array]:
     arrays = {"density": species.density.g, "neutral_potential": species.neutral_potential.g}
+    if (sphere := species.sphere) is not None:
+        arrays["sphere"] = np.array([sphere.center, sphere.sigma, sphere.radius])
     for k, orbital in enumerate(species.orbitals):
         arrays[f"orbital{k}"] = np.append(float(orbital.l), orbital.g)
     return arrays

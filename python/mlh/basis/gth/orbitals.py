@@ -132,7 +132,7 @@ def recipe_for(symbol: str, orbitals: str | None = None) -> Recipe:
     )
     sphere = SphereParameters(**entry["sphere"]) if "sphere" in entry else None
     recipe = Recipe(gth_potential(symbol), size, float(entry["wall_width"]), extra, sphere)
-    _check_counts(recipe)
+    check_counts(recipe)
     return recipe
 
 
@@ -141,7 +141,8 @@ def occupied_counts(potential: Pseudopotential) -> tuple[int, ...]:
     return tuple(ceil(n / (2 * (2 * l + 1))) for l, n in enumerate(potential.electrons))
 
 
-def _check_counts(recipe: Recipe) -> None:
+def check_counts(recipe: Recipe) -> None:
+    """ValueError where the recipe has other functions than the occupied and the extra ones in their order."""
     occupied = occupied_counts(recipe.potential)
     for l, letter in enumerate(SHELL_LETTERS):
         n = recipe.size.counts[l] if l < len(recipe.size.counts) else 0
@@ -186,12 +187,12 @@ def _radial_functions(
     """Coefficients of the radial functions of one l: occupied states, then the extra ones."""
     functions = [c for shell, (_, c) in atom.states.items() if shell.l == l]
     for extra in recipe.extra[l][: count - len(functions)]:
-        states = [_soft_coulomb_state(solver, l, z) for z in extra.charges]
+        states = [soft_coulomb_state(solver, l, z) for z in extra.charges]
         functions.append(np.array(extra.weights) @ np.array(states))
     return _orthonormal(solver, l, functions)
 
 
-def _soft_coulomb_state(solver: AtomSolver, l: int, z: float) -> Array:
+def soft_coulomb_state(solver: AtomSolver, l: int, z: float) -> Array:
     """Lowest state of one l in -z erf(r / (sqrt2 r_loc)) / r plus the wall."""
     channel = solver.channel(l)
     attraction = -z * erf(solver.r / (np.sqrt(2.0) * solver.potential.softening)) / solver.r
