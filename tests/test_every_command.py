@@ -22,11 +22,13 @@ import pytest
 from ase import Atoms
 from typer.models import ArgumentInfo, OptionInfo
 
+from mlh.basis.gth.table import gth_potential
 from mlh.commands import cli
 from mlh.dataset.sample import BasisRecord, Sample
 from mlh.dataset.store import DatasetWriter
 from mlh.dft.system import System
 from mlh.structures import write_structure
+from pseudopotential_files import write_psp8
 
 ENGINE = ("--dft", "--cutoff", "60")
 RIGHT: dict[str, tuple[str, ...]] = {
@@ -49,6 +51,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "compare": ("h2.xyz", "h2.xyz"),
     "demo": ("--out", "new"),
     "info": ("h2.xyz",),
+    "basis make": ("H.psp8", "--size", "minimal"),
     "models show": ("sio2-vo",),
     "cite": ("data.h5",),
     "bands": ("h2.xyz", *ENGINE, "--path", "GX"),
@@ -76,7 +79,7 @@ SIGNED = (
 """Options whose numbers may be negative."""
 
 
-SUPPLIED = ("h2.xyz", "h2t.xyz", "h2o.xyz", "data.yaml", "data.h5", "more.h5", "train.yaml")
+SUPPLIED = ("h2.xyz", "h2t.xyz", "h2o.xyz", "data.yaml", "data.h5", "more.h5", "train.yaml", "H.psp8")
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     split = "split: {by: random, validation: 0.34, test: 0.0}"
     (folder / "train.yaml").write_text(f"dataset: data.h5\noutput: new\n{split}\n", encoding="utf-8")
     (folder / "run").mkdir()
+    write_psp8(gth_potential("H"), folder / "H.psp8")
     return folder
 
 
@@ -309,6 +313,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "neb": ("--images", "1", "--max-steps", "0", "--out", "path"),
     "modes": ("--out", "modes"), "vacancies": (), "dataset build": (),
     "dataset check": (), "dataset info": (), "dataset merge": (), "compare": (), "info": (),
+    "basis make": (),
     "models show": (), "cite": (),
     "bands": ("--points", "4"), "dos": (), "charges": (), "density": (), "orbitals": ("--format", "none"),
 }  # fmt: skip

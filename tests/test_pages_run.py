@@ -60,7 +60,7 @@ PARSED = (
         "mlh defect |",
         *OPENMX,
     ),
-    *("mlh export", "mlh ccd"),
+    *("mlh export", "mlh ccd", "mlh basis make", "mlh scf quartz.cif --basis"),
     *("mlh relax alpha-quartz:2x2x2 --model quartz", "mlh defect alpha-quartz:2x2x2 --model quartz"),
 )
 BEGUN = "the work began"
