@@ -67,6 +67,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "compare",
         "With --model: Hamiltonian, energy and forces of the model against DFT at the geometry of STRUCTURE.",
     ),
+    "benchmark": (
+        "benchmark",
+        "Basis sets and pseudopotentials against published numbers.",
+    ),
     "demo": (
         "demo",
         "Relax a glass and two vacancies in it with a model, and measure the errors of one against DFT.",
