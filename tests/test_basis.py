@@ -399,7 +399,7 @@ def test_core_density_of_a_species() -> None:
 def test_load_basis_overrides_and_errors(empty_cache: Path) -> None:
     basis = mlh.load_basis(orbitals={"H": "5.0-s1"}, elements=["H"])
     assert (basis["H"].orbital_label, basis["H"].cutoff) == ("s1", 5.0)
-    with pytest.raises(ValueError, match="expected one of gth-pbe, openmx, files, got 'pbe'"):
+    with pytest.raises(ValueError, match="expected one of gth-pbe, gth-nlcc-pbe, openmx, files, got 'pbe'"):
         mlh.load_basis("pbe")
     with pytest.raises(KeyError, match="got Xx"):
         mlh.load_basis(elements=["Xx"])

@@ -1,6 +1,6 @@
 """How good the embedded basis is: silicon, O2, H2O and alpha-quartz at their minima of energy.
 
-Settings are those of the project: PBE, 200 Ry, default orbitals. References are in docs/basis.md; the same
+PBE, 200 Ry, --basis (default: gth-pbe). References are in docs/basis.md; the same
 molecules in a large Gaussian basis with the same pseudopotential: quality_reference.py.
 
     PYTHONPATH=python python bench/python/quality.py [silicon|oxygen|water|quartz ...] --out quality.json
@@ -27,6 +27,7 @@ from mlh.calculators import DFTCalculator
 from mlh.structures.crystals import crystal
 
 CUTOFF = 200.0
+BASIS = "gth-pbe"
 
 
 def silicon() -> dict[str, float]:
@@ -35,7 +36,7 @@ def silicon() -> dict[str, float]:
     for a in np.linspace(5.46 * 0.97, 5.46 * 1.03, 7):
         atoms = bulk("Si", "diamond", a)
         atoms.calc = DFTCalculator(
-            cutoff_ry=CUTOFF, kpts={"size": (6, 6, 6), "gamma": False}, grid_shape=(36, 36, 36)
+            BASIS, cutoff_ry=CUTOFF, kpts={"size": (6, 6, 6), "gamma": False}, grid_shape=(36, 36, 36)
         )
         volumes.append(atoms.get_volume())
         energies.append(atoms.get_potential_energy())
@@ -55,11 +56,11 @@ def oxygen() -> dict[str, float]:
     """Triplet molecule and atom. The box of the atom has three different edges, so that one p orbital of the
     minority spin is filled and two are empty: the broken-symmetry ground state of PBE."""
     pair = Atoms("O2", [[0.0, 0.0, 0.0], [0.5, 0.6, 0.93]])
-    pair.calc = DFTCalculator(cutoff_ry=CUTOFF, spin=True, total_moment=2.0)
+    pair.calc = DFTCalculator(BASIS, cutoff_ry=CUTOFF, spin=True, total_moment=2.0)
     relaxed(pair)
     atom = Atoms("O", cell=[7.2, 7.6, 8.0], pbc=True)
     atom.center()
-    atom.calc = DFTCalculator(cutoff_ry=CUTOFF, spin=True, total_moment=2.0)
+    atom.calc = DFTCalculator(BASIS, cutoff_ry=CUTOFF, spin=True, total_moment=2.0)
     single = atom.get_potential_energy()
     return {
         "bond_A": pair.get_distance(0, 1),
@@ -74,7 +75,7 @@ def water() -> dict[str, float]:
     atoms = molecule("H2O", cell=[8.0] * 3, pbc=True)
     atoms.rotate(35.0, (1.0, 2.0, 3.0))
     atoms.center()
-    atoms.calc = DFTCalculator(cutoff_ry=CUTOFF)
+    atoms.calc = DFTCalculator(BASIS, cutoff_ry=CUTOFF)
     relaxed(atoms, 0.01)
     bonds = atoms.get_distances(0, [1, 2])
     return {
@@ -107,7 +108,9 @@ def quartz_in_published_cell() -> dict[str, float]:
 
 def quartz_calculator() -> DFTCalculator:
     """The same number of grid points for every cell."""
-    return DFTCalculator(cutoff_ry=CUTOFF, kpts={"size": (2, 2, 2), "gamma": False}, grid_shape=(40, 40, 48))
+    return DFTCalculator(
+        BASIS, cutoff_ry=CUTOFF, kpts={"size": (2, 2, 2), "gamma": False}, grid_shape=(40, 40, 48)
+    )
 
 
 def quartz_geometry(atoms: Atoms) -> dict[str, float]:
@@ -141,12 +144,15 @@ CASES: dict[str, Callable[[], dict[str, float]]] = {
 
 
 def main() -> None:
+    global BASIS
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}; default: all")
+    parser.add_argument("--basis", default=BASIS)
     parser.add_argument("--out", type=Path, default=Path("quality.json"))
     options = parser.parse_args()
+    BASIS = options.basis
     results: dict[str, dict[str, float]] = {}
     for name in options.cases or CASES:
         start = time.perf_counter()

@@ -34,6 +34,7 @@ DEFAULT_BASIS = "gth-pbe"
 
 _MODULES = {
     "gth-pbe": "mlh.basis.gth.library",
+    "gth-nlcc-pbe": "mlh.basis.gth.with_cores",
     "openmx": "mlh.openmx.family",
     "files": "mlh.basis.files.library",
 }
@@ -69,10 +70,12 @@ def load_basis(
 ) -> Basis:
     """A basis set by name.
 
-    "gth-pbe": GTH-PBE pseudopotentials with numerical orbitals, embedded; orbitals: sizes to use instead of
-    the defaults, as {"Si": "7.0-s2p2d1"}. "openmx" or "openmx DFT_DATA19": files of an OpenMX database, in
-    the folder that MLH_OPENMX_DATA names; orbitals: files, as {"Si": "Si7.0-s2p2d1 Si_PBE19"}. "files
-    FOLDER": pseudopotentials in UPF 2, psp8 or PSML; orbitals: sizes and files, as {"Si": "precise Si.psp8"}.
+    "gth-pbe", "gth-nlcc-pbe": GTH-PBE pseudopotentials without and with partial cores, numerical orbitals,
+    embedded; after it the size of the orbitals, minimal, standard (default) or precise, as in "gth-nlcc-pbe
+    precise"; orbitals: sizes of single elements, as {"Si": "precise", "O": "6.0-s2p2d1"}. "openmx" or "openmx
+    DFT_DATA19": files of an OpenMX database, in the folder that MLH_OPENMX_DATA names; orbitals: files, as
+    {"Si": "Si7.0-s2p2d1 Si_PBE19"}. "files FOLDER": pseudopotentials in UPF 2, psp8 or PSML; orbitals: sizes
+    and files, as {"Si": "precise Si.psp8"}.
     elements: the species of the returned basis, in this order. Without it the basis offers every element of
     the set.
     """

@@ -20,10 +20,10 @@ from ase.data import atomic_numbers, covalent_radii
 
 from mlh.basis.families import BasisFamily
 from mlh.basis.files.reading import SUFFIXES, element_of, read_pseudopotential
-from mlh.basis.files.rules import RULES_VERSION, SIZES, recipe_by_rules
+from mlh.basis.files.rules import RULES_VERSION, recipe_by_rules
 from mlh.basis.files.tabulated import TabulatedPotential
 from mlh.basis.gth.library import Array, cache_folder, keep, kept
-from mlh.basis.gth.orbitals import GENERATOR_VERSION, OrbitalSize, make_species
+from mlh.basis.gth.orbitals import GENERATOR_VERSION, SIZES, OrbitalSize, make_species
 from mlh.basis.lazy import LazyBasis
 from mlh.basis.pseudopotential import tabulated_core
 from mlh.basis.resolution import SPHERES, fitting_sphere

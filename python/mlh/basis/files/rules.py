@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from mlh.basis.gth.atom import AtomResult, AtomSolver, Wall
 from mlh.basis.gth.finite_elements import make_elements
 from mlh.basis.gth.orbitals import (
+    SIZES,
     ExtraFunction,
     OrbitalSize,
     Recipe,
@@ -36,7 +37,6 @@ Array = NDArray[np.float64]
 RULES_VERSION = 1
 """Part of every recipe; to be raised when the rules give other functions."""
 
-SIZES = ("minimal", "standard", "precise")
 REACHES = (6.0, 7.0, 8.0, 9.0, 10.0)
 COST = 0.025
 """Hartree that the wall may cost the atom."""

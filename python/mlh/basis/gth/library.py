@@ -1,4 +1,4 @@
-"""The embedded basis set "gth-pbe", generated on first use and cached in memory and on disk.
+"""The embedded basis sets "gth-pbe" and "gth-nlcc-pbe", made on first use, cached in memory and on disk.
 
 Cache files are named by the digest of the recipe and carry a checksum of their content; they are written
 to a temporary name and renamed, so that parallel processes never see half a file. An unreadable file is
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlh.basis.families import BasisFamily
-from mlh.basis.gth.orbitals import Recipe, available_elements, make_species, recipe_for
+from mlh.basis.gth.orbitals import ELEMENTS, SIZES, Recipe, available_elements, make_species, recipe_for
 from mlh.basis.lazy import LazyBasis
 from mlh.basis.pseudopotential import tabulated_core
 from mlh.basis.species import SHELL_LETTERS, Basis, Projector, RadialFunction, Species
@@ -36,30 +36,44 @@ _memory: dict[str, Species] = {}
 
 
 def load(name: str, orbitals: Mapping[str, str], elements: Sequence[str] | None) -> Basis:
-    """The set, see `mlh.load_basis`; without `elements` a species is generated on its first lookup."""
-    if name != NAME:
-        raise ValueError(f"basis: expected {NAME!r}, got {name!r}")
+    """The set, see `mlh.load_basis`; without `elements` a species is generated on its first lookup.
+
+    name: of the family, and after it a size of the orbitals: "gth-nlcc-pbe precise".
+    """
+    family, size = _family_and_size(name)
     sizes = dict(orbitals)
-    symbols = available_elements() if elements is None else tuple(dict.fromkeys(elements))
-    unknown = sorted({*sizes, *symbols} - {*available_elements()})
-    if unknown:
-        offered = ", ".join(available_elements())
-        raise KeyError(f"gth-pbe: expected elements among {offered}, got {', '.join(unknown)}")
-    recipes = {symbol: recipe_for(symbol, sizes.get(symbol)) for symbol in symbols}
+    offered = available_elements(family)
+    every = available_elements(family, size)
+    symbols = every if elements is None else tuple(dict.fromkeys(elements))
+    if unknown := sorted({*sizes, *symbols} - {*offered}):
+        raise KeyError(f"{family}: expected elements among {', '.join(offered)}, got {', '.join(unknown)}")
+    for symbol, text in sizes.items():
+        recipe_for(symbol, text, family)  # a size that is not there is an error now
     if elements is None:
-        return LazyBasis(recipes, partial(_lookup, recipes), name)
-    return Basis([load_species(recipe) for recipe in recipes.values()], name)
+        return LazyBasis(every, partial(_lookup, family, size, sizes), name)
+    return Basis([_lookup(family, size, sizes, symbol) for symbol in symbols], name)
 
 
-def _lookup(recipes: Mapping[str, Recipe], symbol: str) -> Species:
-    return load_species(recipes[symbol])
+def _family_and_size(name: str) -> tuple[str, str]:
+    """gth-nlcc-pbe, precise."""
+    family, *rest = name.split()
+    if family not in ELEMENTS or len(rest) > 1 or (rest and rest[0] not in SIZES):
+        raise ValueError(
+            f"basis: expected {' or '.join(ELEMENTS)}, and after it none or one of {', '.join(SIZES)}, "
+            f"got {name!r}"
+        )
+    return family, rest[0] if rest else "standard"
+
+
+def _lookup(family: str, size: str, sizes: Mapping[str, str], symbol: str) -> Species:
+    return load_species(recipe_for(symbol, sizes.get(symbol, size), family))
 
 
 def record(basis: Basis) -> dict[str, str]:
-    """The sizes of the species that are not the default ones."""
-    defaults = {symbol: recipe_for(symbol) for symbol in available_elements()}
-    labels = {s.symbol: s for s in basis.species if s.recipe != defaults[s.symbol].text}
-    return {symbol: f"{s.cutoff:g}-{_counts(s)}" for symbol, s in labels.items()}
+    """The sizes of the species that are not those of the name."""
+    family, size = _family_and_size(basis.name)
+    changed = [s for s in basis.species if s.recipe != recipe_for(s.symbol, size, family).text]
+    return {s.symbol: f"{s.cutoff:g}-{_counts(s)}" for s in changed}
 
 
 def _counts(species: Species) -> str:

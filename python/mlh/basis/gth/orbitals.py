@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache
 from importlib import resources
@@ -108,32 +108,75 @@ def _canonical(value: Any) -> str:
     return repr(value)
 
 
+ELEMENTS = {"gth-pbe": ("elements.toml",), "gth-nlcc-pbe": ("elements.toml", "elements_nlcc.toml")}
+"""Files of recipes of each family; an element of a later one takes the place of that of an earlier one."""
+
+SIZES = ("minimal", "standard", "precise")
+
+
 @cache
-def _element_table() -> dict[str, Any]:
-    with resources.files("mlh.basis.gth").joinpath("elements.toml").open("rb") as file:
-        return tomllib.load(file)
+def _element_table(family: str) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for source in ELEMENTS[family]:
+        with resources.files("mlh.basis.gth").joinpath(source).open("rb") as file:
+            table |= tomllib.load(file)
+    return table
 
 
-def available_elements() -> tuple[str, ...]:
-    """Symbols for which there are orbitals, in the order of the table."""
-    return tuple(_element_table())
+def available_elements(family: str = "gth-pbe", size: str = "standard") -> tuple[str, ...]:
+    """Symbols for which there are orbitals of a size, in the order of the table."""
+    table = _element_table(family)
+    return tuple(symbol for symbol, entry in table.items() if size != "precise" or "precise" in entry)
 
 
-def recipe_for(symbol: str, orbitals: str | None = None) -> Recipe:
-    """The recipe of an element, with its default or the given orbitals ("7.0-s2p2d1")."""
-    table = _element_table()
+def recipe_for(symbol: str, orbitals: str | None = None, family: str = "gth-pbe") -> Recipe:
+    """The recipe of an element; orbitals: the name of a size (`SIZES`; None: "standard") or "7.0-s2p2d1".
+
+    A size in numbers takes the functions of the smallest named one that has so many. KeyError for an element
+    or a named size that the family does not have.
+    """
+    table = _element_table(family)
     if symbol not in table:
-        raise KeyError(f"gth-pbe: expected one of {', '.join(table)}, got {symbol!r}")
+        raise KeyError(f"{family}: expected one of {', '.join(table)}, got {symbol!r}")
     entry: Mapping[str, Any] = table[symbol]
-    size = OrbitalSize.parse(entry["orbitals"] if orbitals is None else orbitals)
-    extra = tuple(
+    potential = gth_potential(symbol, family)
+    text = orbitals or "standard"
+    if text == "precise" and "precise" not in entry:
+        having = ", ".join(available_elements(family, text)) or "no element"
+        raise KeyError(
+            f"orbitals of {symbol}: expected minimal or standard, {family} has {text} ones of {having}"
+        )
+    if text == "minimal":
+        text = f"{entry['orbitals'].split('-')[0]}-{_label(occupied_counts(potential))}"
+    tables = [entry["precise"]] if text == "precise" else [entry]
+    if text not in SIZES:
+        tables += [entry["precise"]] if "precise" in entry else []
+    size = OrbitalSize.parse(str(tables[0]["orbitals"]) if text in SIZES else text)
+    functions = [_extra_functions(given) for given in tables]
+    occupied = occupied_counts(potential)
+    extra = next((found for found in functions if _enough(size, occupied, found)), functions[-1])
+    sphere = SphereParameters(**entry["sphere"]) if "sphere" in entry else None
+    recipe = Recipe(potential, size, float(entry["wall_width"]), extra, sphere)
+    check_counts(recipe)
+    return recipe
+
+
+def _label(counts: Sequence[int]) -> str:
+    return "".join(f"{SHELL_LETTERS[l]}{n}" for l, n in enumerate(counts))
+
+
+def _extra_functions(entry: Mapping[str, Any]) -> tuple[tuple[ExtraFunction, ...], ...]:
+    return tuple(
         tuple(ExtraFunction(tuple(f["z"]), tuple(f.get("w", (1.0,)))) for f in entry["extra"].get(letter, ()))
         for letter in SHELL_LETTERS
     )
-    sphere = SphereParameters(**entry["sphere"]) if "sphere" in entry else None
-    recipe = Recipe(gth_potential(symbol), size, float(entry["wall_width"]), extra, sphere)
-    check_counts(recipe)
-    return recipe
+
+
+def _enough(size: OrbitalSize, occupied: Sequence[int], extra: Sequence[Sequence[ExtraFunction]]) -> bool:
+    """Whether there are as many functions as the size asks for."""
+    return all(
+        n <= (occupied[l] if l < len(occupied) else 0) + len(extra[l]) for l, n in enumerate(size.counts)
+    )
 
 
 def occupied_counts(potential: Pseudopotential) -> tuple[int, ...]:

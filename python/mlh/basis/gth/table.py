@@ -169,18 +169,25 @@ def _upper_triangle(values: list[float]) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(x) for x in row) for row in matrix)
 
 
+TABLES = {"gth-pbe": ("gth_pbe.toml",), "gth-nlcc-pbe": ("gth_pbe.toml", "gth_nlcc_pbe.toml")}
+"""Files of each set of pseudopotentials; what is in a later one takes the place of what is in an earlier."""
+
+
 @cache
-def gth_table() -> dict[str, GthPotential]:
-    """The embedded table, by symbol."""
-    with resources.files("mlh.basis.gth").joinpath("gth_pbe.toml").open("rb") as file:
-        table = tomllib.load(file)
-    return {symbol: _from_entry(symbol, entry) for symbol, entry in table.items()}
+def gth_table(name: str = "gth-pbe") -> dict[str, GthPotential]:
+    """An embedded table, by symbol."""
+    table: dict[str, GthPotential] = {}
+    for source in TABLES[name]:
+        with resources.files("mlh.basis.gth").joinpath(source).open("rb") as file:
+            table |= {symbol: _from_entry(symbol, entry) for symbol, entry in tomllib.load(file).items()}
+    return table
 
 
 def _from_entry(symbol: str, entry: dict[str, object]) -> GthPotential:
     electrons = tuple(int(n) for n in entry["electrons"])  # type: ignore[attr-defined]
     local: dict[str, object] = entry["local"]  # type: ignore[assignment]
     channels: list[dict[str, object]] = entry["channels"]  # type: ignore[assignment]
+    core: dict[str, object] = entry.get("core", {})  # type: ignore[assignment]
     return GthPotential(
         symbol=symbol,
         name=str(entry["name"]),
@@ -195,12 +202,13 @@ def _from_entry(symbol: str, entry: dict[str, object]) -> GthPotential:
             for l, channel in enumerate(channels)
             if channel["h"]
         ),
+        core=GaussianCore(float(core["charge"]), float(core["r"])) if core else None,  # type: ignore[arg-type]
     )
 
 
-def gth_potential(symbol: str) -> GthPotential:
+def gth_potential(symbol: str, name: str = "gth-pbe") -> GthPotential:
     """The pseudopotential of an element; KeyError names the elements there are."""
-    table = gth_table()
+    table = gth_table(name)
     if symbol not in table:
-        raise KeyError(f"gth-pbe: expected one of {', '.join(table)}, got {symbol!r}")
+        raise KeyError(f"{name}: expected one of {', '.join(table)}, got {symbol!r}")
     return table[symbol]
