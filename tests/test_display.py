@@ -23,6 +23,7 @@ from mlh.defects.run import DefectRun, RelaxedDefect
 from mlh.dft.energies import Energies
 from mlh.model.card import read_card
 from mlh.relaxation.loop import RelaxSettings, relax
+from mlh.report.curves import relaxation_figure
 
 
 class Checked(HTMLParser):
@@ -54,6 +55,12 @@ def test_energies_are_a_table() -> None:
     assert cells[:3] == ["contribution", "Ha", "eV"]
     assert cells[cells.index("xc") + 1] == "-2.0000000000"
     assert float(cells[-1]) == pytest.approx(-0.5 * HARTREE_EV, abs=1e-6)
+
+
+def test_figures_are_pictures() -> None:
+    """Without pyplot, which a notebook would need to have imported."""
+    steps = relax(molecule("H2O"), EMT(), RelaxSettings(fmax=0.5)).steps
+    assert relaxation_figure(steps, None)._repr_png_().startswith(b"\x89PNG")
 
 
 def test_text_of_the_user_is_text() -> None:

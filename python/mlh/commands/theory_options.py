@@ -17,6 +17,7 @@ from mlh.basis.families import family_of
 from mlh.calculators.engines import Engine, KPoints, choose_engine
 from mlh.calculators.mlh import ForcesKind
 from mlh.commands.completion import model_names
+from mlh.common.deprecation import GAMMA
 from mlh.dft.terms.dispersion import DispersionName
 from mlh.dft.theory import Functional, Theory
 from mlh.solver import THRESHOLD, Localized, Purification, Solver, as_solver
@@ -49,6 +50,8 @@ class MeshOptions:
 
     def mesh(self) -> KPoints:
         """What the options ask for; None when they are silent."""
+        if self.gamma:
+            GAMMA.warn()
         if self.kpts is not None and self.kspacing is not None:
             raise ValueError(f"--kpts, --kspacing: expected one of them, got {self.kpts} and {self.kspacing}")
         if self.kpts is not None and min(self.kpts) < 1:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from mlh.report.figure import Figure
 from mlh.report.fitted_table import value_text
 from mlh.report.plots import force_panel
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mlh.defects.record import entries_of, entry_title
 from mlh.relaxation.loop import RelaxStep
+from mlh.report.figure import Figure
 from mlh.report.plots import DFT_COLOR, MODEL_COLOR
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from mlh.report.figure import Figure
 from mlh.report.plots import DFT_COLOR, MODEL_COLOR
 
 

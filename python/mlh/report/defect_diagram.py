@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from mlh.defects.ccd import HBAR_OMEGA
 from mlh.defects.charged import diagram_of
 from mlh.defects.diagram import Diagram, TransitionLevel, envelope, stable_charge, transition_levels
 from mlh.report.defect_tables import uncorrected
+from mlh.report.figure import Figure
 from mlh.report.plots import DFT_COLOR, MODEL_COLOR, save_figure
 from mlh.structures.defect_names import charge_text
 

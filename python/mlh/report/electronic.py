@@ -10,7 +10,6 @@ from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm, TwoSlopeNorm
-from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
@@ -18,6 +17,7 @@ from mlh.analysis.bands import BandEdges, Bands
 from mlh.analysis.defect_levels import DefectLevel, DefectLevels
 from mlh.analysis.dos import DensityOfStates
 from mlh.analysis.slices import Plane, PlaneAtom
+from mlh.report.figure import Figure
 
 FloatArray = NDArray[np.float64]
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mlh.report.figure import Figure
 from mlh.report.plots import DFT_COLOR, MODEL_COLOR, force_panel
 
 if TYPE_CHECKING:

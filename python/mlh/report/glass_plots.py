@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mlh.analysis.glass import GlassReport
 from mlh.common.units import HARTREE_EV, KELVIN
+from mlh.report.figure import Figure
 
 _COLORS = ("#c1440e", "#1f4e79", "#5f8f3a", "#8a5aa0", "#b08a1e", "#444444")
 _EXPERIMENT = "0.35"

@@ -23,7 +23,6 @@ from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 from ase.neighborlist import neighbor_list
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 
 from mlh.common.files import read_json, refuse_existing, write_text
 from mlh.defects.record import entries_of, entry_title
@@ -32,6 +31,7 @@ from mlh.relaxation.loop import RelaxStep
 from mlh.report.curves import formation_figure, relaxation_figure
 from mlh.report.defect_diagram import PICTURE, diagram_figure
 from mlh.report.defect_pictures import LEVELS
+from mlh.report.figure import Figure
 from mlh.structures.files import read_frames
 
 DEFECTS, DEMO = "defects.json", "demo.json"

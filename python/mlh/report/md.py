@@ -16,8 +16,9 @@ from mlh.dynamics.md import MDSettings, MDStep, conserved, drift
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
+
+    from mlh.report.figure import Figure
 
     Array = NDArray[np.float64]
 
@@ -77,8 +78,7 @@ class MDPrinter:
 
 def md_figure(steps: Sequence[MDStep], n_atoms: int, settings: MDSettings) -> Figure:
     """Energies and temperature against the time, without a thermostat also what is conserved."""
-    from matplotlib.figure import Figure
-
+    from mlh.report.figure import Figure
     from mlh.report.plots import DFT_COLOR, MODEL_COLOR
 
     conserving = settings.thermostat == "none"

@@ -15,7 +15,7 @@ from mlh.dynamics.modes_files import ModesResult, summary
 from mlh.report.fitted_table import FittedTable, value_text
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from mlh.report.figure import Figure
 
 SHOWN = 12
 """Modes at each end of a long table."""
@@ -72,7 +72,7 @@ def modes_table(result: ModesResult, title: str) -> RenderableType:
 
 def modes_figure(result: ModesResult) -> Figure:
     """Density of vibrational states, in all and by element; imaginary frequencies below zero."""
-    from matplotlib.figure import Figure
+    from mlh.report.figure import Figure
 
     modes, symbols = result.modes, result.atoms.get_chemical_symbols()
     used = modes.vibrations

@@ -14,7 +14,7 @@ from mlh.dynamics.neb_files import NEBResult, NEBStep
 from mlh.report.fitted_table import FittedTable, value_text
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from mlh.report.figure import Figure
 
 
 class NEBPrinter:
@@ -72,8 +72,7 @@ def neb_outcome(content: Mapping[str, Any]) -> str:
 
 def neb_figure(result: NEBResult) -> Figure:
     """Energies of the images along the path, with a line through them by their slopes."""
-    from matplotlib.figure import Figure
-
+    from mlh.report.figure import Figure
     from mlh.report.plots import DFT_COLOR, MODEL_COLOR
 
     band = result.band

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mlh.common.files import complete_or_absent
+from mlh.report.figure import Figure
 
 MODEL_COLOR, DFT_COLOR = "#c1440e", "#1f4e79"
 

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from mlh.common.choices import Precision
+from mlh.common.deprecation import CHANNELS
 from mlh.common.examples import example
 from mlh.common.files import read_yaml, write_text
 from mlh.dataset.choices import SplitBy
@@ -143,9 +144,12 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     for override in overrides:
         _apply(raw, override)
     try:
-        return TrainingConfig(**raw)
+        config = TrainingConfig(**raw)
     except ValidationError as error:
         raise ConfigError(f"{path}: {'; '.join(_reasons(error))}") from error
+    if {"channels", "lmax"} & (set(raw.get("network") or ()) - set(config.network.model_dump())):
+        CHANNELS.warn()  # an architecture of somebody else may have settings of these names
+    return config
 
 
 def _reasons(error: ValidationError, prefix: str = "") -> Iterator[str]:
