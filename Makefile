@@ -6,16 +6,18 @@ STAMP := build/stamps
 JOBS  ?= $(shell nproc)
 TEST_PROCESSES ?= 2
 TEST_THREADS ?= 1
+ISA ?= baseline,machine
 BENCHES ?= density matrix gradient xc geometry two_center
 BENCH_STRUCTURE ?= python/mlh/data/structures/asio2_96_a.xyz
 
-CPP_SOURCES := $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name CMakeLists.txt) CMakeLists.txt
+CPP_SOURCES := $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name CMakeLists.txt -o -name '*.cmake' \
+  -o -name '*.map') CMakeLists.txt
 PY_SOURCES  := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed -o -name '*.json' -o -name '*.j2' \
   -o -name '*.toml' -o -name '*.bib')
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export MLH_VENV := $(VENV)
 
-.PHONY: demo test setup install build asan tidy bench bench-python docs format lint clean
+.PHONY: demo test setup install build asan tidy bench bench-python docs wheel format lint clean
 
 demo: $(STAMP)/install
 	$(BIN)/mlh demo
@@ -34,11 +36,12 @@ $(STAMP)/setup: scripts/setup.sh
 	bash scripts/setup.sh
 	@mkdir -p $(STAMP) && touch $@
 
-# The package as a user installs it; the same build directory holds the C++ tests.
+# The package as a user installs it, but with two of the instruction sets only; the same build directory holds the C++
+# tests. ISA=: with all.
 $(STAMP)/install: $(STAMP)/setup pyproject.toml $(CPP_SOURCES) $(PY_SOURCES)
 	$(BIN)/python -m pip -qq --disable-pip-version-check install --no-build-isolation \
 	  --config-settings=build-dir=build/wheel --config-settings=cmake.define.MLH_TESTS=ON \
-	  --config-settings=cmake.define.MLH_WERROR=ON '.[test]'
+	  --config-settings=cmake.define.MLH_WERROR=ON --config-settings=cmake.define.MLH_ISA="$(ISA)" '.[test]'
 	@touch $@
 
 # Developer's loop: the extension goes to python/mlh, run with PYTHONPATH=python.
@@ -68,6 +71,10 @@ bench-python: $(STAMP)/install
 docs: $(STAMP)/install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "docs: build/site/index.html"
+
+# sdist and wheels in dist/; WHEEL_PYTHONS="python3.11 python3.12 python3.13": one for each.
+wheel: $(STAMP)/setup
+	bash scripts/wheel.sh $(WHEEL_PYTHONS)
 
 format: $(STAMP)/install
 	find cpp -name '*.cpp' -o -name '*.hpp' | xargs clang-format -i

@@ -30,7 +30,7 @@ py::dict compile_info() {
   py::dict info;
   info["compiler"] = MLH_COMPILER;
   info["build_type"] = MLH_BUILD_TYPE;
-  info["portable"] = static_cast<bool>(MLH_IS_PORTABLE);
+  info["instructions"] = MLH_ISA;
   info["openmp"] = _OPENMP;
   info["eigen"] = MLH_STRINGIFY(EIGEN_WORLD_VERSION) "." MLH_STRINGIFY(
       EIGEN_MAJOR_VERSION) "." MLH_STRINGIFY(EIGEN_MINOR_VERSION);

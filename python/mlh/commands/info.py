@@ -106,6 +106,7 @@ def installation() -> dict[str, Any]:
     """Everything that a bug report needs."""
     import mlh._core as _core
     from mlh.basis.gth.orbitals import available_elements
+    from mlh.common.instructions import compiled_levels, processor_levels
     from mlh.common.version import VERSION as __version__
 
     packages = {}
@@ -119,7 +120,11 @@ def installation() -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "threads": _core.get_num_threads(),
-        "core": _core.compile_info(),
+        "core": {
+            **_core.compile_info(),
+            "compiled for": " ".join(compiled_levels(Path(str(_core.__file__)).parent)),
+            "processor has": " ".join(processor_levels()) or "no levels of x86-64",
+        },
         "packages": packages,
         "basis gth-pbe": " ".join(available_elements()),
     }
