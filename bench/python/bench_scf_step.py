@@ -13,7 +13,7 @@ from timers import best_time, machine
 
 import mlh
 from mlh.scf.mixing import PulayMixer
-from mlh.solver import OverlapFactor, projected_w, residual_energy, solve
+from mlh.solver import Filling, OverlapFactor, projected_w, residual_energy
 from mlh.structures import load_structure
 
 
@@ -24,7 +24,8 @@ def main(structure: str, repeats: int) -> None:
     system = mlh.System(load_structure(structure), "gth-pbe", cutoff_ry=200.0)
     grid, terms = system.grid, system.discretisation.local_terms
     H0, factor = system.harris_hamiltonian(), OverlapFactor.of(system.overlap())
-    solution = solve(H0, factor, system.n_electrons)
+    filling = Filling(system.n_electrons)
+    solution = factor.occupied(H0, filling)
     D = solution.D
     density = [grid.density(D.data[0])]
     states = {term.name: term.at(density) for term in terms}
@@ -39,7 +40,7 @@ def main(structure: str, repeats: int) -> None:
         mixer.next(H0.data * (1 + k**2), R.data / (1 + k**2))
     parts: dict[str, Callable[[], object]] = {
         "overlap factor": lambda: OverlapFactor.of(system.overlap()),
-        "eigenstates, D, W": lambda: solve(H0, factor, system.n_electrons),
+        "eigenstates, D, W": lambda: factor.occupied(H0, filling),
         "density": lambda: grid.density(D.data[0]),
         **{name: (lambda t=term: t.at(density)) for name, term in zip(states, terms)},
         "matrix": lambda: grid.matrix(potential),
