@@ -17,7 +17,7 @@ PY_SOURCES  := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typ
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export MLH_VENV := $(VENV)
 
-.PHONY: demo test setup install build asan tidy bench bench-python docs wheel format lint clean
+.PHONY: demo test setup install build asan tidy bench bench-python docs wheel format lint clean notebooks
 
 demo: $(STAMP)/install
 	$(BIN)/mlh demo
@@ -75,6 +75,11 @@ docs: $(STAMP)/install
 # sdist and wheels in dist/; WHEEL_PYTHONS="python3.11 python3.12 python3.13": one for each.
 wheel: $(STAMP)/setup
 	bash scripts/wheel.sh $(WHEEL_PYTHONS)
+
+# Executes them and keeps what they show (two minutes and more).
+notebooks: $(STAMP)/install
+	$(BIN)/python -c 'import nbclient, ipykernel' 2>/dev/null || $(BIN)/python -m pip -qq install nbclient ipykernel
+	$(BIN)/python scripts/notebooks.py
 
 format: $(STAMP)/install
 	find cpp -name '*.cpp' -o -name '*.hpp' | xargs clang-format -i
