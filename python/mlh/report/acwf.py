@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matplotlib.figure import Figure
-
+from mlh.report.figure import Figure
 from mlh.report.fitted_table import FittedTable
 from mlh.verification.run import Score, VerificationResult
 
