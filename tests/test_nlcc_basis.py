@@ -34,10 +34,10 @@ def test_cores_hold_the_published_part_of_the_core_electrons() -> None:
 
 def test_sizes_by_name() -> None:
     labels = {size: recipe_for("O", size, FAMILY).size.counts for size in ("minimal", "standard", "precise")}
-    assert labels == {"minimal": (1, 1), "standard": (2, 2, 1), "precise": (3, 3, 2, 1)}
+    assert labels == {"minimal": (1, 1), "standard": (2, 2, 1, 1), "precise": (3, 3, 2, 1)}
     assert recipe_for("O", None, FAMILY) == recipe_for("O", "standard", FAMILY)
     # A size in numbers: the functions of the smallest that has so many.
-    assert recipe_for("O", "6.0-s2p2d1", FAMILY) == recipe_for("O", "standard", FAMILY)
+    assert recipe_for("O", "6.0-s2p2d1f1", FAMILY) == recipe_for("O", "standard", FAMILY)
     assert recipe_for("O", "6.0-s3p3d2f1", FAMILY) == recipe_for("O", "precise", FAMILY)
     assert recipe_for("O", "minimal").size.counts == (1, 1)
     with pytest.raises(
