@@ -77,7 +77,7 @@ def test_systems_have_the_volume_of_their_reference() -> None:
 
 def test_a_crystal_is_calculated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hydrogen = [s for s in systems(["H"], ("unaries",)) if s.name in ("H-X/SC", "H-X/BCC")]
-    theory = Theory("gth-pbe", cutoff_ry=100.0, kpts={"spacing": 0.5})
+    theory = verification_theory(basis="gth-pbe", cutoff_ry=100.0, kpts={"spacing": 0.5})
     first = run_verification(hydrogen[:1], theory, tmp_path / "h")
     (result,) = first
     assert result.failure is None and result.n_atoms == 1 and len(result.energies) == len(VOLUMES)
@@ -98,7 +98,7 @@ def test_a_crystal_is_calculated_once(tmp_path: Path, monkeypatch: pytest.Monkey
     again = run_verification(hydrogen, theory, tmp_path / "h", resume=True)
     assert [s.name for s in called] == ["H-X/BCC"] and again[0] == result  # type: ignore[attr-defined]
     kept = json.loads((tmp_path / "h" / RESULTS).read_text())
-    assert kept["theory"] == verification_theory(theory).describe() and len(kept["systems"]) == 2
+    assert kept["theory"] == theory.describe() and len(kept["systems"]) == 2
 
 
 def test_a_curve_without_a_minimum_is_said_to_have_none() -> None:

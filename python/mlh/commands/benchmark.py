@@ -15,7 +15,7 @@ from mlh.commands.expand import expanded
 from mlh.commands.theory_options import TheoryOptions
 from mlh.common.terminal import say, terminal
 from mlh.verification.acwf import Set, systems
-from mlh.verification.run import RESULTS, run_verification, score
+from mlh.verification.run import RESULTS, run_verification, score, verification_theory
 
 _EXAMPLE = "Example: mlh benchmark acwf --elements Si,O --set oxides --out acwf-si"
 PICTURE = "acwf.png"
@@ -57,7 +57,7 @@ def acwf_command(
     symbols = [text for text in elements.replace(",", " ").split() if text]
     chosen = systems(symbols, (set_,) if set_ else ("unaries", "oxides"))
     every = dict.fromkeys(symbol for system in chosen for symbol in system.atoms.get_chemical_symbols())
-    level = theory.theory(Atoms(list(every)))
+    level = verification_theory(**theory.given(Atoms(list(every))))
     done = {"n": 0}
 
     def finished(result: object) -> None:
