@@ -28,7 +28,7 @@ from test_defect_workflow import ChargedEMT, copper_reference, host
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("run")
     places = [case.defect for case in vacancy_cases(host(), [3, 7])]
-    settings = DefectSettings(RelaxSettings(fmax=0.05))
+    settings = DefectSettings(RelaxSettings(fmax=1e-5))
     run = run_defects(
         *(host(), charged_cases(places, (-1, 0, 2)), ChargedEMT(), copper_reference(), path, settings)
     )

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mlh.commands.deprecated import ALL, GAMMA
 from mlh.commands.theory_options import MeshOptions
-from mlh.common.deprecation import ALL, CHANNELS, GAMMA
+from mlh.common.deprecation import CHANNELS
 from mlh.common.version import VERSION
 from mlh.training.config import load_config
 

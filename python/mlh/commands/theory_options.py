@@ -17,7 +17,7 @@ from mlh.basis.families import family_of
 from mlh.calculators.engines import Engine, KPoints, choose_engine
 from mlh.calculators.mlh import ForcesKind
 from mlh.commands.completion import model_names
-from mlh.common.deprecation import GAMMA
+from mlh.commands.deprecated import GAMMA
 from mlh.dft.terms.dispersion import DispersionName
 from mlh.dft.theory import Functional, Theory
 from mlh.solver import THRESHOLD, Localized, Purification, Solver, as_solver

@@ -28,11 +28,9 @@ class Deprecated:
         )
 
 
-GAMMA = Deprecated("--gamma", "0.2", "0.4", "every mesh contains Gamma, leave it out")
 CHANNELS = Deprecated(
     "network.channels and network.lmax of a training",
     "0.2",
     "0.4",
     "write the features as irreps, network.features: 32x0e+32x1o+32x2e",
 )
-ALL = (GAMMA, CHANNELS)

@@ -10,13 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
-from io import StringIO
 from typing import Any
-
-from rich.console import Console, RenderableType
-
-_WIDTH = 100
-_PRE = '<pre style="margin: 0; line-height: 1.3; white-space: pre;">{code}</pre>'
 
 
 def in_notebook() -> bool:
@@ -25,16 +19,6 @@ def in_notebook() -> bool:
         return False
     shell = import_module("IPython").get_ipython()
     return type(shell).__name__ == "ZMQInteractiveShell"
-
-
-def as_html(renderable: RenderableType) -> str:
-    """What rich would draw on a terminal, with its colours."""
-    console = Console(
-        file=StringIO(), record=True, width=_WIDTH, markup=False, emoji=False,
-        force_terminal=True, force_jupyter=False, color_system="truecolor",
-    )  # fmt: skip
-    console.print(renderable)
-    return console.export_html(inline_styles=True, code_format=_PRE)
 
 
 class OutputArea:
@@ -50,11 +34,11 @@ class OutputArea:
 
 
 class Ticker:
-    """Draws something again and again into an output area, until it is stopped. transient: nothing stays."""
+    """Draws HTML again and again into an output area, until it is stopped. transient: nothing stays."""
 
     def __init__(
         self,
-        draw: Callable[[], RenderableType],
+        draw: Callable[[], str],
         area: OutputArea | None = None,
         transient: bool = True,
         interval: float = 0.3,
@@ -74,13 +58,13 @@ class Ticker:
         self._done.set()
         self._thread.join()
         if self._area is not None:
-            self._area.show("" if self._transient else as_html(self._draw()))
+            self._area.show("" if self._transient else self._draw())
 
     def _run(self) -> None:
         assert self._area is not None
         shown = ""
         while not self._done.is_set():
-            html = as_html(self._draw())
+            html = self._draw()
             if html != shown:
                 self._area.show(html)
             shown = html

@@ -13,15 +13,11 @@ import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from io import StringIO
 from pathlib import Path
 from typing import Any, TextIO
 
-from rich.console import Console
-
 from mlh.common.version import VERSION
 
-_WIDTH = 120
 _open: list[RunLog] = []
 
 
@@ -53,7 +49,7 @@ class _Both:
     """A standard stream, with everything that is written to it in the log too.
 
     Consoles of rich write to what is below (`rich_proxied_file` is their name for it): what they print is
-    mirrored by `LoggedConsole`, without bars and colours.
+    mirrored by the console of `terminal`, without bars and colours.
     """
 
     def __init__(self, stream: TextIO, log: RunLog, past_consoles: bool) -> None:
@@ -98,6 +94,11 @@ def log_text(text: str) -> None:
         log.say(text)
 
 
+def is_logged() -> bool:
+    """Whether a log is kept."""
+    return bool(_open)
+
+
 def end_log(status: str) -> None:
     """The last line of the log, and the standard streams as they were."""
     while _open:
@@ -112,21 +113,3 @@ def end_log(status: str) -> None:
     for handler in [h for h in library.handlers if isinstance(h, _Handler)]:
         library.removeHandler(handler)
         library.setLevel(logging.NOTSET)
-
-
-class LoggedConsole(Console):
-    """A console whose words and tables are in the log too."""
-
-    def print(self, *objects: Any, **options: Any) -> None:
-        """As rich does; what only moves the cursor is no word."""
-        super().print(*objects, **options)
-        if _open and any(_is_content(item) for item in objects):
-            text = StringIO()
-            Console(file=text, width=_WIDTH, markup=False, emoji=False, no_color=True).print(
-                *objects, **options
-            )
-            log_text(text.getvalue())
-
-
-def _is_content(item: object) -> bool:
-    return type(item).__name__ != "Control"

@@ -14,16 +14,17 @@ import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import TextIO
+from io import StringIO
+from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress import Progress, ProgressColumn, Task
 from rich.text import Text
 
 from mlh.common.activity import watched
 from mlh.common.notebook import OutputArea, Ticker, in_notebook
-from mlh.common.runlog import LoggedConsole
+from mlh.common.runlog import is_logged, log_text
 
 _PLAIN = {
     **{"Å": "A", "°": " deg", "±": "+-", "·": "*", "×": "x", "ψ": "psi", "−": "-", "–": "-", "—": "-"},
@@ -35,8 +36,31 @@ _PLAIN = {
 PATIENCE_IN_NOTEBOOKS = 0.5
 """Seconds until a phase is shown in a notebook, where nothing else tells that something is done."""
 
+_NOTEBOOK_WIDTH = 100
+_PRE = '<pre style="margin: 0; line-height: 1.3; white-space: pre;">{code}</pre>'
+
+_LOG_WIDTH = 120
+
 _shown: list[Console] = []
 """The console on which activity is shown, which everything else must be printed with."""
+
+
+class _LoggedConsole(Console):
+    """A console whose words and tables are in the log too."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich does; what only moves the cursor is no word."""
+        super().print(*objects, **options)
+        if is_logged() and any(_is_content(item) for item in objects):
+            text = StringIO()
+            Console(file=text, width=_LOG_WIDTH, markup=False, emoji=False, no_color=True).print(
+                *objects, **options
+            )
+            log_text(text.getvalue())
+
+
+def _is_content(item: object) -> bool:
+    return type(item).__name__ != "Control"
 
 
 def terminal(stderr: bool = True) -> Console:
@@ -45,7 +69,7 @@ def terminal(stderr: bool = True) -> Console:
         return _shown[-1]
     if in_notebook():  # lines of text in the output of the cell, which is wide
         return Console(file=sys.stdout, markup=False, emoji=False, force_jupyter=False, width=110)
-    kind = LoggedConsole if stderr else Console  # standard output is mirrored whole
+    kind = _LoggedConsole if stderr else Console  # standard output is mirrored whole
     return kind(stderr=stderr, markup=False, emoji=False)
 
 
@@ -83,7 +107,7 @@ class Activity:
 
     def _new_live(self) -> Live | Ticker:
         if self._area is not None:
-            return Ticker(lambda: self, self._area)
+            return Ticker(lambda: _html(self), self._area)
         return Live(self, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False)
 
     def _end(self) -> None:
@@ -109,6 +133,16 @@ class Activity:
 
 
 _activity: list[Activity] = []
+
+
+def _html(renderable: RenderableType) -> str:
+    """What would be drawn on a terminal, with its colours, for a notebook."""
+    console = Console(
+        file=StringIO(), record=True, width=_NOTEBOOK_WIDTH, markup=False, emoji=False,
+        force_terminal=True, force_jupyter=False, color_system="truecolor",
+    )  # fmt: skip
+    console.print(renderable)
+    return console.export_html(inline_styles=True, code_format=_PRE)
 
 
 @contextmanager
@@ -222,7 +256,7 @@ class _NotebookBar(Progress):
     def start(self) -> None:
         """Begin to show it."""
         if not self.disable:
-            self._ticker = Ticker(self.get_renderable, transient=self.live.transient)
+            self._ticker = Ticker(lambda: _html(self.get_renderable()), transient=self.live.transient)
             self._ticker.start()
 
     def stop(self) -> None:
