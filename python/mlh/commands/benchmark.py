@@ -15,7 +15,13 @@ from mlh.commands.expand import expanded
 from mlh.commands.theory_options import TheoryOptions
 from mlh.common.terminal import say, terminal
 from mlh.verification.acwf import Set, systems
-from mlh.verification.run import RESULTS, run_verification, score, verification_theory
+from mlh.verification.run import (
+    RESULTS,
+    VerificationResult,
+    run_verification,
+    score,
+    verification_theory,
+)
 
 _EXAMPLE = "Example: mlh benchmark acwf --elements Si,O --set oxides --out acwf-si"
 PICTURE = "acwf.png"
@@ -58,13 +64,10 @@ def acwf_command(
     chosen = systems(symbols, (set_,) if set_ else ("unaries", "oxides"))
     every = dict.fromkeys(symbol for system in chosen for symbol in system.atoms.get_chemical_symbols())
     level = verification_theory(**theory.given(Atoms(list(every))))
-    done = {"n": 0}
 
-    def finished(result: object) -> None:
-        done["n"] += 1
-        name, value = getattr(result, "name", ""), getattr(result, "epsilon", None)
-        words = "no equation of state" if value is None else f"epsilon {value:.3f}"
-        say(console, f"{name}: {words} ({done['n']} of {len(chosen)})")
+    def finished(result: VerificationResult) -> None:
+        words = "no equation of state" if result.epsilon is None else f"epsilon {result.epsilon:.3f}"
+        say(console, f"{result.name}: {words} ({result.seconds:.0f} s)")
 
     try:
         results = run_verification(

@@ -130,7 +130,6 @@ class Verification:
 
 
 OnResult = Callable[[VerificationResult], None]
-OnVolume = Callable[[str, int], None]
 
 
 def run_verification(
@@ -141,7 +140,6 @@ def run_verification(
     resume: bool = False,
     overwrite: bool = False,
     on_result: OnResult = lambda result: None,
-    on_volume: OnVolume = lambda name, done: None,
 ) -> tuple[VerificationResult, ...]:
     """Every crystal, kept in `folder`/acwf.json as it comes; those that are there are not calculated again.
 
@@ -164,7 +162,7 @@ def run_verification(
         known = {row["name"]: _result(row) for row in content["systems"]}
     folder.mkdir(parents=True, exist_ok=True)
     missing = [system for system in systems if system.name not in known]
-    for result in _calculated(missing, Verification(theory), processes, on_volume):
+    for result in _calculated(missing, Verification(theory), processes):
         known[result.name] = result
         write_json(path, {"theory": identity, "systems": [_row(r) for r in known.values()]})
         on_result(result)
@@ -172,17 +170,15 @@ def run_verification(
 
 
 def _calculated(
-    systems: Sequence[VerificationSystem], work: Verification, processes: int, on_volume: OnVolume
+    systems: Sequence[VerificationSystem], work: Verification, processes: int
 ) -> Iterator[VerificationResult]:
     if processes == 1 or len(systems) < 2:
         for system in systems:
-            yield work(system, lambda done, name=system.name: on_volume(name, done))  # type: ignore[misc]
+            yield work(system, lambda done: None)
         return
     threads = max(1, _core.get_num_threads() // processes)
     for event in run_jobs(work, systems, min(processes, len(systems)), threads):
-        if event.kind == "progress":
-            on_volume(event.job.name, event.value)
-        elif event.kind == "done":
+        if event.kind == "done":
             yield event.value
         elif event.kind == "failed":
             raise RuntimeError(f"{event.job.name}: {event.value}")
