@@ -7,10 +7,13 @@ import re
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import typer
 from ase import Atoms
 from ase.io import write
 from matplotlib.figure import Figure
@@ -74,6 +77,21 @@ def test_there_is_one_way_to_a_terminal() -> None:
         assert not re.search(r"\[/?(red|yellow|bold|dim)\]", text), name
         for call in re.findall(r"onsole\.print\((.*)", text):
             assert re.match(r"\w*table\(|Text\(", call), f"{name}: {call}"
+
+
+def test_no_help_has_words_that_rich_takes_for_styles() -> None:
+    """mlh[defects] would be shown as mlh."""
+
+    def texts(command: Any, name: str) -> Iterator[tuple[str, str]]:
+        yield name, " ".join(str(t) for t in (command.help, command.epilog) if t)
+        for parameter in command.params:
+            yield f"{name} {parameter.name}", str(getattr(parameter, "help", None) or "")
+        for key, sub in getattr(command, "commands", {}).items():
+            yield from texts(sub, f"{name} {key}")
+
+    found = dict(texts(typer.main.get_command(app), "mlh"))
+    assert len(found) > 300
+    assert {name: text for name, text in found.items() if re.search(r"\[/?[a-z@#]", text)} == {}
 
 
 def test_times_go_beyond_a_day() -> None:

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def doped_command(run: Run, out: Out = None, overwrite: Overwrite = False) -> None:
     """A DefectEntry of doped per defect and charge (DefectEntry.from_json), and chempots.json for its
-    DefectThermodynamics; needs doped (pip install "mlh[doped]").
+    DefectThermodynamics; needs the extra doped of mlh.
     """
     files = read_charged(run)
     paths = export_doped(files, out or run / "doped", overwrite)
@@ -37,7 +37,7 @@ def doped_command(run: Run, out: Out = None, overwrite: Overwrite = False) -> No
 
 def pydefect_command(run: Run, out: Out = None, overwrite: Overwrite = False) -> None:
     """calc_results.json of pydefect for the host and every defect and charge, with the potentials at the
-    atoms; needs pydefect (pip install "mlh[defects]").
+    atoms; needs pydefect, the extra defects of mlh.
     """
     files = read_charged(run)
     paths = export_pydefect(files, out or run / "pydefect", overwrite)

@@ -127,7 +127,7 @@ class TheoryOptions(MeshOptions):
     ] = None
     dispersion: Annotated[
         DispersionName | None,
-        typer.Option(help="Dispersion between the atoms (--dft); extra mlh[dispersion]."),
+        typer.Option(help="Dispersion between the atoms (--dft); the extra dispersion of mlh."),
     ] = None
     charge: Annotated[
         float | None,
