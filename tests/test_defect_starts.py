@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import ase
 import numpy as np
+from ase.constraints import FixAtoms
 from ase.geometry import find_mic
 from numpy.typing import NDArray
 
@@ -62,3 +63,7 @@ def test_the_neighbours_of_a_positive_vacancy_start_further_out() -> None:
         around = np.flatnonzero(np.abs(change) > 1e-9)
         assert len(around) == 2 and (moved.numbers[around] == 14).all()
         np.testing.assert_allclose(change[around], step, atol=1e-12)
+    held = vacancy.copy()
+    held.set_constraint(FixAtoms([int(around[0])]))
+    change = away(with_room(held, DefectCase(place, 1))) - away(vacancy)
+    assert np.flatnonzero(np.abs(change) > 1e-9).tolist() == [int(around[1])]

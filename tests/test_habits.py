@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 import mlh
+from mlh.basis.families import family_names
 from mlh.commands.cli import app
 from mlh.common import ase_plugin
 from mlh.common.examples import shipped_examples
@@ -115,8 +116,9 @@ def test_entries_are_bibtex() -> None:
 
 
 def test_everything_that_can_be_chosen_has_its_entry() -> None:
-    """A functional, a dispersion or a solver that is added fails here until it is cited."""
+    """A functional, a basis family, a dispersion or a solver that is added fails here until it is cited."""
     assert set(citations.FUNCTIONALS) == set(FUNCTIONALS)
+    assert set(citations.FAMILIES) == set(family_names())
     assert set(citations.DISPERSION) == set(typing.get_args(DispersionName))
     assert set(citations.METHODS) == set(solver_names()) - {"dense"}
 

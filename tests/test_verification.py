@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 
 from mlh.dft.theory import Theory
 from mlh.report.acwf import acwf_figure, acwf_table, score_lines
@@ -99,6 +100,33 @@ def test_a_crystal_is_calculated_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [s.name for s in called] == ["H-X/BCC"] and again[0] == result  # type: ignore[attr-defined]
     kept = json.loads((tmp_path / "h" / RESULTS).read_text())
     assert kept["theory"] == theory.describe() and len(kept["systems"]) == 2
+
+
+def test_what_the_reference_is_not_is_refused(tmp_path: Path) -> None:
+    chosen = systems(["H"], ("unaries",))[:1]
+    for other in (verification_theory(charge=0.5), verification_theory(xc="PW92")):
+        with pytest.raises(ValueError, match="theory: expected neutral cells and PBE"):
+            run_verification(chosen, other, tmp_path)
+
+
+def test_a_crystal_that_failed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen, theory = systems(["H"], ("unaries",))[:1], verification_theory()
+    energy = "mlh.calculators.dft.DFTCalculator.get_potential_energy"
+
+    def broken(self: object, atoms: object, force_consistent: bool = False) -> float:
+        raise np.linalg.LinAlgError("not positive definite")
+
+    monkeypatch.setattr(energy, broken)
+    (failed,) = run_verification(chosen, theory, tmp_path)
+    assert failed.failure == "LinAlgError: not positive definite" and failed.epsilon is None
+
+    def reference(self: object, atoms: Atoms, force_consistent: bool = False) -> float:
+        return float(chosen[0].reference(atoms.get_volume()))
+
+    monkeypatch.setattr(energy, reference)
+    (again,) = run_verification(chosen, theory, tmp_path, resume=True)
+    assert again.failure is None and again.epsilon == pytest.approx(0.0, abs=1e-6)
+    assert run_verification(chosen, theory, tmp_path, resume=True) == (again,)
 
 
 def test_a_curve_without_a_minimum_is_said_to_have_none() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from math import pi
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,7 +71,7 @@ def _found(species: FileSpecies) -> dict[str, Any]:
         "functional": species.functional,
         "valence": species.valence,
         "projectors": {"spdf"[l]: projectors.count(l) for l in sorted(set(projectors))},
-        "core_electrons": 0.0 if core is None else round(12.566370614359172 * core.radial_integral(), 6),
+        "core_electrons": 0.0 if core is None else round(4.0 * pi * core.radial_integral(), 6),
         "digest": species.digest,
     }
 

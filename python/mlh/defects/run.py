@@ -256,7 +256,9 @@ def _relax_defects(
     jobs = []
     for case, start in starts.items():
         engine = engines[case.charge]
-        begun = with_start_moments(with_room(start, case), engine)
+        # A geometry that is not to be relaxed stays what it is.
+        placed = with_room(start, case) if settings.relax.max_steps else start
+        begun = with_start_moments(placed, engine)
         jobs.append(RelaxJob(str(case), case.folder(folder), begun, engine))
     runner = _runner(None, settings.relax, settings)
     results, failures = runner.run_all(jobs, settings.processes, announce, ended)

@@ -48,14 +48,17 @@ def with_start_moments(defect: ase.Atoms, engine: EngineLike) -> ase.Atoms:
 
 
 def with_room(defect: ase.Atoms, case: DefectCase) -> ase.Atoms:
-    """A positive vacancy with its neighbours moved outwards; any other case as it is."""
+    """A positive vacancy with its neighbours moved outwards as far as constraints let them; any other case as
+    it is."""
     empty = all(member.added is None for member in case.defect.name.members)
     if case.charge <= 0 or not empty:
         return defect
     around, away = _around(defect)
     moved = defect.copy()
     step = min(ROOM * case.charge, MOST_ROOM)
-    moved.positions[around] += step * away / np.linalg.norm(away, axis=1, keepdims=True)
+    positions = defect.positions.copy()
+    positions[around] += step * away / np.linalg.norm(away, axis=1, keepdims=True)
+    moved.set_positions(positions)
     return moved
 
 

@@ -16,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from mlh.basis.families import family_of
 from mlh.common.files import intact, read_json
 from mlh.common.version import VERSION
 from mlh.dft.theory import Theory
@@ -35,7 +36,12 @@ PACKAGE: tuple[Use, ...] = (
 
 FUNCTIONALS = {"PBE": ("PBE",), "PW92": ("PW92",), "PZ": ("PZ", "CeperleyAlder")}
 DISPERSION = {"D3BJ": ("D3", "D3BJ"), "D4": ("D4", "D4Periodic")}
-FAMILIES = {"gth-pbe": ("GTH", "HGH", "Krack"), "openmx": ("Ozaki2003", "OzakiKino2004")}
+FAMILIES = {
+    "gth-pbe": ("GTH", "HGH", "Krack"),
+    "gth-nlcc-pbe": ("GTH", "HGH", "Krack", "Willand"),
+    "openmx": ("Ozaki2003", "OzakiKino2004"),
+    "files": (),  # whoever made the files, which they do not tell in one way
+}
 METHODS = {"purification": ("Niklasson",), "localized": ("Niklasson",)}
 OPTIMIZERS = {"lbfgs": ("LBFGS", "Preconditioner"), "fire": ("FIRE",)}
 SUMMARIES: dict[str, Use | None] = {
@@ -221,8 +227,9 @@ def _of_theory(level: Mapping[str, Any], of: str = "") -> Iterator[Use]:
     xc = str(level.get("xc", "PBE"))
     yield f"{of}functional {xc}", FUNCTIONALS.get(xc, ())
     basis = str(level.get("basis", ""))
-    if basis.split(" ")[0] in FAMILIES:
-        yield f"{of}basis {basis}", FAMILIES[basis.split(" ")[0]]
+    family = family_of(basis)
+    if family is not None:
+        yield f"{of}basis {basis}", FAMILIES.get(family.name, ())
     if level.get("dispersion"):
         yield f"{of}dispersion {level['dispersion']}", DISPERSION.get(str(level["dispersion"]), ())
     if str(level.get("integration", "")).startswith("openmx"):

@@ -112,21 +112,25 @@ class Verification:
                     energies.append(float(atoms.get_potential_energy()))
                     volumes.append(float(atoms.get_volume()))
                     progress(len(energies))
-        except RuntimeError as error:
+        except (RuntimeError, np.linalg.LinAlgError) as error:
             failure = f"{type(error).__name__}: {error}"
-        order = np.argsort(volumes)
-        return VerificationResult(
-            system.name,
-            system.element,
-            system.kind,
-            len(system.atoms),
-            tuple(volumes[i] for i in order),
-            tuple(energies[i] for i in order),
-            system.reference,
-            system.others,
-            time.process_time() - began,
-            failure,
-        )
+        return _result_of(system, volumes, energies, time.process_time() - began, failure)
+
+
+def _result_of(
+    system: VerificationSystem,
+    volumes: Sequence[float],
+    energies: Sequence[float],
+    seconds: float,
+    failure: str | None,
+) -> VerificationResult:
+    order = np.argsort(volumes)
+    return VerificationResult(
+        *(system.name, system.element, system.kind, len(system.atoms)),
+        tuple(volumes[i] for i in order),
+        tuple(energies[i] for i in order),
+        *(system.reference, system.others, seconds, failure),
+    )
 
 
 OnResult = Callable[[VerificationResult], None]
@@ -141,13 +145,19 @@ def run_verification(
     overwrite: bool = False,
     on_result: OnResult = lambda result: None,
 ) -> tuple[VerificationResult, ...]:
-    """Every crystal, kept in `folder`/acwf.json as it comes; those that are there are not calculated again.
+    """Every crystal, kept in `folder`/acwf.json as it comes; those that are there are not calculated again,
+    but for those that failed.
 
     FileExistsError where the folder holds results and neither resume nor overwrite is said; ValueError where
-    these are of another level of theory.
+    these are of another level of theory, or where the theory is not that of the reference.
     """
     if processes < 1:
         raise ValueError(f"processes: expected at least 1, got {processes}")
+    if theory.charge or theory.xc != "PBE":
+        raise ValueError(
+            f"theory: expected neutral cells and PBE, as the reference has, got charge {theory.charge:+g}, "
+            f"{theory.xc}"
+        )
     require_place(folder)
     path, identity = folder / RESULTS, theory.describe()
     known: dict[str, VerificationResult] = {}
@@ -159,7 +169,7 @@ def run_verification(
             raise ValueError(
                 f"{path}: expected the level of theory of its results, {content['theory']}, got {identity}"
             )
-        known = {row["name"]: _result(row) for row in content["systems"]}
+        known = {row["name"]: _result(row) for row in content["systems"] if row["failure"] is None}
     folder.mkdir(parents=True, exist_ok=True)
     missing = [system for system in systems if system.name not in known]
     for result in _calculated(missing, Verification(theory), processes):
@@ -181,7 +191,7 @@ def _calculated(
         if event.kind == "done":
             yield event.value
         elif event.kind == "failed":
-            raise RuntimeError(f"{event.job.name}: {event.value}")
+            yield _result_of(event.job, [], [], 0.0, str(event.value))
 
 
 def _row(result: VerificationResult) -> dict[str, Any]:
