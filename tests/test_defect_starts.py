@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import ase
 import numpy as np
@@ -10,11 +11,20 @@ from ase.constraints import FixAtoms
 from ase.geometry import find_mic
 from numpy.typing import NDArray
 
-from mlh.calculators.engines import DFTEngine
-from mlh.defects.cases import DefectCase
-from mlh.defects.starts import with_room, with_start_moments, without_states
+from mlh.calculators.engines import DFTEngine, ModelEngine
+from mlh.defects.cases import DefectCase, vacancy_cases
+from mlh.defects.electrons import Electrons, keep_electrons, read_electrons
+from mlh.defects.references import given_reference
+from mlh.defects.run import DefectSettings, run_defects
+from mlh.defects.starts import (
+    with_orbitals_of_removed,
+    with_room,
+    with_start_moments,
+    without_states,
+)
 from mlh.dft.theory import Theory
-from mlh.structures import vacancy_at
+from mlh.relaxation.loop import RelaxSettings
+from mlh.structures import DefectName, choose_places, placed_defect, vacancy_at
 from mlh.structures.crystals import crystal
 from mlh.structures.defects import point_defect
 
@@ -67,3 +77,37 @@ def test_the_neighbours_of_a_positive_vacancy_start_further_out() -> None:
     held.set_constraint(FixAtoms([int(around[0])]))
     change = away(with_room(held, DefectCase(place, 1))) - away(vacancy)
     assert np.flatnonzero(np.abs(change) > 1e-9).tolist() == [int(around[1])]
+
+
+def test_orbitals_of_the_removed_atom_stay_at_its_place(tmp_path: Path) -> None:
+    """A vacancy by DFT with a ghost: lower in energy, held, and not counted as an atom."""
+    host = crystal("alpha-quartz")
+    cases = vacancy_cases(host, [int(host.symbols.search("O")[0])])
+    engine = DFTEngine(Theory(basis="gth-pbe minimal", cutoff_ry=100.0))
+    reference = {"O": given_reference("O", -430.0)}
+    found = {}
+    for ghost in (False, True):
+        settings = DefectSettings(
+            RelaxSettings(max_steps=2), relax_host=False, keep=keep_electrons, ghost=ghost
+        )
+        run = run_defects(host, cases, engine, reference, tmp_path / str(ghost), settings)
+        (found[ghost],) = run.defects
+    plain, kept = found[False], found[True]
+    assert kept.result.energy < plain.result.energy - 0.1
+    assert kept.result.atoms.numbers[-1] == 0 and len(kept.relaxed) == len(plain.relaxed) == len(host) - 1
+    np.testing.assert_allclose(kept.result.atoms.positions[-1], kept.position, atol=1e-8)
+    assert kept.removed == plain.removed == {"O": 1}
+    assert not np.allclose(kept.relaxed.positions, kept.start.positions, atol=1e-3)
+    electrons = read_electrons(cases[0].folder(tmp_path / "True"))
+    assert isinstance(electrons, Electrons) and electrons.site_potentials is not None
+    assert len(electrons.site_potentials) == len(kept.relaxed)
+
+
+def test_orbitals_of_an_interstitial_or_for_a_model_are_not_kept() -> None:
+    host = crystal("alpha-quartz")
+    (case,) = vacancy_cases(host, [int(host.symbols.search("O")[0])])
+    vacancy = point_defect(host, site=case.defect.site)
+    assert with_orbitals_of_removed(vacancy, host, case, ModelEngine("sio2-vo")) is vacancy
+    added = DefectCase(choose_places(host, DefectName.parse("H_i"), 1, 0)[0])
+    atoms = placed_defect(host, added.defect)
+    assert with_orbitals_of_removed(atoms, host, added, DFTEngine(Theory())) is atoms

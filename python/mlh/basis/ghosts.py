@@ -62,6 +62,16 @@ def with_ghost(atoms: Atoms, element: str, position: FloatArray) -> Atoms:
     return larger
 
 
+def without_ghosts(atoms: Atoms) -> Atoms:
+    """The atoms that are there: as they are where there is no ghost, else a copy without those."""
+    real = atoms.numbers != 0
+    if real.all():
+        return atoms
+    kept = atoms[real]
+    kept.arrays.pop("ghost", None)
+    return kept
+
+
 def ghost_species(species: Species) -> Species:
     """The orbitals alone."""
     nothing = np.zeros(16)

@@ -95,6 +95,7 @@ def defect_command(
             resume=resume,
             overwrite=overwrite,
             processes=processes,
+            ghost=wanted.ghost,
         ),
         again=verify_dft,
         then_dft=then_dft,

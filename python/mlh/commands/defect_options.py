@@ -36,6 +36,9 @@ class DefectOptions:
     ] = "1"
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0
     charges: Annotated[str, typer.Option(help="Charges of every defect, e: -1..2 or 0,1,2 (DFT).")] = "0"
+    ghost: Annotated[
+        bool, typer.Option("--ghost", help="DFT keeps the orbitals of the removed atom, held at its place.")
+    ] = False
 
     def cases(self, host: ase.Atoms) -> tuple[DefectCase, ...]:
         """What is to be calculated in this host."""

@@ -88,7 +88,7 @@ def electrons_of(state: ElectronicState, atoms: ase.Atoms, calculator: Any) -> E
         valence_edge=edges.valence.energy if edges.valence is not None and insulator else None,
         conduction_edge=edges.conduction.energy if edges.conduction is not None and insulator else None,
         mobility_edges=mobility_edges(state),
-        site_potentials=_site_potentials(calculator),
+        site_potentials=_site_potentials(atoms, calculator),
         spin_states=tuple(calculator.results.get("spin_states", ())),
         levels=_levels(state),
     )
@@ -129,7 +129,9 @@ def _levels(state: ElectronicState) -> tuple[tuple[int, float, float, float], ..
     return tuple(found)
 
 
-def _site_potentials(calculator: Any) -> tuple[float, ...] | None:
+def _site_potentials(atoms: ase.Atoms, calculator: Any) -> tuple[float, ...] | None:
+    """Of the atoms, not of ghosts, which no other cell has."""
     if not hasattr(calculator, "site_potentials"):
         return None
-    return tuple(float(value) for value in calculator.site_potentials())
+    values = calculator.site_potentials()
+    return tuple(float(value) for value, number in zip(values, atoms.numbers, strict=True) if number)

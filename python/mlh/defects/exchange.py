@@ -16,6 +16,7 @@ from typing import Any
 import ase
 import numpy as np
 
+from mlh.basis.ghosts import without_ghosts
 from mlh.common.files import read_json, refuse_existing, write_json
 from mlh.defects.corrections import quiet_libraries
 from mlh.defects.electrons import Electrons, read_electrons
@@ -214,7 +215,7 @@ def _cell(folder: Path, energy: float) -> Cell | str:
     electrons = read_electrons(folder)
     if isinstance(electrons, str):
         return electrons
-    return Cell(read_frames(folder / RELAXED)[-1], energy, electrons)
+    return Cell(without_ghosts(read_frames(folder / RELAXED)[-1]), energy, electrons)
 
 
 def _structure(atoms: ase.Atoms) -> Any:

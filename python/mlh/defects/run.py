@@ -20,12 +20,18 @@ import ase
 import numpy as np
 
 from mlh.analysis import configuration_coordinate, coordinate_mae
+from mlh.basis.ghosts import without_ghosts
 from mlh.common.choices import check_choice
 from mlh.common.files import require_place
 from mlh.defects.cases import DefectCase, vacancy_cases
 from mlh.defects.formation import formation_energy, removed_atoms
 from mlh.defects.references import Reference
-from mlh.defects.starts import with_room, with_start_moments, without_states
+from mlh.defects.starts import (
+    with_orbitals_of_removed,
+    with_room,
+    with_start_moments,
+    without_states,
+)
 from mlh.relaxation.jobs import Announce, Ended, EngineLike, Keep, RelaxJob, RelaxJobs, refuse_finished
 from mlh.relaxation.loop import OTHER_ENERGIES, RelaxResult, RelaxSettings
 from mlh.structures import placed_defect
@@ -46,6 +52,8 @@ class DefectSettings:
     overwrite: bool = False
     processes: int = 1
     """So many defects are relaxed at the same time, each in a process of its own."""
+    ghost: bool = False
+    """DFT keeps the orbitals of the removed atoms, at their places in the relaxed host."""
     keep: Keep | None = None
     """Called at the end of every relaxation, also in another process: what is kept beside it."""
 
@@ -77,9 +85,17 @@ class RelaxedDefect:
 
     @property
     def relaxed(self) -> ase.Atoms:
-        """The last geometry with the provenance of the start (where the defect is, what was removed)."""
+        """The atoms of the last geometry with the provenance of the start (where the defect is, what was
+        removed); without ghosts."""
         atoms = self.start.copy()
-        atoms.set_positions(self.result.atoms.positions, apply_constraint=False)
+        atoms.set_positions(without_ghosts(self.result.atoms).positions, apply_constraint=False)
+        return atoms
+
+    @property
+    def calculated(self) -> ase.Atoms:
+        """`relaxed` with the ghosts of the calculation."""
+        atoms = self.result.atoms.copy()
+        atoms.info.update(self.start.info)
         return atoms
 
 
@@ -192,7 +208,7 @@ def compare(run: DefectRun, reference: DefectRun) -> list[dict[str, Any]]:
         if defect.case not in known:
             continue
         mine = known[defect.case]
-        atoms, other = mine.result.atoms, defect.result.atoms
+        atoms, other = mine.relaxed, defect.relaxed
         near = coordinate_mae(atoms, other, mine.position, remove_translation=True)
         rows.append(
             {
@@ -259,6 +275,8 @@ def _relax_defects(
         # A geometry that is not to be relaxed stays what it is.
         placed = with_room(start, case) if settings.relax.max_steps else start
         begun = with_start_moments(placed, engine)
+        if settings.ghost:
+            begun = with_orbitals_of_removed(begun, host.atoms, case, engine)
         jobs.append(RelaxJob(str(case), case.folder(folder), begun, engine))
     runner = _runner(None, settings.relax, settings)
     results, failures = runner.run_all(jobs, settings.processes, announce, ended)
@@ -281,7 +299,7 @@ def _defect(
 ) -> RelaxedDefect:
     # The energy of a geometry with forces left is not a formation energy.
     usable = result.converged and (host.converged or not settings.relax_host)
-    removed = removed_atoms(host.atoms, result.atoms)
+    removed = removed_atoms(host.atoms, without_ghosts(result.atoms))
     elements = {name: reference.energy for name, reference in references.items()}
 
     def from_energies(defect: float, perfect: float) -> float:

@@ -1,4 +1,5 @@
-"""Where a defect starts from: moments on the atoms around it, no two alike, and room for its charge.
+"""Where a defect starts from: moments on the atoms around it, no two alike, room for its charge, and the
+orbitals of removed atoms where they are to stay.
 
 Without moments of its own all atoms of the cell would start with one, and moments that are equal by symmetry
 keep a spin shared that wants to sit on one atom (the E' centre: V_O in its positive state). The neighbours of
@@ -13,9 +14,11 @@ from dataclasses import replace
 
 import ase
 import numpy as np
+from ase.constraints import FixAtoms
 from ase.geometry import find_mic
 from numpy.typing import NDArray
 
+from mlh.basis.ghosts import with_ghost
 from mlh.calculators.engines import DFTEngine
 from mlh.defects.cases import DefectCase
 from mlh.relaxation.jobs import EngineLike
@@ -62,10 +65,29 @@ def with_room(defect: ase.Atoms, case: DefectCase) -> ase.Atoms:
     return moved
 
 
+def with_orbitals_of_removed(
+    defect: ase.Atoms, host: ase.Atoms, case: DefectCase, engine: EngineLike
+) -> ase.Atoms:
+    """For DFT: a ghost at every vacancy of the defect, held where the atom of the host was.
+
+    It is held because its orbitals feel the force of an incomplete basis set (Pulay), which would drive it to
+    where they lower the energy most. A model has no orbitals beside those of atoms: the defect as it is.
+    """
+    if not isinstance(engine, DFTEngine):
+        return defect
+    for member, place in zip(case.defect.name.members, case.defect.places, strict=True):
+        if member.added is None and member.site is not None:
+            defect = with_ghost(defect, member.site, host.positions[place])
+            defect.arrays["host_index"][-1] = -1
+            defect.set_constraint([*defect.constraints, FixAtoms([len(defect) - 1])])
+    return defect
+
+
 def _around(defect: ase.Atoms) -> tuple[list[int], NDArray[np.float64]]:
     """The atoms around the place of the defect, the nearest first, and their vectors from it (Angstrom)."""
     place = np.asarray(defect.info["defect_position"], dtype=np.float64)
     vectors, distances = find_mic(defect.positions - place, defect.cell, defect.pbc)
+    distances[defect.numbers == 0] = np.inf
     nearest = distances[distances > _PLACE].min()
     around = [int(k) for k in np.argsort(distances, kind="stable") if distances[k] <= SHELL * nearest]
     return around, vectors[around]

@@ -86,6 +86,8 @@ def check_study(
         )
     if settings.then_dft and isinstance(engine, DFTEngine):
         raise ValueError("then_dft: expected together with a model; with DFT everything is DFT")
+    if settings.defects.ghost and not (isinstance(engine, DFTEngine) or settings.then_dft or settings.again):
+        raise ValueError("ghost: expected DFT, whose orbitals they are; a model has no ghosts")
     if charges and not settings.then_dft:
         engine.charged(charges[0])
     if charges and settings.charged is None:

@@ -64,7 +64,7 @@ class DefectPictures:
                     self._host = self._state(run.host.atoms, self._engine)
                 charge = defect.case.charge
                 engine = self._engine.charged(charge) if charge else self._engine
-                atoms = with_start_moments(defect.relaxed, engine)
+                atoms = with_start_moments(defect.calculated, engine)
                 self._reasons[name] = self._draw(name, folder, atoms, engine)
         return {name: reason for name, reason in self._reasons.items() if reason is not None}
 
