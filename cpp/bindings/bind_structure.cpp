@@ -83,11 +83,11 @@ void bind_pattern(py::module_& m) {
   py::class_<Pattern, std::shared_ptr<Pattern>> pattern(
       m, "Pattern",
       "Pairs (i, j, R) with overlapping orbitals, CSR by i; see docs/architecture.md.");
-  pattern.def(py::init([](const Structure& s, const BasisData& b) {
+  pattern.def(py::init([](const Structure& s, const BasisData& b, double nearest) {
                 const py::gil_scoped_release release;
-                return std::make_shared<Pattern>(make_pattern(s, b));
+                return std::make_shared<Pattern>(make_pattern(s, b, nearest));
               }),
-              py::arg("structure"), py::arg("basis"));
+              py::arg("structure"), py::arg("basis"), py::arg("nearest") = kNearest);
   pattern.def_property_readonly("n_pairs", &Pattern::n_pairs);
   pattern.def_property_readonly("n_atoms", &Pattern::n_atoms);
   pattern.def_property_readonly("nnz", &Pattern::nnz);

@@ -134,7 +134,7 @@ int Pattern::find(int i, int j, const Cell& R) const {
   return low < row_start[i + 1] && atom_j[low] == j && cell[low] == R ? static_cast<int>(low) : -1;
 }
 
-Pattern make_pattern(const Structure& s, const BasisData& basis) {
+Pattern make_pattern(const Structure& s, const BasisData& basis, double nearest) {
   std::vector<double> range(s.size());
   Pattern p;
   p.n_orbitals.resize(s.size());
@@ -153,10 +153,10 @@ Pattern make_pattern(const Structure& s, const BasisData& basis) {
   p.offset.push_back(0);
   for (std::size_t i = 0; i < s.size(); ++i) {
     for (const auto& n : neighbours[i]) {
-      if (n.distance < 0.1 && !(n.atom == static_cast<int>(i) && n.cell == Cell{0, 0, 0})) {
+      if (n.distance < nearest && !(n.atom == static_cast<int>(i) && n.cell == Cell{0, 0, 0})) {
         throw std::invalid_argument("positions: atoms " + std::to_string(i) + " and " +
                                     std::to_string(n.atom) + " are " + std::to_string(n.distance) +
-                                    " Bohr apart; expected at least 0.1");
+                                    " Bohr apart; expected at least " + std::to_string(nearest));
       }
       p.atom_i.push_back(static_cast<int>(i));
       p.atom_j.push_back(n.atom);

@@ -14,6 +14,7 @@ from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOpti
 from mlh.common.files import require_place
 from mlh.common.terminal import say, terminal
 from mlh.defects.ccd import SUMMARY, check_pair, fractions_of, run_ccd
+from mlh.defects.coupling import COUPLING, CouplingAt, coupling_engine, parse_level, run_coupling
 from mlh.relaxation.files import RELAXED
 from mlh.structures import load_structure
 from mlh.structures.defect_names import charge_text
@@ -39,6 +40,20 @@ def ccd_command(
     extend: Annotated[
         float, typer.Option(help="How far the line goes on beyond both, in parts of dQ (0 to 1).")
     ] = 0.25,
+    coupling: Annotated[
+        CouplingAt,
+        typer.Option(
+            help="Also W_if for nonrad: the level of the defect with the states of the bands, at the minimum "
+            "of the first or the second structure and its charge."
+        ),
+    ] = "none",
+    defect_level: Annotated[
+        str | None,
+        typer.Option(
+            help="Band of the defect for the coupling, counted from 0: 143, up:143, down:143. Default: the "
+            "most localised one around the gap."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder; points that it has are not calculated again.")] = Path(
         "ccd"
     ),
@@ -46,6 +61,8 @@ def ccd_command(
 ) -> None:
     """Energies of both charges over the configuration coordinate, dQ, and the frequencies of both minima:
     arrays for nonrad's get_omega_from_PES, in ccd.json and ccd.png.
+
+    With a coupling also W_if of get_C, in coupling.json.
     """
     pair = _structure(initial), _structure(final)
     chosen = _two(charges)
@@ -53,7 +70,8 @@ def ccd_command(
     worker.calculator().check_elements(pair[0])
     for charge in chosen:
         worker.charged(charge)
-    fractions = fractions_of(points, extend)
+    fractions, level = fractions_of(points, extend), parse_level(defect_level)
+    coupled = None if coupling == "none" else coupling_engine(worker)
     dq = check_pair(*pair)
     require_place(out)
     console = terminal()
@@ -64,6 +82,7 @@ def ccd_command(
 
     found = run_ccd(*pair, chosen, worker, out, fractions, show)
     from mlh.report.defect_diagram import write_ccd  # late: it loads matplotlib
+    from mlh.report.defect_tables import coupling_table
 
     picture = write_ccd(out, found.describe())
     for name, curve in (("initial", found.initial), ("final", found.final)):
@@ -72,6 +91,11 @@ def ccd_command(
         )
         say(console, f"{name}, charge {charge_text(curve.charge)}: {omega}")
     say(console, f"written: {out / SUMMARY}, {picture}")
+    if coupled is not None:
+        charge = chosen[0 if coupling == "initial" else 1]
+        states = run_coupling(*pair, coupling, charge, coupled, out, level)
+        console.print(coupling_table(states.describe()))
+        say(console, f"written: {out / COUPLING}")
     if as_json:
         typer.echo(json.dumps(found.describe(), indent=2))
 

@@ -70,6 +70,19 @@ def levels_table(charged: Mapping[str, Any]) -> RenderableType:
     return Group(levels, table)
 
 
+def coupling_table(coupling: Mapping[str, Any]) -> RenderableType:
+    """W_if of the states around the gap, of the values of `mlh.defects.coupling`."""
+    table = Table(
+        *("band", "eV above the level of the defect", "electrons", "participation", "W_if", "of H and S"),
+        title=f"W_if, {coupling['units']['W_if']}, band {coupling['band']} {coupling['spin']} with",
+    )
+    for state in coupling["states"]:
+        values = (state[name] for name in ("energy", "occupation", "ratio", "w_if", "w_if_perturbation"))
+        table.add_row(str(state["band"]), *(value_text(value, 4) for value in values))
+    note = coupling["note"]
+    return Group(table, *([] if note is None else [Text(note, style="red")]))
+
+
 def uncorrected(charged: Mapping[str, Any]) -> str:
     """In titles, where a correction is missing."""
     return "" if charged["corrected"] else ", NOT CORRECTED for the size of the cell"

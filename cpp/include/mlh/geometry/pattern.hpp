@@ -34,8 +34,12 @@ struct Pattern {
   int find(int i, int j, const Cell& R) const;
 };
 
-/// Linear-scaling construction by cell binning.
-Pattern make_pattern(const Structure& structure, const BasisData& basis);
+/// Atoms nearer than this (Bohr) are a mistake of the structure.
+inline constexpr double kNearest = 0.1;
+
+/// Linear-scaling construction by cell binning. Throws for atoms nearer than `nearest`: 0 for the
+/// orbitals of two geometries in one cell.
+Pattern make_pattern(const Structure& structure, const BasisData& basis, double nearest = kNearest);
 
 /// All (j, R) within `range(species_i, species_j)` of atom i, for every i: the neighbour search
 /// behind the Pattern, reused for projectors and neutral-atom functions.
