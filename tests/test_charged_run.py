@@ -37,8 +37,11 @@ def keep_made_up(run: DefectRun, potentials: bool = True) -> None:
         values = tuple(np.full(len(result.atoms), 0.1 * charge).tolist()) if potentials else None
         edges = (EDGE, EDGE + GAP, (EDGE - 0.2, EDGE + GAP + 0.4))
         levels = tuple((0, EDGE + x, 2.0, 0.1) for x in (-1.0, 1.0, GAP + 1.0))
+        planes = ((0.1 * charge,) * 4,) * 3 if potentials else None
         kept = Electrons(
-            *(structure_hash(result.atoms), result.energy, charge, 0.0, *edges, values), levels=levels
+            *(structure_hash(result.atoms), result.energy, charge, 0.0, *edges, values),
+            levels=levels,
+            planar_potentials=planes,
         )
         (folder / ELECTRONS).write_text(json.dumps(asdict(kept)))
 
@@ -59,7 +62,12 @@ def test_energies_at_the_valence_edge_with_corrections(
     def fake(charge: int, defect: object, perfect: object, tensor: object, center: object) -> Correction:
         return Correction("eFNV", 0.05 * charge**2, 0.0, 0.0, 0.0, 9)
 
+    def planes(charge: int, defect: object, perfect: object, *more: object) -> Correction:
+        assert [len(plane) for plane in defect] == [4, 4, 4] and len(more) == 3  # type: ignore[attr-defined]
+        return Correction("FNV", 0.06 * charge**2, 0.0, 0.0, 0.0, 0)
+
     monkeypatch.setattr(charged, "efnv_correction", fake)
+    monkeypatch.setattr(charged, "fnv_correction", planes)
     found = charged_run(run, ChargedSettings(dielectric_tensor(3.9)))
     neutral, plus, double = (state.energy for state in found.states)
     assert neutral == run.defects[0].formation_energy
@@ -67,6 +75,8 @@ def test_energies_at_the_valence_edge_with_corrections(
     assert plus - neutral == pytest.approx(-2.0 + EDGE + 0.05)
     assert double - neutral == pytest.approx(-4.0 + 2 * EDGE + 0.2)
     content = describe_charged(found, [Conditions("Cu-poor", {"Cu": -0.5})], {}, run.folder)
+    assert content["states"][2]["correction_by_planes"]["energy"] == pytest.approx(0.24)
+    assert content["states"][0]["correction_by_planes"] is None
     assert content["corrected"] and not content["notes"] and content["gap"] == pytest.approx(GAP)
     assert content["mobility_edges"] == pytest.approx([-0.2, GAP + 0.4])
     by_name = {level["name"]: level["level"] for level in content["levels"]}

@@ -22,6 +22,7 @@ from mlh.defects.corrections import (
     alignment_correction,
     dielectric_tensor,
     efnv_correction,
+    fnv_correction,
 )
 
 E2 = 14.3996454  # e^2 / (4 pi eps0), eV Angstrom
@@ -148,6 +149,42 @@ def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
         efnv_correction(CHARGE, defect, perfect, EPSILON, center)
     corrections._missing.cache_clear()
     assert efnv_correction(0, defect, perfect, EPSILON).energy == 0.0
+
+
+def planes(length: float, width: float, offset: float) -> tuple[NDArray[np.float64], ...]:
+    """Averages (V) over planes of a screened Gaussian charge at the origin of a cube with background: the
+    waves along one axis, V(G) = 4 pi q exp(-G^2 w^2 / 2) / (eps G^2 V)."""
+    n = 64
+    m = np.arange(1, n // 2)
+    g = 2.0 * np.pi * m / length
+    waves = 4.0 * np.pi * E2 * CHARGE / EPSILON * np.exp(-0.5 * (g * width) ** 2) / (g**2 * length**3)
+    x = np.arange(n) * length / n
+    profile = 2.0 * np.cos(np.outer(x, g)) @ waves + offset
+    return (profile, profile, profile)
+
+
+@library
+def test_planes_of_a_screened_charge_have_madelungs_energy() -> None:
+    """A Gaussian of width w has its potential 2 pi q w^2 / (eps V) above that of a point charge, when both
+    have mean zero; a constant shifts the energy by -q times it."""
+    length, width = 2.0 * 4.21, 1.0 * 0.529177
+    cell, center = np.eye(3) * length, np.zeros(3)
+    host_planes = tuple(np.zeros(64) for _ in range(3))
+    plain = fnv_correction(CHARGE, planes(length, width, 0.0), host_planes, cell, EPSILON, center)
+    madelung = MADELUNG * CHARGE**2 * E2 / (2.0 * EPSILON * length)
+    shift = 2.0 * np.pi * E2 * width**2 * CHARGE**2 / (EPSILON * length**3)
+    assert plain.kind == "FNV" and plain.n_atoms == 0 and plain.spread < 1e-6
+    assert plain.energy == pytest.approx(madelung - shift, abs=5e-5)
+    moved = fnv_correction(CHARGE, planes(length, width, 0.3), host_planes, cell, EPSILON, center)
+    assert moved.energy == pytest.approx(plain.energy - CHARGE * 0.3, abs=1e-6)
+    assert moved.alignment == pytest.approx(plain.alignment + 0.3, abs=1e-6)
+
+
+def test_planes_are_checked() -> None:
+    one = tuple(np.zeros(8) for _ in range(3))
+    assert fnv_correction(0, one, one, np.eye(3), 2.0, np.zeros(3)).energy == 0.0
+    with pytest.raises(ValueError, match="expected planes of"):
+        fnv_correction(1, one, tuple(np.zeros(9) for _ in range(3)), np.eye(3), 2.0, np.zeros(3))
 
 
 def test_alignment_alone_is_a_common_zero() -> None:

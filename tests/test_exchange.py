@@ -106,3 +106,9 @@ def test_doped_gives_the_same_levels(folder: Path, tmp_path: Path) -> None:
     found = sorted(float(value) for value in levels)
     own = [level["level"] for level in charged["levels"] if level["stable"] and "+Ag" not in level["place"]]
     assert all(min(abs(level - value) for value in found) < 1e-3 for level in own)
+    # doped adds a second correction to the first: the last of what is asked.
+    planes = {s["folder"]: s["correction_by_planes"] for s in charged["states"]}
+    entry = next(entry for entry in entries if entry.charge_state == 2)
+    name, number, charge = entry.name.replace("v_", "V_").rsplit("_", 2)
+    correction = entry.get_freysoldt_correction(verbose=False).correction_energy
+    assert correction == pytest.approx(planes[f"{name}-{number}_{charge}"]["energy"], abs=1e-6)

@@ -23,9 +23,10 @@ from mlh.defects.corrections import (
     Potentials,
     alignment_correction,
     efnv_correction,
+    fnv_correction,
 )
 from mlh.defects.diagram import ChargeState, Diagram, pinned_levels, transition_levels
-from mlh.defects.electrons import Electrons, potentials_of, read_electrons
+from mlh.defects.electrons import Electrons, planes_of, potentials_of, read_electrons
 from mlh.defects.run import DefectRun, RelaxedDefect, json_number
 
 CONVENTION = (
@@ -69,6 +70,8 @@ class ChargedState:
     note: str | None
     levels: tuple[SingleLevel, ...] = ()
     """In the gap of the host."""
+    planar: Correction | None = None
+    """FNV of planar averages, beside the correction; for comparison alone."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,8 @@ def _state(
         )
     correction, reason = _correction(run, defect, host, electrons, settings)
     shift = 0.0 if correction is None else correction.energy
-    return ChargedState(defect, energy + shift, correction, electrons, reason or note)
+    planar = _planar(run, defect, host, electrons, settings)
+    return ChargedState(defect, energy + shift, correction, electrons, reason or note, planar=planar)
 
 
 def _levels(
@@ -229,6 +233,20 @@ def _correction(
     return alignment_correction(charge, *cells, pairs, defect.position), reason
 
 
+def _planar(
+    run: DefectRun, defect: RelaxedDefect, host: Electrons, electrons: Electrons, settings: ChargedSettings
+) -> Correction | None:
+    """FNV beside the correction where there are planes of both cells, and the library."""
+    here, there = planes_of(electrons), planes_of(host)
+    if settings.dielectric is None or here is None or there is None:
+        return None
+    cell = run.host.atoms.cell.array
+    try:
+        return fnv_correction(defect.case.charge, here, there, cell, settings.dielectric, defect.position)
+    except MissingLibraryError:
+        return None  # said once, of the correction
+
+
 def _few(defect: RelaxedDefect, correction: Correction) -> str | None:
     """A word where the alignment is that of hardly any atom."""
     if correction.n_atoms >= _FEW:
@@ -252,6 +270,7 @@ def _describe_state(state: ChargedState, folder: Path) -> dict[str, Any]:
         "folder": case.folder(folder).name,
         "energy": json_number(state.energy),
         "correction": None if state.correction is None else state.correction.describe(),
+        "correction_by_planes": None if state.planar is None else state.planar.describe(),
         "magnetic_moment": None if electrons is None else electrons.magnetic_moment,
         "spin_states": [] if electrons is None else [dict(s) for s in electrons.spin_states],
         "levels": [asdict(level) for level in state.levels],

@@ -4,6 +4,9 @@
     E_corr = E_PC - q dV,   dV: mean over the atoms far from the defect of
              V(defect cell) - V(host) - V_PC,
 
+and beside it FNV (Freysoldt, Neugebauer, Van de Walle, Phys. Rev. Lett. 102, 016402 (2009)), with dV from
+averages over the planes far from the defect along each cell vector.
+
 E_PC: minus the energy of the point charge with its images and background in the dielectric, V_PC: its
 potential. Potentials in V are electrostatic: positive near a positive charge, minus the energy of an electron
 per e. Nothing here reads a file or knows an engine.
@@ -40,7 +43,8 @@ class Correction:
     """eV, to be added to the energy of the charged cell; V where potentials are meant.
 
     alignment: mean difference of the potentials far from the defect less that of the point charge; spread:
-    its standard deviation there, which says how well a point charge in a dielectric describes the cell.
+    its standard deviation there (FNV: over the three axes), which says how well a point charge in a
+    dielectric describes the cell. n_atoms: 0 where planes are meant.
     """
 
     kind: str
@@ -126,6 +130,44 @@ def efnv_correction(
         float(differences.mean()),
         float(differences.std()),
         len(far),
+    )
+
+
+def fnv_correction(
+    charge: int,
+    defect: Sequence[FloatArray],
+    host: Sequence[FloatArray],
+    cell: FloatArray,
+    dielectric: ArrayLike,
+    center: ArrayLike,
+) -> Correction:
+    """FNV of planar averages (V) along the three cell vectors, of as many points in both cells. cell (3, 3)
+    and center of the defect: Angstrom."""
+    tensor = dielectric_tensor(dielectric)
+    if [len(plane) for plane in defect] != [len(plane) for plane in host]:
+        raise ValueError(
+            f"host: expected planes of {[len(plane) for plane in defect]} points as the defect has, "
+            f"got {[len(plane) for plane in host]}"
+        )
+    if charge == 0:
+        return Correction("FNV", 0.0, 0.0, 0.0, 0.0, 0)
+    require_library()
+    library = importlib.import_module("pymatgen.analysis.defects.corrections.freysoldt")
+    core: Any = importlib.import_module("pymatgen.core")
+    # As in LOCPOT: energies of an electron.
+    planes = [{axis: -np.asarray(values) for axis, values in enumerate(given)} for given in (defect, host)]
+    found = library.get_freysoldt_correction(
+        q=charge,
+        dielectric=tensor,
+        defect_locpot=planes[0],
+        bulk_locpot=planes[1],
+        defect_frac_coords=np.linalg.solve(np.transpose(cell), np.asarray(center, dtype=float)) % 1.0,
+        lattice=core.Lattice(cell),
+    )
+    shifts = np.array([found.metadata["alignments"][axis] for axis in range(3)], dtype=float)
+    return Correction(
+        *("FNV", float(found.correction_energy), float(found.metadata["electrostatic"])),
+        *(-float(shifts.mean()), float(shifts.std()), 0),
     )
 
 

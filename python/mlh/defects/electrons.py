@@ -36,7 +36,8 @@ class Electrons:
 
     valence_edge, conduction_edge: highest filled and lowest empty level, None in a metal; mobility_edges: see
     `mlh.analysis.mobility`. site_potentials: electrostatic potential at every atom, V, positive near a
-    positive charge; None where the engine gives none. energy: of the cell.
+    positive charge; None where the engine gives none; planar_potentials: its averages over planes along the
+    cell vectors. energy: of the cell.
     """
 
     structure_hash: str
@@ -51,6 +52,7 @@ class Electrons:
     """Moment, start, energy (eV), convergence of the states that were compared; empty without any."""
     levels: tuple[tuple[int, float, float, float], ...] = ()
     """(spin, energy, occupation, participation ratio) of the levels around the gap, at the first k point."""
+    planar_potentials: tuple[tuple[float, ...], ...] | None = None
 
     @property
     def gap(self) -> float | None:
@@ -91,6 +93,7 @@ def electrons_of(state: ElectronicState, atoms: ase.Atoms, calculator: Any) -> E
         site_potentials=_site_potentials(atoms, calculator),
         spin_states=tuple(calculator.results.get("spin_states", ())),
         levels=_levels(state),
+        planar_potentials=_planar_potentials(calculator),
     )
 
 
@@ -109,12 +112,20 @@ def read_electrons(folder: Path) -> Electrons | str:
         states = tuple(content.get("spin_states", ()))
         own = {"mobility_edges": (low, high), "site_potentials": kept, "spin_states": states}
         levels = tuple((int(s), float(e), float(f), float(p)) for s, e, f, p in content.get("levels", ()))
-        return Electrons(**{**content, **own, "levels": levels})
+        profiles: Sequence[Sequence[float]] | None = content.get("planar_potentials")
+        planes = None if profiles is None else tuple(tuple(float(v) for v in plane) for plane in profiles)
+        return Electrons(**{**content, **own, "levels": levels, "planar_potentials": planes})
 
 
 def potentials_of(electrons: Electrons) -> NDArray[np.float64] | None:
     """As an array, V."""
     return None if electrons.site_potentials is None else np.asarray(electrons.site_potentials, dtype=float)
+
+
+def planes_of(electrons: Electrons) -> tuple[NDArray[np.float64], ...] | None:
+    """Planar averages as arrays, V."""
+    planes = electrons.planar_potentials
+    return None if planes is None else tuple(np.asarray(plane, dtype=float) for plane in planes)
 
 
 def _levels(state: ElectronicState) -> tuple[tuple[int, float, float, float], ...]:
@@ -135,3 +146,9 @@ def _site_potentials(atoms: ase.Atoms, calculator: Any) -> tuple[float, ...] | N
         return None
     values = calculator.site_potentials()
     return tuple(float(value) for value, number in zip(values, atoms.numbers, strict=True) if number)
+
+
+def _planar_potentials(calculator: Any) -> tuple[tuple[float, ...], ...] | None:
+    if not hasattr(calculator, "planar_potentials"):
+        return None
+    return tuple(tuple(float(v) for v in plane) for plane in calculator.planar_potentials())

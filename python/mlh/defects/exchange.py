@@ -19,7 +19,7 @@ import numpy as np
 from mlh.basis.ghosts import without_ghosts
 from mlh.common.files import read_json, refuse_existing, write_json
 from mlh.defects.corrections import quiet_libraries
-from mlh.defects.electrons import Electrons, read_electrons
+from mlh.defects.electrons import Electrons, planes_of, read_electrons
 from mlh.defects.record import SUMMARY, entries_of
 from mlh.relaxation.files import RELAXED
 from mlh.structures.defect_names import DefectName, charge_text
@@ -182,6 +182,10 @@ def _doped_entry(core: Any, files: ChargedFiles, cell: DefectCell) -> Any:
     if _has_potentials(files, cell):
         metadata["bulk_site_potentials"] = np.asarray(files.host.electrons.site_potentials)
         metadata["defect_site_potentials"] = np.asarray(cell.electrons.site_potentials)
+    for which, electrons in (("bulk", files.host.electrons), ("defect", cell.electrons)):
+        planes = planes_of(electrons)
+        if planes is not None:  # energies of an electron, as in LOCPOT
+            metadata[f"{which}_locpot_dict"] = {str(axis): -plane for axis, plane in enumerate(planes)}
     return core.DefectEntry(
         defect=kind,
         charge_state=cell.charge,

@@ -30,11 +30,12 @@ def states_table(charged: Mapping[str, Any]) -> RenderableType:
     head = (
         *("defect", "E_f eV, E_F at the valence edge", "in mid-gap"),
         *(f"{name}, valence edge" for name in more),
-        *("correction eV", "of it alignment", "spread V", "moment"),
+        *("correction eV", "of it alignment", "spread V", "by planes (FNV) eV", "moment"),
     )
     rows = []
     for state in charged["states"]:
         energy, correction = state["energy"], state["correction"] or {}
+        planar = state.get("correction_by_planes") or {}
         middle = None if energy is None else energy + state["charge"] * 0.5 * charged["gap"]
         others = [c["energies"].get(state["folder"]) for c in charged["conditions"][1:]]
         alignment = correction.get("alignment")
@@ -45,6 +46,7 @@ def states_table(charged: Mapping[str, Any]) -> RenderableType:
                 value_text(correction.get("energy"), 3) if state["charge"] else NO_VALUE,
                 value_text(None if alignment is None else -state["charge"] * alignment, 3),
                 value_text(correction.get("spread"), 3),
+                value_text(planar.get("energy"), 3) if state["charge"] else NO_VALUE,
                 value_text(state["magnetic_moment"], 2),
             )
         )
