@@ -23,6 +23,7 @@ from mlh.basis.gth.orbitals import ELEMENTS, SIZES, Recipe, available_elements, 
 from mlh.basis.lazy import LazyBasis
 from mlh.basis.pseudopotential import tabulated_core
 from mlh.basis.species import SHELL_LETTERS, Basis, Projector, RadialFunction, Species
+from mlh.common.blas import blas_threads_for
 from mlh.common.files import DamagedFileError, intact
 from mlh.common.npz import write_npz
 
@@ -108,7 +109,8 @@ def cache_file(recipe: Recipe) -> Path:
 
 
 def _generate(recipe: Recipe) -> Species:
-    species = make_species(recipe)
+    with blas_threads_for(order=0):  # small matrices: on a busy machine twenty times faster
+        species = make_species(recipe)
     keep(species, cache_file(recipe))
     return species
 
