@@ -34,7 +34,7 @@ PYSCF_ATOMS = {
 def basis(tmp_path_factory: pytest.TempPathFactory) -> Basis:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLH_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        return mlh.load_basis(elements=ELEMENTS)
+        return mlh.load_basis("gth-pbe", elements=ELEMENTS)
 
 
 @pytest.fixture
@@ -397,7 +397,7 @@ def test_core_density_of_a_species() -> None:
 
 
 def test_load_basis_overrides_and_errors(empty_cache: Path) -> None:
-    basis = mlh.load_basis(orbitals={"H": "5.0-s1"}, elements=["H"])
+    basis = mlh.load_basis("gth-pbe", orbitals={"H": "5.0-s1"}, elements=["H"])
     assert (basis["H"].orbital_label, basis["H"].cutoff) == ("s1", 5.0)
     with pytest.raises(ValueError, match="expected one of gth-pbe, gth-nlcc-pbe, openmx, files, got 'pbe'"):
         mlh.load_basis("pbe")
@@ -454,7 +454,7 @@ def test_an_unwritable_cache_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.
 
 
 def _load_digest(symbol: str) -> str:
-    return mlh.load_basis(elements=[symbol]).fingerprint
+    return mlh.load_basis("gth-pbe", elements=[symbol]).fingerprint
 
 
 def test_parallel_processes_share_the_cache(empty_cache: Path) -> None:

@@ -149,7 +149,7 @@ def test_selective_dynamics_holds_in_the_vacancy(tmp_path: Path) -> None:
         kind = "DFT"
 
         def calculator(self) -> mlh.DFTCalculator:
-            return mlh.DFTCalculator(cutoff_ry=100.0)
+            return mlh.DFTCalculator("gth-pbe", cutoff_ry=100.0)
 
         def describe(self) -> dict[str, str]:
             return {}

@@ -139,7 +139,7 @@ def test_matrix_file_and_dft_give_the_same_state():
 def test_a_matrix_file_knows_its_k_points_and_its_theory():
     """Ga +0.239 in the mesh of the file, +1.28 at Gamma alone."""
     bulk("GaAs", "zincblende", 5.65).write("gaas.xyz")
-    made = ["--cutoff", "150", "--kpts", "4", "4", "4", "--smearing", "0.05"]
+    made = ["--basis", "gth-pbe", "--cutoff", "150", "--kpts", "4", "4", "4", "--smearing", "0.05"]
     report = run("scf", "gaas.xyz", *made, "--matrices", "gaas.h5")
     assert run("charges", "gaas.h5")["charges"][0] == pytest.approx(0.239, abs=2e-3)
     assert run("dos", "gaas.h5")["fermi_level_ev"] == pytest.approx(report["fermi_level_ev"], abs=1e-3)
@@ -183,7 +183,7 @@ class PerfectModel:
 
 def test_a_model_goes_the_same_way_as_dft():
     atoms = read("h2.xyz")
-    dft = electronic_state(atoms, DFTEngine(Theory(cutoff_ry=60.0)))
+    dft = electronic_state(atoms, DFTEngine(Theory("gth-pbe", cutoff_ry=60.0)))
     dh = dft.H - dft.system.harris_hamiltonian()
     engine = ModelEngine(PerfectModel(dh, mlh.load_basis("gth-pbe")))
     model = electronic_state(atoms, engine)

@@ -21,7 +21,7 @@ def test_a_ghost_has_the_orbitals_of_its_element_and_nothing_else() -> None:
     atoms = with_ghost(water(), "O", np.array([0.5, 0.6, 0.4]))
     system = System(atoms, cutoff_ry=60.0)
     plain = System(water(), cutoff_ry=60.0)
-    oxygen = load_basis("gth-pbe")["O"]
+    oxygen = load_basis()["O"]
     assert system.symbols == ("O", "H", "H", "X-O") and system.n_electrons == plain.n_electrons
     assert system.n_orbitals == plain.n_orbitals + oxygen.n_orbitals
     ghost = system.basis["X-O"]

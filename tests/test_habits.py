@@ -125,9 +125,9 @@ def test_everything_that_can_be_chosen_has_its_entry() -> None:
 
 def test_what_a_theory_and_a_model_used() -> None:
     assert keys() == {"mlh", "ASE", "Libxc"}
-    assert keys(mlh.Theory()) == {"mlh", "ASE", "Libxc", "PBE", "GTH", "HGH", "Krack"}
+    assert keys(mlh.Theory()) == {"mlh", "ASE", "Libxc", "PBE", "GTH", "HGH", "Krack", "Willand"}
     level = mlh.Theory(xc="PZ", kpts=(2, 2, 2))
-    assert keys(level) - keys() == {"PZ", "CeperleyAlder", "GTH", "HGH", "Krack", "Spglib"}
+    assert keys(level) - keys() == {"PZ", "CeperleyAlder", "GTH", "HGH", "Krack", "Willand", "Spglib"}
     assert {"D4", "PBE"} <= keys({"basis": "openmx DFT_DATA19", "dispersion": "D4", "xc": "PBE"})
     assert {"E3NN", "PyTorch", "PBE", "GTH"} <= keys("sio2-vo") == keys(described_model("sio2-vo").card)
     assert "% labels: functional PBE\n@article{PBE," in bibtex(cite("sio2-vo"))

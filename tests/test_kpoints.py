@@ -48,7 +48,9 @@ def test_three_numbers_are_a_mesh_with_gamma():
 def test_an_even_mesh_keeps_zincblende_in_place(gamma, largest):
     """Td leaves no force; the Monkhorst-Pack mesh, on request, has one (0.013 eV/Angstrom)."""
     system = mlh.System(
-        bulk("AlP", "zincblende", 5.47), cutoff_ry=100.0, kpts={"size": (2, 2, 2), "gamma": gamma}
+        *(bulk("AlP", "zincblende", 5.47), "gth-pbe"),
+        cutoff_ry=100.0,
+        kpts={"size": (2, 2, 2), "gamma": gamma},
     )
     forces = mlh.scf(system, max_steps=5).forces().total * HARTREE_BOHR_EV_ANGSTROM
     assert np.abs(forces).max() < largest

@@ -84,7 +84,9 @@ class ExactModel:
 def test_a_model_is_used_with_k_points_and_smearing_of_its_labels():
     """14 eV off at Gamma; equal to DFT with the mesh of the labels."""
     atoms = bulk("AlP", "zincblende", 5.5)
-    atoms.calc = mlh.DFTCalculator(cutoff_ry=80.0, kpts=(4, 4, 4), smearing_ev=0.2, smearing="gaussian")
+    atoms.calc = mlh.DFTCalculator(
+        "gth-pbe", cutoff_ry=80.0, kpts=(4, 4, 4), smearing_ev=0.2, smearing="gaussian"
+    )
     energy = atoms.get_potential_energy()
     result = atoms.calc.result
     model = ExactModel((result.H - result.system.harris_hamiltonian()).data)

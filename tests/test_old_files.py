@@ -58,7 +58,7 @@ def copied(name: str, target: Path) -> Path:
 
 def test_matrix_file() -> None:
     stored = json.loads((BEFORE / "scf.json").read_text())
-    theory = Theory(cutoff_ry=60.0)
+    theory = Theory("gth-pbe", cutoff_ry=60.0)
     content = read_matrices(BEFORE / "scf.h5", theory.loaded_basis())
     with h5py.File(BEFORE / "scf.h5") as file:
         for name in ("S", "H0", "H", "D"):
@@ -87,7 +87,7 @@ def test_state_of_a_matrix_file_needs_its_k_points() -> None:
 def test_data_set() -> None:
     with Dataset(BEFORE / "set.h5") as dataset, h5py.File(BEFORE / "set.h5") as file:
         assert dataset.verify() == [] and len(dataset) == 5
-        basis = Theory().loaded_basis().subset(["H"])
+        basis = Theory("gth-pbe").loaded_basis().subset(["H"])
         assert dataset.basis.fingerprint == basis.fingerprint
         for index, sample in enumerate(dataset):
             group = file[f"samples/{index:07d}"]
@@ -95,7 +95,7 @@ def test_data_set() -> None:
             assert np.isin(group["dh"][()], sample.dh).all()
             assert dict(sample.energies) == json.loads(group.attrs["record"])["energies"]
         first = dataset[0]
-    calculator = DFTEngine(Theory(cutoff_ry=60.0)).calculator()
+    calculator = DFTEngine(Theory("gth-pbe", cutoff_ry=60.0)).calculator()
     atoms = read(H2)
     forces = calculator.get_forces(atoms) / HARTREE_BOHR_EV_ANGSTROM
     np.testing.assert_allclose(first.forces, forces, rtol=0, atol=1e-5)
@@ -115,6 +115,8 @@ def test_build_goes_on(tmp_path: Path) -> None:
     half_done = [load_labels(path)[0][0] for path in partial]
     assert len(half_done) == 2
     config = load_dataset_config(BEFORE / "set.yaml")
+    # It named no basis, and had the default of then.
+    config = config.model_copy(update={"engine": config.engine.model_copy(update={"basis": "gth-pbe"})})
     starts: list[int] = []
     report = build_dataset(
         config, tmp_path / "set.h5", processes=1, on_progress=lambda p: starts.append(p.finished)
@@ -135,7 +137,7 @@ def test_killed_relaxation_goes_on(tmp_path: Path) -> None:
     folder = copied("relax-killed", tmp_path / "relax")
     steps = read_steps(folder / "trajectory.extxyz")
     assert json.loads((folder / "relax.json").read_text())["status"] == "running" and len(steps) == 2
-    engine = DFTEngine(Theory(cutoff_ry=60.0))
+    engine = DFTEngine(Theory("gth-pbe", cutoff_ry=60.0))
     again: list[int] = []
     result = run_relaxation(
         read(H2),
@@ -159,7 +161,7 @@ def resumed(folder: Path, engine: DFTEngine | ModelEngine) -> float:
 
 
 def mesh(kpts: KPointsSpec) -> DFTEngine:
-    return DFTEngine(Theory(cutoff_ry=60.0, kpts=kpts))
+    return DFTEngine(Theory("gth-pbe", cutoff_ry=60.0, kpts=kpts))
 
 
 def test_three_even_numbers_of_before_are_a_monkhorst_pack_mesh(tmp_path: Path) -> None:

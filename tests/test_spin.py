@@ -53,7 +53,7 @@ def test_the_empty_spin_of_hydrogen_has_ordinary_levels() -> None:
 
 def test_oxygen_is_a_triplet_without_being_told(caplog: pytest.LogCaptureFixture) -> None:
     atoms = oxygen()
-    atoms.calc = mlh.DFTCalculator(spin=True, smearing_ev=0.05)
+    atoms.calc = mlh.DFTCalculator("gth-pbe", spin=True, smearing_ev=0.05)
     assert atoms.get_potential_energy() == pytest.approx(-868.771, abs=1e-3)
     assert atoms.get_magnetic_moment() == pytest.approx(2.0, abs=1e-3)
     assert atoms.get_magnetic_moments() == pytest.approx([1.0, 1.0], abs=1e-3)
@@ -94,7 +94,7 @@ def test_a_metal_without_moments_is_compared_in_a_few_steps() -> None:
 
 def test_changed_initial_moments_start_anew() -> None:
     atoms = Atoms("N2", [[0.0, 0.0, 0.0], [0.0, 0.0, 2.6]], cell=[8.0, 8.0, 9.0], pbc=True)
-    atoms.calc = mlh.DFTCalculator(cutoff_ry=150.0, smearing_ev=0.05)
+    atoms.calc = mlh.DFTCalculator("gth-pbe", cutoff_ry=150.0, smearing_ev=0.05)
     atoms.set_initial_magnetic_moments([3.0, 3.0])
     assert atoms.get_potential_energy() == pytest.approx(-531.4909, abs=1e-3)
     assert atoms.get_magnetic_moment() == pytest.approx(6.0, abs=1e-3)

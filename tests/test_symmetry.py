@@ -136,7 +136,7 @@ def test_a_start_without_the_symmetry_is_respected():
     broken = mlh.scf(system, initial_moments=[1.0, -1.0], max_steps=1)
     assert broken.solution.kpts is system.kpts.whole
     H = system.harris_hamiltonian()
-    H0 = BlockMatrix(H.pattern, H.data + 0.03 * H.data * (np.arange(H.data.size) % 7 == 0))
+    H0 = BlockMatrix(H.pattern, H.data + 0.1 * H.data * (np.arange(H.data.size) % 7 == 0))
     assert mlh.scf(system, H0=H0.symmetrised(), max_steps=1).solution.kpts is system.kpts.whole
 
 

@@ -36,7 +36,7 @@ def test_lattices_of_dipoles_against_known_sums() -> None:
 
 def energy_and_dipole(atoms: Atoms) -> tuple[float, float]:
     """eV; e Bohr."""
-    atoms.calc = mlh.DFTCalculator(cutoff_ry=200.0)
+    atoms.calc = mlh.DFTCalculator("gth-pbe", cutoff_ry=200.0)
     energy = atoms.get_potential_energy()
     return energy, float(np.linalg.norm(atoms.get_dipole_moment())) / BOHR_ANGSTROM
 
@@ -78,7 +78,8 @@ def test_a_molecule_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     molecule("H2O").write(tmp_path / "h2o.xyz")
-    monkeypatch.setattr("sys.argv", ["mlh", "scf", str(tmp_path / "h2o.xyz"), "--cutoff", "100", "--json"])
+    rest = ("--cutoff", "100", "--json")
+    monkeypatch.setattr("sys.argv", ["mlh", "scf", str(tmp_path / "h2o.xyz"), "--basis", "gth-pbe", *rest])
     with pytest.raises(SystemExit) as left:
         cli.main()
     out, err = capsys.readouterr()

@@ -30,7 +30,7 @@ class BasisFamily:
     """The integration method that belongs to its functions, see `mlh.dft.integrations`."""
 
 
-DEFAULT_BASIS = "gth-pbe"
+DEFAULT_BASIS = "gth-nlcc-pbe"
 
 _MODULES = {
     "gth-pbe": "mlh.basis.gth.library",

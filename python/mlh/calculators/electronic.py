@@ -17,7 +17,7 @@ from mlh.calculators.engines import DFTEngine, Engine
 from mlh.dft.system import System
 from mlh.dft.theory import Theory
 from mlh.dft.theory_record import theory_of_record
-from mlh.io import read_atoms, read_matrices, read_theory
+from mlh.io import read_atoms, read_basis_name, read_matrices, read_theory
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.scf.loop import SCFStep
 from mlh.solver import Dense
@@ -121,7 +121,7 @@ def state_of_file(
                 "made with (kpts; one point for Gamma alone; gamma=False for an even mesh, which had no "
                 "Gamma unless it was asked for)"
             )
-        theory = Theory(**given)
+        theory = Theory(**{"basis": read_basis_name(path), **given})
     else:
         held = {"charge": 0.0, **record}
         own = [name for name in ("xc", "spin", "charge") if given.get(name, held[name]) != held[name]]

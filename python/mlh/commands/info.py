@@ -16,7 +16,7 @@ from mlh.common.files import refuse_picture
 from mlh.common.terminal import terminal
 
 _EXAMPLE = (
-    "Example: mlh info; mlh info quartz.h5; mlh info host.xyz --plot host.png; mlh info --basis gth-pbe"
+    "Example: mlh info; mlh info quartz.h5; mlh info host.xyz --plot host.png; mlh info --basis gth-nlcc-pbe"
 )
 _PACKAGES = ("numpy", "scipy", "ase", "h5py", "torch")
 
@@ -33,7 +33,7 @@ def info_command(
     ] = None,
     basis: Annotated[
         str | None,
-        typer.Option(help='Resolution of a basis set: gth-pbe, "openmx DFT_DATA19", "files FOLDER".'),
+        typer.Option(help='Resolution of a basis set: gth-nlcc-pbe, "openmx DFT_DATA19", "files FOLDER".'),
     ] = None,
     element: Annotated[
         list[str] | None,

@@ -77,8 +77,8 @@ class TheoryOptions(MeshOptions):
     basis: Annotated[
         str | None,
         typer.Option(
-            help="Basis set of --dft: gth-pbe (default), openmx (files in MLH_OPENMX_DATA), 'files FOLDER' "
-            "(pseudopotentials: UPF 2, psp8, PSML)."
+            help="Basis set of --dft: gth-nlcc-pbe (default), 'gth-nlcc-pbe precise', gth-pbe, openmx (files "
+            "in MLH_OPENMX_DATA), 'files FOLDER' (pseudopotentials: UPF 2, psp8, PSML)."
         ),
     ] = None
     orbitals: Annotated[

@@ -20,7 +20,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 import mlh._core as _core
-from mlh.basis.families import load_basis
+from mlh.basis.families import DEFAULT_BASIS, load_basis
 from mlh.basis.ghosts import species_names
 from mlh.basis.resolution import check_cutoff
 from mlh.basis.species import Basis
@@ -80,7 +80,7 @@ class System:
     def __init__(
         self,
         atoms: Atoms,
-        basis: Basis | str = "gth-pbe",
+        basis: Basis | str = DEFAULT_BASIS,
         cutoff_ry: float = 200.0,
         kpts: KPointsSpec = (1, 1, 1),
         xc: str = "PBE",

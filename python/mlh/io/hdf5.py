@@ -179,6 +179,14 @@ def read_matrices(path: str | os.PathLike[str], basis: Basis) -> MatrixFile:
     return MatrixFile(atoms, used, matrices, scalars, theory, kpts, occupations)
 
 
+def read_basis_name(path: str | os.PathLike[str]) -> str:
+    """Name of the basis that wrote a matrix file, as `mlh.load_basis` takes it."""
+    source = Path(path)
+    with intact(source), h5py.File(source, "r") as file:
+        _check_header(file, source)
+        return str(file["basis"].attrs["name"])
+
+
 def read_theory(path: str | os.PathLike[str]) -> Mapping[str, Any] | None:
     """The level of theory of a matrix file in plain values; None in files of before."""
     source = Path(path)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mlh.basis.families import DEFAULT_BASIS
 from mlh.common.choices import Precision
 from mlh.common.examples import example
 from mlh.common.files import read_yaml
@@ -53,7 +54,7 @@ def _kpoints(mesh: Repeat | KMesh) -> KPointsSpec:
 class EngineConfig(_Model):
     """Level of theory of every label."""
 
-    basis: str = "gth-pbe"
+    basis: str = DEFAULT_BASIS
     orbitals: dict[str, str] = Field(default_factory=dict)
     cutoff_ry: Annotated[float, Field(gt=10.0)] = 200.0
     kpts: Repeat | KMesh = (1, 1, 1)

@@ -14,7 +14,7 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
-from mlh.basis.families import default_integration, load_basis
+from mlh.basis.families import DEFAULT_BASIS, default_integration, load_basis
 from mlh.basis.species import Basis
 from mlh.common.files import intact
 from mlh.common.npz import write_npz
@@ -35,7 +35,7 @@ class UnconvergedError(RuntimeError):
 class EngineSettings:
     """Level of theory of the labels; two data sets with equal settings can be joined."""
 
-    basis: str = "gth-pbe"
+    basis: str = DEFAULT_BASIS
     orbitals: Mapping[str, str] = field(default_factory=dict)
     cutoff_ry: float = 200.0
     kpts: KPointsSpec = (1, 1, 1)
