@@ -162,6 +162,28 @@ def test_partition_of_unity_integrates_to_the_number_of_electrons() -> None:
     assert np.vdot(grid.sphere_weight, neutral.sphere) > 3.0
 
 
+def test_products_in_single_precision_are_those_in_double() -> None:
+    """Density, matrix and gradient, on packs of two octets in place of one; not bitwise the same."""
+    system = System(toy_atoms(), toy_basis(), cutoff_ry=250.0)
+    grid = system.grid
+    D = [positive_matrix(system, seed).data[0] for seed in (1, 2)]
+    n = grid.density(D[0])
+    v = grid.exchange_correlation("PBE", [n]).potential[0] + grid.neutral_atoms()
+
+    def off(single: FloatArray, full: FloatArray) -> float:
+        return float(np.abs(np.asarray(single) - np.asarray(full)).max() / np.abs(full).max())
+
+    small = grid.density(D[0], single=True)
+    errors = [off(small.uniform, n.uniform), off(small.sphere, n.sphere)]
+    errors.append(off(grid.matrix(v, single=True), grid.matrix(v)))
+    full, single = (grid.orbital_gradient(D, [v, v], 1, one) for one in (False, True))
+    errors += [off(single[k], full[k]) for k in (0, 1)]
+    errors += [off(single[2][0].uniform, full[2][0].uniform), off(single[2][0].sphere, full[2][0].sphere)]
+    print("relative errors in single precision:", errors)
+    assert 0.0 < max(errors) < 1e-6
+    np.testing.assert_allclose(full[2][0].uniform, grid.density(D[1]).uniform, atol=1e-12)
+
+
 def test_spheres_and_plain_grid_converge_to_the_same_energy() -> None:
     """Without spheres the grid must be far finer: V_na and XC of a hard atom."""
     basis = toy_basis()

@@ -56,7 +56,7 @@ def main(name: str) -> None:
     taken("density of Z, K Z", lambda: response.kernel)
     Z = response.first.D.data[0]
     taken("back-propagation", lambda: calculator.model.term(system).derivative(Z))
-    more = [system.harris.trace(Z), response.change.trace]
+    more = [system.harris.trace(Z, single=True), response.change.trace]
     D, W = response.result.D, state.W
     taken("gradient, all on the grid", lambda: system.forces_and_stress(D, W, more))
     taken("the same of plain forces", lambda: system.forces_and_stress(D, W))

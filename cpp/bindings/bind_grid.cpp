@@ -91,10 +91,12 @@ Stencil stencil_of_order(int order) {
   return order == 2 ? Stencil::second : Stencil::eighth;
 }
 
+Precision precision_of(bool single) { return single ? Precision::single : Precision::full; }
+
 /// Matrices with their potentials, the last `densities` of which give their density too.
 py::tuple gradient_of_orbitals(const GridHandle& h, const std::vector<py::object>& D,
                                const std::vector<const Potential*>& potential,
-                               std::size_t densities) {
+                               std::size_t densities, bool single) {
   if (D.size() != potential.size() || D.empty() || densities > D.size()) {
     throw py::value_error(
         "potential: expected one for each D, of which there is at least one, and no more "
@@ -109,7 +111,7 @@ py::tuple gradient_of_orbitals(const GridHandle& h, const std::vector<py::object
   OrbitalGradient result;
   {
     const py::gil_scoped_release release;
-    result = orbital_gradient(h.grid, terms);
+    result = orbital_gradient(h.grid, terms, precision_of(single));
   }
   std::vector<Density> found(
       std::make_move_iterator(result.density.end() - static_cast<std::ptrdiff_t>(densities)),
@@ -241,13 +243,15 @@ void bind_grid(py::module_& m) {
           "Superposed neutral atoms as a Density.")
       .def(
           "density",
-          [](const GridHandle& h, const py::object& D) {
+          [](const GridHandle& h, const py::object& D, bool single) {
             py::array keep;
             const auto data = matrix_data(h, D, "D", keep);
             const py::gil_scoped_release release;
-            return density(h.grid, data);
+            return density(h.grid, data, precision_of(single));
           },
-          py::arg("D"), "Density of one spin component from its density matrix, shape (nnz,).")
+          py::arg("D"), py::arg("single") = false,
+          "Density of one spin component from its density matrix, shape (nnz,); single: products "
+          "of orbitals in single precision.")
       .def(
           "exchange_correlation",
           [](const GridHandle& h, const std::string& name, const std::vector<Density>& n,
@@ -285,19 +289,21 @@ void bind_grid(py::module_& m) {
                                 const Density& n) { return neutral_energy(h.grid, h.neutral, n); })
       .def(
           "matrix",
-          [](const GridHandle& h, const Potential& v) {
+          [](const GridHandle& h, const Potential& v, bool single) {
             std::vector<double> H;
             {
               const py::gil_scoped_release release;
-              H = potential_matrix(h.grid, v);
+              H = potential_matrix(h.grid, v, precision_of(single));
             }
             return take(std::move(H));
           },
-          py::arg("potential"), "Matrix elements of a potential, shape (nnz,).")
+          py::arg("potential"), py::arg("single") = false,
+          "Matrix elements of a potential, shape (nnz,); single: products of orbitals in single "
+          "precision.")
       .def("wavefunctions", &states_on_grid, py::arg("coefficients"), py::arg("k") = py::none(),
            "States (count, norb) on the uniform grid, (count, n1, n2, n3); complex with k (3,).")
       .def("orbital_gradient", &gradient_of_orbitals, py::arg("D"), py::arg("potential"),
-           py::arg("densities") = 0,
+           py::arg("densities") = 0, py::arg("single") = false,
            "(dE/dtau (n_atoms, 3), dE/deps (3, 3), densities) through the orbitals of several "
            "matrices at fixed potentials, one each; the densities of the last ones.")
       .def("spherical_gradient", &gradient_of_atoms, py::arg("potential"), py::arg("density"),

@@ -119,6 +119,24 @@ template <int h>
 /// v[i][j] <-> v[j][i]
 [[gnu::always_inline]] inline void transpose(Vec (&v)[kLanes]) { lanes::transpose_step<1>(v); }
 
+/// The sum of the two halves of a register of floats, as doubles; doubles as they are.
+[[gnu::always_inline]] inline Vec folded(const Vec& v) { return v; }
+[[gnu::always_inline]] inline Vec folded(const Register<float>::Type& v) {
+  typedef float Half __attribute__((vector_size(4 * kLanes)));
+  Half low, high;
+  std::memcpy(&low, &v, sizeof low);
+  std::memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof low, sizeof high);
+  return __builtin_convertvector(low + high, Vec);
+}
+
+/// Lanes of doubles stored as they are, or rounded to floats.
+inline void store_as(double* p, const Vec& v) { store(p, v); }
+inline void store_as(float* p, const Vec& v) {
+  typedef float Half __attribute__((vector_size(4 * kLanes)));
+  const Half rounded = __builtin_convertvector(v, Half);
+  std::memcpy(p, &rounded, sizeof rounded);
+}
+
 /// Lane i of the result: the sum of the lanes of v[i].
 [[gnu::always_inline]] inline Vec sums(const Vec (&v)[kLanes]) {
   return lanes::sum_step<kLanes / 2>(v);

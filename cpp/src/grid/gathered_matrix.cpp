@@ -8,14 +8,14 @@ namespace {
 
 /// Calls put(panel, width, row, column in the panel, x, y) where element (x, y) of block (a, b)
 /// belongs.
-template <class Value>
-void fill(const GatheredMatrix& m, double* data, std::size_t a, std::size_t b, Value&& value) {
+template <class Real, class Value>
+void fill(const GatheredMatrix<Real>& m, Real* data, std::size_t a, std::size_t b, Value&& value) {
   const int n_a = m.first[a + 1] - m.first[a], n_b = m.first[b + 1] - m.first[b];
   for_even_pieces<kPanelColumns>(0, n_b, [&](auto width, int column) {
-    double* panel = data + m.start[b] + static_cast<std::ptrdiff_t>(column) * m.rows[b];
+    Real* panel = data + m.start[b] + static_cast<std::ptrdiff_t>(column) * m.rows[b];
     for (int x = 0; x < n_a; ++x) {
-      double* row = panel + static_cast<std::ptrdiff_t>(m.first[a] + x) * width();
-      for (int j = 0; j < width(); ++j) row[j] = value(x, column + j);
+      Real* row = panel + static_cast<std::ptrdiff_t>(m.first[a] + x) * width();
+      for (int j = 0; j < width(); ++j) row[j] = static_cast<Real>(value(x, column + j));
     }
   });
 }
@@ -26,7 +26,8 @@ int pair_of(const Grid& grid, const ActiveAtom& a, const ActiveAtom& b) {
 
 }  // namespace
 
-void GatheredMatrix::lay_out(const Grid& grid, const Group& group, bool full) {
+template <class Real>
+void GatheredMatrix<Real>::lay_out(const Grid& grid, const Group& group, bool full) {
   first.clear();
   start.clear();
   rows.clear();
@@ -45,7 +46,8 @@ void GatheredMatrix::lay_out(const Grid& grid, const Group& group, bool full) {
   if (data.size() < static_cast<std::size_t>(size)) data.resize(static_cast<std::size_t>(size));
 }
 
-void GatheredMatrix::upper(const Grid& grid, const Group& group, std::span<const double> D) {
+template <class Real>
+void GatheredMatrix<Real>::upper(const Grid& grid, const Group& group, std::span<const double> D) {
   lay_out(grid, group, false);
   const auto atoms = grid.atoms(group);
   for (std::size_t a = 0; a < atoms.size(); ++a) {
@@ -67,7 +69,8 @@ void GatheredMatrix::upper(const Grid& grid, const Group& group, std::span<const
   }
 }
 
-void GatheredMatrix::full(const Grid& grid, const Group& group, std::span<const double> D) {
+template <class Real>
+void GatheredMatrix<Real>::full(const Grid& grid, const Group& group, std::span<const double> D) {
   lay_out(grid, group, true);
   const auto atoms = grid.atoms(group);
   for (std::size_t a = 0; a < atoms.size(); ++a) {
@@ -84,5 +87,8 @@ void GatheredMatrix::full(const Grid& grid, const Group& group, std::span<const 
     }
   }
 }
+
+template struct GatheredMatrix<double>;
+template struct GatheredMatrix<float>;
 
 }  // namespace mlh::detail

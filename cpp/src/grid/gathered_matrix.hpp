@@ -12,11 +12,12 @@ namespace mlh::detail {
 /// Columns of atom b in panels of at most kPanelColumns, each panel row-major over the orbitals of
 /// the group. Upper: rows up to the end of atom b, blocks above the diagonal doubled and the
 /// diagonal block folded to its upper triangle, for sum_ab P_ab phi_a phi_b. Full: all rows.
+template <class Real>
 struct GatheredMatrix {
   std::vector<int> first;             ///< first orbital of each atom of the group, and their number
   std::vector<std::ptrdiff_t> start;  ///< where the panels of each atom start
   std::vector<int> rows;              ///< rows of the panels of each atom
-  std::vector<double> data;
+  std::vector<Real> data;
 
   void upper(const Grid& grid, const Group& group, std::span<const double> D);
   void full(const Grid& grid, const Group& group, std::span<const double> D);
@@ -25,18 +26,18 @@ struct GatheredMatrix {
   void lay_out(const Grid& grid, const Group& group, bool full);
 };
 
-/// Calls add(X, c) for every orbital c of an octet, X = sum_a phi_a P_ac on its points; phi:
-/// orbital by orbital, kOctet each. `upper`: P is P.upper().
-template <class Add>
-void for_columns(const GatheredMatrix& P, const std::vector<OctetAtom>& atoms, const double* phi,
+/// Calls add(X, c) for every orbital c of a pack, X = sum_a phi_a P_ac on its points; phi: orbital
+/// by orbital, kPack each. `upper`: P is P.upper().
+template <class Real, class Add>
+void for_columns(const GatheredMatrix<Real>& P, const std::vector<PackAtom>& atoms, const Real* phi,
                  bool upper, Add&& add) {
   for (std::size_t b = 0; b < atoms.size(); ++b) {
-    const OctetAtom& atom = atoms[b];
+    const PackAtom& atom = atoms[b];
     const auto place = static_cast<std::size_t>(atom.place);
     for_even_pieces<kPanelColumns>(0, atom.orbitals, [&](auto width, int column) {
-      const double* panel =
+      const Real* panel =
           P.data.data() + P.start[place] + static_cast<std::ptrdiff_t>(column) * P.rows[place];
-      OctetVec X[width()];
+      PackVec<Real> X[width()];
       if (upper) {
         panel_product<width()>(atoms.data(), b + 1, column + width(), phi, panel, P.first.data(),
                                X);
@@ -49,9 +50,13 @@ void for_columns(const GatheredMatrix& P, const std::vector<OctetAtom>& atoms, c
   }
 }
 
-/// sum += x f on an octet.
-inline void add_product(OctetVec& sum, const OctetVec& x, const double* f) {
-  for (int i = 0; i < kOctetVectors; ++i) sum[i] += x[i] * load(f + i * kLanes);
+/// sum += x f on a pack.
+template <class Real>
+inline void add_product(PackVec<Real>& sum, const PackVec<Real>& x, const Real* f) {
+  for (int i = 0; i < kPackVectors; ++i) sum[i] += x[i] * load(f + i * Register<Real>::lanes);
 }
+
+extern template struct GatheredMatrix<double>;
+extern template struct GatheredMatrix<float>;
 
 }  // namespace mlh::detail

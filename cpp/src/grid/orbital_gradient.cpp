@@ -7,195 +7,257 @@
 // (Grid::add_parts). Several matrices, each with its potential, share the orbitals of a pass; their
 // densities, sum_a phi_a X_a, come with it.
 
-#include "grid/batch_products.hpp"
 #include "grid/gathered_matrix.hpp"
-#include "grid/orbital_products.hpp"
 #include "mlh/grid/field.hpp"
 
 namespace mlh {
 
 namespace {
 
-using detail::Matrix;
-using detail::OctetVec;
-using Column = Eigen::Array<double, kBatch, 1>;
+using detail::kPack;
+using detail::PackVec;
 
-/// Of the spheres: whole batches.
+/// Orbitals of a pack, orbital by orbital.
+template <class Real>
 struct Scratch {
-  Matrix phi, X, G, gamma;
-  detail::RowMatrix P;
-  std::array<Matrix, 3> dphi, hessian;
-  std::vector<int> first;
-  std::vector<detail::LocalPair> pairs;
-
-  explicit Scratch(int n)
-      : phi(kBatch, n), X(kBatch, n), G(kBatch, n), gamma(kBatch, n), P(n, detail::padded(n)) {
-    for (auto& d : dphi) d.resize(kBatch, n);
-    for (auto& d : hessian) d.resize(kBatch, n);
-  }
-};
-
-/// t_p = sum of left_pa right_pa over `width` columns from `begin`.
-Column row_sums(const Matrix& left, const Matrix& right, int begin, int width) {
-  Column t = Column::Zero();
-  for (int c = begin; c < begin + width; ++c) t += left.col(c).array() * right.col(c).array();
-  return t;
-}
-
-/// X = phi P of one term.
-void product(const Grid& grid, const Batch& batch, std::span<const double> D, Scratch& s) {
-  detail::gather(grid.pattern(), s.pairs, D, s.first, s.P);
-  detail::multiply(s.phi.data(), batch.n_orbitals, s.P.data(), s.P.outerStride(), 0,
-                   batch.n_orbitals, s.X.data());
-}
-
-/// Of the uniform grid: octet by octet, with the orbitals that reach it.
-struct OctetScratch {
-  std::vector<detail::GatheredMatrix> P;  ///< one per term
-  AlignedDoubles phi, Y;
-  std::array<AlignedDoubles, 3> dphi;
-  std::vector<detail::OctetAtom> atoms;
+  std::vector<detail::GatheredMatrix<Real>> P;  ///< one per term
+  AlignedVector<Real> phi, X, Y;
+  AlignedVector<Real> psi;  ///< v phi + g . grad phi, on spheres
+  std::array<AlignedVector<Real>, 3> dphi, hessian;
+  std::vector<detail::PackAtom> atoms;
   std::vector<const ActiveAtom*> which;
+  std::vector<std::array<PackVec<Real>, 3>> sum;  ///< per atom: what its part takes off
 
-  OctetScratch(int n, std::size_t terms)
-      : P(terms), phi(static_cast<std::size_t>(n) * kOctet), Y(phi.size()) {
+  Scratch(int n, std::size_t terms)
+      : P(terms),
+        phi(static_cast<std::size_t>(n) * kPack<Real>),
+        X(phi.size()),
+        Y(phi.size()),
+        psi(phi.size()) {
     for (auto& d : dphi) d.resize(phi.size());
+    for (auto& d : hessian) d.resize(phi.size());
+  }
+
+  /// Orbitals and their gradients.
+  void evaluate(const Grid& grid, const BatchPoints& x, int pack) {
+    sum.assign(atoms.size(), {});
+    for (std::size_t k = 0; k < atoms.size(); ++k) {
+      detail::for_octets<Real>(pack, [&](int o, int p) {
+        const int at = atoms[k].first * kPack<Real> + p;
+        grid.tables(which[k]->atom)
+            .gradients(x, o, grid.center(*which[k]), phi.data() + at,
+                       {dphi[0].data() + at, dphi[1].data() + at, dphi[2].data() + at},
+                       kPack<Real>);
+      });
+    }
+  }
+
+  /// sum += a b over the orbitals of every atom, for each of the three b.
+  void add_products(const AlignedVector<Real>& a, const std::array<AlignedVector<Real>, 3>& b) {
+    for (std::size_t k = 0; k < atoms.size(); ++k) {
+      for (int c = atoms[k].first; c < atoms[k].first + atoms[k].orbitals; ++c) {
+        const PackVec<Real> f = detail::load_pack(a.data() + c * kPack<Real>);
+        for (std::size_t d = 0; d < 3; ++d)
+          detail::add_product<Real>(sum[k][d], f, b[d].data() + c * kPack<Real>);
+      }
+    }
   }
 };
 
-/// Y = sum over the terms of v X on an octet; the densities that are asked for.
-void octet_products(std::span<const OrbitalTerm> terms, std::span<const std::int64_t> index,
-                    std::vector<Density>& density, OctetScratch& s, int n) {
-  std::fill_n(s.Y.data(), static_cast<std::size_t>(n) * kOctet, 0.0);
+template <class Real>
+std::array<Real, kPack<Real>> numbers(const PackVec<Real>& v) {
+  std::array<Real, kPack<Real>> out;
+  detail::store_pack(out.data(), v);
+  return out;
+}
+
+/// Y = sum over the terms of v X; the densities that are asked for.
+template <class Real>
+void uniform_products(std::span<const OrbitalTerm> terms, std::span<const std::int64_t> index,
+                      std::vector<Density>& density, Scratch<Real>& s, int n) {
+  std::fill_n(s.Y.data(), static_cast<std::size_t>(n) * kPack<Real>, Real{});
   for (std::size_t k = 0; k < terms.size(); ++k) {
-    alignas(64) std::array<double, kOctet> v{}, sum{};
-    for (std::size_t p = 0; p < index.size(); ++p)
-      v[p] = terms[k].potential->uniform[static_cast<std::size_t>(index[p])];
-    const OctetVec w = detail::load_octet(v.data());
-    OctetVec n_octet{};
-    detail::for_columns(s.P[k], s.atoms, s.phi.data(), false, [&](const OctetVec& X, int c) {
-      double* y = s.Y.data() + c * kOctet;
-      for (int i = 0; i < detail::kOctetVectors; ++i) {
-        detail::store(y + i * detail::kLanes, detail::load(y + i * detail::kLanes) + w[i] * X[i]);
-      }
-      if (terms[k].with_density) detail::add_product(n_octet, X, s.phi.data() + c * kOctet);
+    alignas(64) std::array<Real, kPack<Real>> v{};
+    for (std::size_t p = 0; p < index.size(); ++p) {
+      v[p] = static_cast<Real>(terms[k].potential->uniform[static_cast<std::size_t>(index[p])]);
+    }
+    PackVec<Real> value{};
+    detail::for_columns(s.P[k], s.atoms, s.phi.data(), false, [&](const PackVec<Real>& X, int c) {
+      Real* y = s.Y.data() + c * kPack<Real>;
+      PackVec<Real> sum = detail::load_pack(y);
+      detail::add_product<Real>(sum, X, v.data());
+      detail::store_pack(y, sum);
+      if (terms[k].with_density)
+        detail::add_product<Real>(value, X, s.phi.data() + c * kPack<Real>);
     });
     if (!terms[k].with_density) continue;
-    for (int i = 0; i < detail::kOctetVectors; ++i)
-      detail::store(sum.data() + i * detail::kLanes, n_octet[i]);
+    const auto found = numbers<Real>(value);
     for (std::size_t p = 0; p < index.size(); ++p)
-      density[k].uniform[static_cast<std::size_t>(index[p])] = sum[p];
+      density[k].uniform[static_cast<std::size_t>(index[p])] = found[p];
   }
 }
 
-void uniform_octet(const Grid& grid, const Batch& batch, const BatchPoints& x, int o,
-                   std::span<const OrbitalTerm> terms, std::span<const std::int64_t> index,
-                   std::vector<Density>& density, OctetScratch& s, Vec3* part, Mat3& strain) {
-  const int n = detail::octet_atoms(grid, batch, o, s.atoms, s.which);
+template <class Real>
+void uniform_pack(const Grid& grid, const Batch& batch, const BatchPoints& x, int pack,
+                  std::span<const OrbitalTerm> terms, std::span<const std::int64_t> index,
+                  std::vector<Density>& density, Scratch<Real>& s, Vec3* part, Mat3& strain) {
+  const int n = detail::pack_atoms<Real>(grid, batch, pack, s.atoms, s.which);
   if (n == 0) return;
-  for (std::size_t k = 0; k < s.atoms.size(); ++k) {
-    const int at = s.atoms[k].first * kOctet;
-    grid.tables(s.which[k]->atom)
-        .gradients(x, o, grid.center(*s.which[k]), s.phi.data() + at,
-                   {s.dphi[0].data() + at, s.dphi[1].data() + at, s.dphi[2].data() + at}, kOctet);
-  }
-  octet_products(terms, index, density, s, n);
+  s.evaluate(grid, x, pack);
+  uniform_products(terms, index, density, s, n);
+  s.add_products(s.Y, s.dphi);
+  const auto first = static_cast<std::size_t>(pack * kPack<Real>);
   for (std::size_t k = 0; k < s.atoms.size(); ++k) {
     const Vec3 center = grid.center(*s.which[k]);
     Vec3& slot = part[s.which[k] - grid.active(batch).data()];
     for (int d = 0; d < 3; ++d) {
-      OctetVec sum{};
-      for (int c = s.atoms[k].first; c < s.atoms[k].first + s.atoms[k].orbitals; ++c) {
-        detail::add_product(sum, detail::load_octet(s.Y.data() + c * kOctet),
-                            s.dphi[static_cast<std::size_t>(d)].data() + c * kOctet);
-      }
-      alignas(64) std::array<double, kOctet> t{};
-      for (int i = 0; i < detail::kOctetVectors; ++i)
-        detail::store(t.data() + i * detail::kLanes, sum[i]);
+      const auto t = numbers<Real>(s.sum[k][static_cast<std::size_t>(d)]);
       for (std::size_t p = 0; p < index.size(); ++p) {
         slot[d] -= 2.0 * t[p];
-        for (int e = 0; e < 3; ++e) {
-          strain(d, e) +=
-              2.0 * t[p] * (x.x[e][static_cast<std::size_t>(o * kOctet) + p] - center[e]);
-        }
+        for (int e = 0; e < 3; ++e)
+          strain(d, e) += 2.0 * t[p] * (x.x[static_cast<std::size_t>(e)][first + p] - center[e]);
       }
     }
   }
 }
 
-void uniform_batch(const Grid& grid, const Batch& batch, std::span<const OrbitalTerm> terms,
-                   std::vector<Density>& density, OctetScratch& s, Vec3* part, Mat3& strain) {
-  const BatchPoints x = grid.points(batch);
-  std::array<std::int64_t, kBatch> index{};
-  grid.indices(batch, index);
-  for (int o = 0; o * kOctet < batch.n_points; ++o) {
-    const auto points = static_cast<std::size_t>(std::min(kOctet, batch.n_points - o * kOctet));
-    uniform_octet(grid, batch, x, o, terms, {index.data() + o * kOctet, points}, density, s, part,
-                  strain);
+/// v and g of a term on the points of a pack of a sphere, octet by octet.
+template <class Real>
+using SpherePotential = std::array<std::array<double, 4 * kOctet>, detail::kPackOctets<Real>>;
+
+template <class Real>
+SpherePotential<Real> sphere_potential(const Potential& potential,
+                                       std::span<const std::int64_t> index) {
+  SpherePotential<Real> out{};
+  for (std::size_t p = 0; p < index.size(); ++p) {
+    const auto q = static_cast<std::size_t>(index[p]);
+    auto& v = out[p / kOctet];
+    v[p % kOctet] = potential.sphere[q];
+    for (std::size_t d = 0; d < 3; ++d)
+      v[(d + 1) * kOctet + p % kOctet] = potential.sphere_vector[q][static_cast<int>(d)];
+  }
+  return out;
+}
+
+/// psi = v phi + g . grad phi of all orbitals of a pack.
+template <class Real>
+void weigh(const SpherePotential<Real>& potential, int n, Scratch<Real>& s) {
+  std::array<PackVec<Real>, 4> v;
+  for (std::size_t d = 0; d < 4; ++d) {
+    alignas(64) std::array<Real, kPack<Real>> w;
+    for (std::size_t p = 0; p < w.size(); ++p)
+      w[p] = static_cast<Real>(potential[p / kOctet][d * kOctet + p % kOctet]);
+    v[d] = detail::load_pack(w.data());
+  }
+  for (int c = 0; c < n; ++c) {
+    PackVec<Real> sum{};
+    detail::add_product<Real>(sum, v[0], s.phi.data() + c * kPack<Real>);
+    for (std::size_t d = 0; d < 3; ++d)
+      detail::add_product<Real>(sum, v[d + 1], s.dphi[d].data() + c * kPack<Real>);
+    detail::store_pack(s.psi.data() + c * kPack<Real>, sum);
   }
 }
 
-/// One term on a sphere batch, its orbitals and their gradients known: added to `part`.
-void sphere_term(const Grid& grid, const Batch& batch, const BatchPoints& x,
-                 const OrbitalTerm& term, Density& density, Scratch& s, Vec3* part) {
-  const int n = batch.n_orbitals;
-  Column v = Column::Zero();
-  BatchPoints g{};
-  for (int p = 0; p < batch.n_points; ++p) {
-    const auto q = static_cast<std::size_t>(batch.first_point + p);
-    v[p] = term.potential->sphere[q];
-    for (int d = 0; d < 3; ++d) g.x[d][p] = term.potential->sphere_vector[q][d];
+/// X = phi P of a term, with the density where it is asked for.
+template <class Real>
+void sphere_density(const OrbitalTerm& term, const detail::GatheredMatrix<Real>& P,
+                    std::span<const std::int64_t> index, Density& density, Scratch<Real>& s) {
+  std::array<PackVec<Real>, 4> sum{};
+  detail::for_columns(P, s.atoms, s.phi.data(), false, [&](const PackVec<Real>& X, int c) {
+    detail::store_pack(s.X.data() + c * kPack<Real>, X);
+    if (!term.with_density) return;
+    detail::add_product<Real>(sum[0], X, s.phi.data() + c * kPack<Real>);
+    for (std::size_t d = 0; d < 3; ++d)
+      detail::add_product<Real>(sum[d + 1], X, s.dphi[d].data() + c * kPack<Real>);
+  });
+  if (!term.with_density) return;
+  std::array<std::array<Real, kPack<Real>>, 4> n;
+  for (std::size_t d = 0; d < 4; ++d) n[d] = numbers<Real>(sum[d]);
+  for (std::size_t p = 0; p < index.size(); ++p) {
+    const auto q = static_cast<std::size_t>(index[p]);
+    density.sphere[q] = n[0][p];
+    density.sphere_gradient[q] = 2.0 * Vec3(n[1][p], n[2][p], n[3][p]);
   }
-  std::size_t a = 0;
-  for (const ActiveAtom& atom : grid.active(batch)) {
-    const int c = s.first[a++];
-    grid.tables(atom.atom).hessian_dot(
-        x, grid.center(atom), g,
-        {s.hessian[0].col(c).data(), s.hessian[1].col(c).data(), s.hessian[2].col(c).data()});
-  }
-  s.gamma.leftCols(n).setZero();
-  for (int d = 0; d < 3; ++d) {
-    const Eigen::Map<const Column> gd(g.x[d].data());
-    s.gamma.leftCols(n).array() += s.dphi[d].leftCols(n).array().colwise() * gd;
-  }
-  product(grid, batch, term.D, s);
-  if (term.with_density) {
-    const Column value = row_sums(s.phi, s.X, 0, n);
-    std::array<Column, 3> slope;
-    for (std::size_t d = 0; d < 3; ++d) slope[d] = 2.0 * row_sums(s.dphi[d], s.X, 0, n);
-    for (int p = 0; p < batch.n_points; ++p) {
-      const auto q = static_cast<std::size_t>(batch.first_point + p);
-      density.sphere[q] = value[p];
-      density.sphere_gradient[q] = Vec3(slope[0][p], slope[1][p], slope[2][p]);
+}
+
+template <class Real>
+void sphere_pack(const Grid& grid, const Batch& batch, const BatchPoints& x, int pack,
+                 std::span<const OrbitalTerm> terms, std::span<const std::int64_t> index,
+                 std::vector<Density>& density, Scratch<Real>& s, Vec3* part) {
+  const int n = detail::pack_atoms<Real>(grid, batch, pack, s.atoms, s.which);
+  if (n == 0) return;
+  s.evaluate(grid, x, pack);
+  for (std::size_t t = 0; t < terms.size(); ++t) {
+    const auto potential = sphere_potential<Real>(*terms[t].potential, index);
+    for (std::size_t k = 0; k < s.atoms.size(); ++k) {
+      detail::for_octets<Real>(pack, [&](int o, int p) {
+        const int at = s.atoms[k].first * kPack<Real> + p;
+        const std::array<Real*, 3> h = {s.hessian[0].data() + at, s.hessian[1].data() + at,
+                                        s.hessian[2].data() + at};
+        const double* g = potential[static_cast<std::size_t>(p / kOctet)].data() + kOctet;
+        grid.tables(s.which[k]->atom)
+            .hessian_dot(x, o, grid.center(*s.which[k]), g, h, kPack<Real>);
+      });
     }
+    weigh(potential, n, s);
+    sphere_density(terms[t], s.P[t], index, density[t], s);
+    detail::for_columns(s.P[t], s.atoms, s.psi.data(), false, [&](const PackVec<Real>& G, int c) {
+      detail::store_pack(s.Y.data() + c * kPack<Real>, G);
+    });
+    s.add_products(s.X, s.hessian);
+    s.add_products(s.Y, s.dphi);
   }
-  detail::multiply(s.gamma.data(), n, s.P.data(), s.P.outerStride(), 0, n, s.G.data());
-  s.G.leftCols(n).array() += s.X.leftCols(n).array().colwise() * v;
-  for (std::size_t k = 0; k < grid.active(batch).size(); ++k) {
-    const int c = s.first[k], width = s.first[k + 1] - c;
+  for (std::size_t k = 0; k < s.atoms.size(); ++k) {
+    Vec3& slot = part[s.which[k] - grid.active(batch).data()];
     for (int d = 0; d < 3; ++d) {
-      part[k][d] -=
-          2.0 * (row_sums(s.G, s.dphi[d], c, width) + row_sums(s.X, s.hessian[d], c, width)).sum();
+      const auto t = numbers<Real>(s.sum[k][static_cast<std::size_t>(d)]);
+      for (std::size_t p = 0; p < index.size(); ++p) slot[d] -= 2.0 * t[p];
     }
   }
 }
 
-void sphere_batch(const Grid& grid, const Batch& batch, std::span<const OrbitalTerm> terms,
-                  std::vector<Density>& density, Scratch& s, Vec3* part) {
-  detail::local_offsets(grid, batch, s.first);
-  detail::local_pairs(grid, batch, s.pairs);
+template <class Real>
+void add_batch(const Grid& grid, const Batch& batch, std::span<const OrbitalTerm> terms,
+               std::vector<Density>& density, Scratch<Real>& s, Vec3* part, Mat3& strain) {
   const BatchPoints x = grid.points(batch);
-  detail::orbital_gradients(grid, batch, x, s.first, s.phi, s.dphi);
-  for (std::size_t t = 0; t < terms.size(); ++t)
-    sphere_term(grid, batch, x, terms[t], density[t], s, part);
+  std::array<std::int64_t, kBatch> all{};
+  grid.indices(batch, all);
+  for (int k = 0; k * kPack<Real> < batch.n_points; ++k) {
+    const int first = k * kPack<Real>, count = std::min(kPack<Real>, batch.n_points - first);
+    const std::span<const std::int64_t> index{all.data() + first, static_cast<std::size_t>(count)};
+    if (batch.owner < 0) {
+      uniform_pack(grid, batch, x, k, terms, index, density, s, part, strain);
+    } else {
+      sphere_pack(grid, batch, x, k, terms, index, density, s, part);
+    }
+  }
+}
+
+template <class Real>
+void add_groups(const Grid& grid, std::span<const OrbitalTerm> terms, std::vector<Density>& density,
+                std::vector<Vec3>& part, std::vector<Mat3>& strain) {
+  const auto& batches = grid.batches();
+  const auto& groups = grid.groups();
+#pragma omp parallel
+  {
+    Scratch<Real> scratch(grid.max_orbitals(), terms.size());
+#pragma omp for schedule(dynamic, 1)
+    for (std::size_t g = 0; g < groups.size(); ++g) {
+      for (std::size_t t = 0; t < terms.size(); ++t) scratch.P[t].full(grid, groups[g], terms[t].D);
+      for (std::size_t k = groups[g].batches_begin; k < groups[g].batches_end; ++k) {
+        add_batch(grid, batches[k], terms, density, scratch, part.data() + batches[k].atoms_begin,
+                  strain[k]);
+      }
+    }
+  }
 }
 
 }  // namespace
 
-OrbitalGradient orbital_gradient(const Grid& grid, std::span<const OrbitalTerm> terms) {
-  const auto& batches = grid.batches();
+OrbitalGradient orbital_gradient(const Grid& grid, std::span<const OrbitalTerm> terms,
+                                 Precision precision) {
   std::vector<Vec3> part(static_cast<std::size_t>(grid.n_active()), Vec3::Zero());
-  std::vector<Mat3> strain(batches.size(), Mat3::Zero());
+  std::vector<Mat3> strain(grid.batches().size(), Mat3::Zero());
   OrbitalGradient out;
   out.density.resize(terms.size());
   for (std::size_t k = 0; k < terms.size(); ++k) {
@@ -205,26 +267,8 @@ OrbitalGradient orbital_gradient(const Grid& grid, std::span<const OrbitalTerm> 
     out.density[k].sphere.assign(n_sphere, 0.0);
     out.density[k].sphere_gradient.assign(n_sphere, Vec3::Zero());
   }
-  const auto& groups = grid.groups();
-#pragma omp parallel
-  {
-    Scratch scratch(grid.max_orbitals());
-    OctetScratch octets(grid.max_orbitals(), terms.size());
-#pragma omp for schedule(dynamic, 1)
-    for (std::size_t g = 0; g < groups.size(); ++g) {
-      const bool uniform = batches[groups[g].batches_begin].owner < 0;
-      for (std::size_t t = 0; uniform && t < terms.size(); ++t)
-        octets.P[t].full(grid, groups[g], terms[t].D);
-      for (std::size_t k = groups[g].batches_begin; k < groups[g].batches_end; ++k) {
-        Vec3* slot = part.data() + batches[k].atoms_begin;
-        if (uniform) {
-          uniform_batch(grid, batches[k], terms, out.density, octets, slot, strain[k]);
-        } else {
-          sphere_batch(grid, batches[k], terms, out.density, scratch, slot);
-        }
-      }
-    }
-  }
+  precision == Precision::single ? add_groups<float>(grid, terms, out.density, part, strain)
+                                 : add_groups<double>(grid, terms, out.density, part, strain);
   out.gradient = grid.add_parts(part, strain);
   return out;
 }

@@ -16,6 +16,7 @@ namespace {
 using detail::kLanes;
 using detail::load;
 using detail::store;
+using detail::store_as;
 using detail::transpose;
 using detail::unroll;
 using detail::Vec;
@@ -214,21 +215,21 @@ void OrbitalTables::for_orbitals(std::ptrdiff_t start, std::ptrdiff_t stride, Vi
   }
 }
 
-template <int lmax>
+template <int lmax, class Real>
 void OrbitalTables::octet_values(const BatchPoints& points, int octet, const Vec3& center,
-                                 double* phi, std::ptrdiff_t stride) const {
+                                 Real* phi, std::ptrdiff_t stride) const {
   for_lanes<0>(points, octet, center, [&](int lane, const auto&, const Radial& f, const Powers& x) {
     std::array<Vec, (lmax + 1) * (lmax + 1)> y;
     unroll<y.size()>([&](auto h) { y[h()] = x.template harmonic<h()>(); });
     for_orbitals(lane, stride, [&](std::size_t s, std::size_t h, std::ptrdiff_t at) {
-      store(phi + at, f.g[s] * y[h]);
+      store_as(phi + at, f.g[s] * y[h]);
     });
   });
 }
 
-template <int lmax>
+template <int lmax, class Real>
 void OrbitalTables::octet_gradients(const BatchPoints& points, int octet, const Vec3& center,
-                                    double* phi, const std::array<double*, 3>& dphi,
+                                    Real* phi, const std::array<Real*, 3>& dphi,
                                     std::ptrdiff_t stride) const {
   for_lanes<1>(points, octet, center,
                [&](int lane, const auto& d, const Radial& f, const Powers& x) {
@@ -240,17 +241,18 @@ void OrbitalTables::octet_gradients(const BatchPoints& points, int octet, const 
                    unroll<3>([&](auto a) { dy[h()][a()] = x.template harmonic<h(), a()>(); });
                  });
                  for_orbitals(lane, stride, [&](std::size_t s, std::size_t h, std::ptrdiff_t at) {
-                   store(phi + at, f.g[s] * y[h]);
+                   store_as(phi + at, f.g[s] * y[h]);
                    for (std::size_t a = 0; a < 3; ++a) {
-                     store(dphi[a] + at, f.slope[s] * d[a] * y[h] + f.g[s] * dy[h][a]);
+                     store_as(dphi[a] + at, f.slope[s] * d[a] * y[h] + f.g[s] * dy[h][a]);
                    }
                  });
                });
 }
 
-template <int lmax>
+template <int lmax, class Real>
 void OrbitalTables::octet_potential(const BatchPoints& points, int octet, const Vec3& center,
-                                    const double* v, double* phi, double* psi) const {
+                                    const double* v, Real* phi, Real* psi,
+                                    std::ptrdiff_t stride) const {
   for_lanes<0>(points, octet, center, [&](int lane, const auto&, const Radial& f, const Powers& x) {
     constexpr std::size_t n = (lmax + 1) * (lmax + 1);
     const Vec w = load(v + lane);
@@ -259,16 +261,17 @@ void OrbitalTables::octet_potential(const BatchPoints& points, int octet, const 
       y[h()] = x.template harmonic<h()>();
       wy[h()] = w * y[h()];
     });
-    for_orbitals(lane, kOctet, [&](std::size_t s, std::size_t h, std::ptrdiff_t at) {
-      store(phi + at, f.g[s] * y[h]);
-      store(psi + at, f.g[s] * wy[h]);
+    for_orbitals(lane, stride, [&](std::size_t s, std::size_t h, std::ptrdiff_t at) {
+      store_as(phi + at, f.g[s] * y[h]);
+      store_as(psi + at, f.g[s] * wy[h]);
     });
   });
 }
 
-template <int lmax>
+template <int lmax, class Real>
 void OrbitalTables::octet_vector_potential(const BatchPoints& points, int octet, const Vec3& center,
-                                           const double* v, double* phi, double* psi) const {
+                                           const double* v, Real* phi, Real* psi,
+                                           std::ptrdiff_t stride) const {
   for_lanes<1>(
       points, octet, center, [&](int lane, const auto& d, const Radial& f, const Powers& x) {
         constexpr std::size_t n = (lmax + 1) * (lmax + 1);
@@ -284,9 +287,9 @@ void OrbitalTables::octet_vector_potential(const BatchPoints& points, int octet,
           unroll<3>([&](auto a) { with_value[h()] += u[a()] * x.template harmonic<h(), a()>(); });
           with_slope[h()] = ud * y[h()];
         });
-        for_orbitals(lane, kOctet, [&](std::size_t s, std::size_t h, std::ptrdiff_t at) {
-          store(phi + at, f.g[s] * y[h]);
-          store(psi + at, f.g[s] * with_value[h] + f.slope[s] * with_slope[h]);
+        for_orbitals(lane, stride, [&](std::size_t s, std::size_t h, std::ptrdiff_t at) {
+          store_as(phi + at, f.g[s] * y[h]);
+          store_as(psi + at, f.g[s] * with_value[h] + f.slope[s] * with_slope[h]);
         });
       });
 }
@@ -305,75 +308,90 @@ void OrbitalTables::with_lmax(Call&& call) const {
   }
 }
 
-void OrbitalTables::values(const BatchPoints& points, int octet, const Vec3& center, double* phi,
+template <class Real>
+void OrbitalTables::values(const BatchPoints& points, int octet, const Vec3& center, Real* phi,
                            std::ptrdiff_t stride) const {
   with_lmax([&](auto lmax) { octet_values<lmax()>(points, octet, center, phi, stride); });
 }
 
-void OrbitalTables::gradients(const BatchPoints& points, int octet, const Vec3& center, double* phi,
-                              const std::array<double*, 3>& dphi, std::ptrdiff_t stride) const {
+template <class Real>
+void OrbitalTables::gradients(const BatchPoints& points, int octet, const Vec3& center, Real* phi,
+                              const std::array<Real*, 3>& dphi, std::ptrdiff_t stride) const {
   with_lmax([&](auto lmax) { octet_gradients<lmax()>(points, octet, center, phi, dphi, stride); });
 }
 
+template <class Real>
 void OrbitalTables::potential(const BatchPoints& points, int octet, const Vec3& center,
-                              const double* v, double* phi, double* psi) const {
-  with_lmax([&](auto lmax) { octet_potential<lmax()>(points, octet, center, v, phi, psi); });
+                              const double* v, Real* phi, Real* psi, std::ptrdiff_t stride) const {
+  with_lmax(
+      [&](auto lmax) { octet_potential<lmax()>(points, octet, center, v, phi, psi, stride); });
 }
 
+template <class Real>
 void OrbitalTables::vector_potential(const BatchPoints& points, int octet, const Vec3& center,
-                                     const double* v, double* phi, double* psi) const {
-  with_lmax([&](auto lmax) { octet_vector_potential<lmax()>(points, octet, center, v, phi, psi); });
+                                     const double* v, Real* phi, Real* psi,
+                                     std::ptrdiff_t stride) const {
+  with_lmax([&](auto lmax) {
+    octet_vector_potential<lmax()>(points, octet, center, v, phi, psi, stride);
+  });
 }
 
 void OrbitalTables::values(const BatchPoints& points, const Vec3& center, double* phi) const {
   for (int o = 0; o < kBatch / kOctet; ++o) values(points, o, center, phi + o * kOctet, kBatch);
 }
 
-void OrbitalTables::gradients(const BatchPoints& points, const Vec3& center, double* phi,
-                              const std::array<double*, 3>& dphi) const {
-  for (int o = 0; o < kBatch / kOctet; ++o) {
-    const int at = o * kOctet;
-    gradients(points, o, center, phi + at, {dphi[0] + at, dphi[1] + at, dphi[2] + at}, kBatch);
-  }
-}
-
-void OrbitalTables::hessian_dot(const BatchPoints& points, const Vec3& center, const BatchPoints& q,
-                                const std::array<double*, 3>& h) const {
+template <class Real>
+void OrbitalTables::hessian_dot(const BatchPoints& points, int octet, const Vec3& center,
+                                const double* q, const std::array<Real*, 3>& h,
+                                std::ptrdiff_t stride) const {
   // d_i d_j (g Y) = [curve x_i x_j + slope delta_ij] Y + slope (x_i d_j Y + x_j d_i Y) + g d_i d_j
   // Y
   with_lmax([&](auto lmax) {
     constexpr std::size_t n = (lmax() + 1) * (lmax() + 1);
-    for (int o = 0; o < kBatch / kOctet; ++o) {
-      for_lanes<2>(points, o, center,
-                   [&](int lane, const auto& d, const Radial& f, const Powers& x) {
-                     const int p = o * kOctet + lane;
-                     std::array<Vec, 3> v;
-                     for (std::size_t a = 0; a < 3; ++a) v[a] = load(q.x[a].data() + p);
-                     const Vec xq = d[0] * v[0] + d[1] * v[1] + d[2] * v[2];
-                     std::array<Vec, n> y, qdy;
-                     std::array<std::array<Vec, 3>, n> dy, qddy;
-                     unroll<n>([&](auto k) {
-                       y[k()] = x.template harmonic<k()>();
-                       qdy[k()] = Vec{};
-                       unroll<3>([&](auto a) {
-                         dy[k()][a()] = x.template harmonic<k(), a()>();
-                         qdy[k()] += v[a()] * dy[k()][a()];
-                         qddy[k()][a()] = Vec{};
-                         unroll<3>([&](auto b) {
-                           qddy[k()][a()] += v[b()] * x.template harmonic<k(), a(), b()>();
-                         });
-                       });
-                     });
-                     for_orbitals(p, kBatch, [&](std::size_t s, std::size_t k, std::ptrdiff_t at) {
-                       for (std::size_t a = 0; a < 3; ++a) {
-                         store(h[a] + at, (f.curve[s] * xq * d[a] + f.slope[s] * v[a]) * y[k] +
-                                              f.slope[s] * (d[a] * qdy[k] + xq * dy[k][a]) +
-                                              f.g[s] * qddy[k][a]);
-                       }
-                     });
-                   });
-    }
+    for_lanes<2>(
+        points, octet, center, [&](int lane, const auto& d, const Radial& f, const Powers& x) {
+          std::array<Vec, 3> v;
+          for (std::size_t a = 0; a < 3; ++a) v[a] = load(q + a * kOctet + lane);
+          const Vec xq = d[0] * v[0] + d[1] * v[1] + d[2] * v[2];
+          std::array<Vec, n> y, qdy;
+          std::array<std::array<Vec, 3>, n> dy, qddy;
+          unroll<n>([&](auto k) {
+            y[k()] = x.template harmonic<k()>();
+            qdy[k()] = Vec{};
+            unroll<3>([&](auto a) {
+              dy[k()][a()] = x.template harmonic<k(), a()>();
+              qdy[k()] += v[a()] * dy[k()][a()];
+              qddy[k()][a()] = Vec{};
+              unroll<3>(
+                  [&](auto b) { qddy[k()][a()] += v[b()] * x.template harmonic<k(), a(), b()>(); });
+            });
+          });
+          for_orbitals(lane, stride, [&](std::size_t s, std::size_t k, std::ptrdiff_t at) {
+            for (std::size_t a = 0; a < 3; ++a) {
+              store_as(h[a] + at, (f.curve[s] * xq * d[a] + f.slope[s] * v[a]) * y[k] +
+                                      f.slope[s] * (d[a] * qdy[k] + xq * dy[k][a]) +
+                                      f.g[s] * qddy[k][a]);
+            }
+          });
+        });
   });
 }
+
+template <class Real>
+using Three = std::array<Real*, 3>;
+#define MLH_ORBITALS(Real)                                                                         \
+  template void OrbitalTables::values(const BatchPoints&, int, const Vec3&, Real*, std::ptrdiff_t) \
+      const;                                                                                       \
+  template void OrbitalTables::gradients(const BatchPoints&, int, const Vec3&, Real*,              \
+                                         const Three<Real>&, std::ptrdiff_t) const;                \
+  template void OrbitalTables::potential(const BatchPoints&, int, const Vec3&, const double*,      \
+                                         Real*, Real*, std::ptrdiff_t) const;                      \
+  template void OrbitalTables::vector_potential(                                                   \
+      const BatchPoints&, int, const Vec3&, const double*, Real*, Real*, std::ptrdiff_t) const;    \
+  template void OrbitalTables::hessian_dot(const BatchPoints&, int, const Vec3&, const double*,    \
+                                           const Three<Real>&, std::ptrdiff_t) const
+MLH_ORBITALS(double);
+MLH_ORBITALS(float);
+#undef MLH_ORBITALS
 
 }  // namespace mlh

@@ -16,10 +16,11 @@ namespace mlh {
 
 namespace {
 
-using detail::OctetAtom;
-using detail::OctetPair;
+using detail::kPack;
+using detail::PackAtom;
+using detail::PackPair;
 
-/// Octets whose orbitals are held at once: their orbitals fit the L2 cache.
+/// Packs whose orbitals are held at once: their orbitals fit the L2 cache.
 constexpr int kHeld = 32;
 /// Groups whose blocks are held at once, about 0.2 MB each.
 constexpr std::size_t kWave = 32;
@@ -51,19 +52,21 @@ struct LocalBlocks {
   }
 };
 
+template <class Real>
 struct Scratch {
-  /// Octets one after the other; psi = v phi on the grid, v phi / 2 + g . grad phi on a sphere.
-  AlignedDoubles phi, psi;
-  std::vector<OctetAtom> atoms;
+  /// Packs one after the other; psi = v phi on the grid, v phi / 2 + g . grad phi on a sphere.
+  AlignedVector<Real> phi, psi;
+  std::vector<PackAtom> atoms;
   std::vector<const ActiveAtom*> which;
   std::vector<std::array<std::int32_t, kHeld>>
-      at;                      ///< per atom of the group: place on each octet held
-  std::vector<unsigned> mask;  ///< per atom of the group: octets held that it reaches
-  std::array<OctetPair, kHeld> common;
+      at;                      ///< per atom of the group: place on each pack held
+  std::vector<unsigned> mask;  ///< per atom of the group: packs held that it reaches
+  std::array<PackPair, kHeld> common;
   std::size_t filled = 0;
   int held = 0;
 
-  explicit Scratch(int n) : phi(static_cast<std::size_t>(n) * kOctet * kHeld), psi(phi.size()) {}
+  explicit Scratch(int n)
+      : phi(static_cast<std::size_t>(n) * kPack<Real> * kHeld), psi(phi.size()) {}
 
   void start(std::size_t n_atoms) {
     at.resize(n_atoms);
@@ -73,9 +76,10 @@ struct Scratch {
   }
 };
 
-/// Adds the products on the octets held to the blocks of the group.
-void flush(bool sphere, Scratch& s, LocalBlocks& out) {
-  const double *phi = s.phi.data(), *psi = s.psi.data();
+/// Adds the products on the packs held to the blocks of the group.
+template <class Real>
+void flush(bool sphere, Scratch<Real>& s, LocalBlocks& out) {
+  const Real *phi = s.phi.data(), *psi = s.psi.data();
   std::size_t k = 0;
   for (std::size_t a = 0; a < out.orbitals.size(); ++a) {
     for (std::size_t b = a; b < out.orbitals.size(); ++b, ++k) {
@@ -86,7 +90,7 @@ void flush(bool sphere, Scratch& s, LocalBlocks& out) {
         s.common[n] = {s.at[a][o], s.at[b][o]};
       }
       if (n == 0) continue;
-      const std::span<const OctetPair> common(s.common.data(), n);
+      const std::span<const PackPair> common(s.common.data(), n);
       double* M = out.data.data() + out.start[k];
       const bool first = out.filled[k] == 0;
       if (sphere) {
@@ -102,44 +106,61 @@ void flush(bool sphere, Scratch& s, LocalBlocks& out) {
   s.held = 0;
 }
 
-void add_batch(const Grid& grid, const Batch& batch, const Potential& potential, Scratch& s,
+/// The potential on an octet: v, and on a sphere v / 2 and g. Padding points carry none, and no
+/// orbital reaches them.
+std::array<double, 4 * kOctet> octet_potential(const Batch& batch, const Potential& potential,
+                                               std::span<const std::int64_t> index, int o) {
+  std::array<double, 4 * kOctet> v{};
+  const bool sphere = batch.owner >= 0;
+  for (int p = 0; p < std::min(kOctet, batch.n_points - o * kOctet); ++p) {
+    const auto g = static_cast<std::size_t>(index[static_cast<std::size_t>(o * kOctet + p)]);
+    const auto q = static_cast<std::size_t>(p);
+    v[q] = sphere ? 0.5 * potential.sphere[g] : potential.uniform[g];
+    for (std::size_t d = 0; sphere && d < 3; ++d)
+      v[(d + 1) * kOctet + q] = potential.sphere_vector[g][static_cast<int>(d)];
+  }
+  return v;
+}
+
+template <class Real>
+void add_batch(const Grid& grid, const Batch& batch, const Potential& potential, Scratch<Real>& s,
                LocalBlocks& out) {
   const BatchPoints x = grid.points(batch);
   std::array<std::int64_t, kBatch> index{};
   grid.indices(batch, index);
   const bool sphere = batch.owner >= 0;
-  for (int o = 0; o * kOctet < batch.n_points; ++o) {
-    const int n = detail::octet_atoms(grid, batch, o, s.atoms, s.which);
+  for (int k = 0; k * kPack<Real> < batch.n_points; ++k) {
+    const int n = detail::pack_atoms<Real>(grid, batch, k, s.atoms, s.which);
     if (n == 0) continue;
-    // Padding points carry no potential, and no orbital reaches them.
-    alignas(64) std::array<double, 4 * kOctet> v{};
-    for (int p = 0; p < std::min(kOctet, batch.n_points - o * kOctet); ++p) {
-      const auto g = static_cast<std::size_t>(index[static_cast<std::size_t>(o * kOctet + p)]);
-      const auto q = static_cast<std::size_t>(p);
-      v[q] = sphere ? 0.5 * potential.sphere[g] : potential.uniform[g];
-      for (std::size_t d = 0; sphere && d < 3; ++d)
-        v[(d + 1) * kOctet + q] = potential.sphere_vector[g][static_cast<int>(d)];
-    }
-    for (std::size_t k = 0; k < s.atoms.size(); ++k) {
-      const ActiveAtom& a = *s.which[k];
-      const auto place = static_cast<std::size_t>(s.atoms[k].place);
-      const std::size_t at = s.filled + static_cast<std::size_t>(s.atoms[k].first) * kOctet;
-      double *phi = s.phi.data() + at, *psi = s.psi.data() + at;
+    std::array<std::array<double, 4 * kOctet>, detail::kPackOctets<Real>> v;
+    detail::for_octets<Real>(k, [&](int o, int p) {
+      v[static_cast<std::size_t>(p / kOctet)] = octet_potential(batch, potential, index, o);
+    });
+    for (std::size_t i = 0; i < s.atoms.size(); ++i) {
+      const ActiveAtom& a = *s.which[i];
+      const auto place = static_cast<std::size_t>(s.atoms[i].place);
+      const std::size_t at = s.filled + static_cast<std::size_t>(s.atoms[i].first) * kPack<Real>;
       s.at[place][static_cast<std::size_t>(s.held)] = static_cast<std::int32_t>(at);
       s.mask[place] |= 1U << s.held;
-      if (sphere) {
-        grid.tables(a.atom).vector_potential(x, o, grid.center(a), v.data(), phi, psi);
-      } else {
-        grid.tables(a.atom).potential(x, o, grid.center(a), v.data(), phi, psi);
-      }
+      detail::for_octets<Real>(k, [&](int o, int p) {
+        Real *phi = s.phi.data() + at + p, *psi = s.psi.data() + at + p;
+        const double* w = v[static_cast<std::size_t>(p / kOctet)].data();
+        const OrbitalTables& tables = grid.tables(a.atom);
+        if (sphere) {
+          tables.vector_potential(x, o, grid.center(a), w, phi, psi, kPack<Real>);
+        } else {
+          tables.potential(x, o, grid.center(a), w, phi, psi, kPack<Real>);
+        }
+      });
     }
-    s.filled += static_cast<std::size_t>(n) * kOctet;
+    s.filled += static_cast<std::size_t>(n) * kPack<Real>;
     if (++s.held == kHeld) flush(sphere, s, out);
   }
 }
 
-void group_blocks(const Grid& grid, const Group& group, const Potential& potential, Scratch& s,
-                  LocalBlocks& out) {
+template <class Real>
+void group_blocks(const Grid& grid, const Group& group, const Potential& potential,
+                  Scratch<Real>& s, LocalBlocks& out) {
   out.lay_out(grid, group);
   s.start(out.orbitals.size());
   const auto batches = grid.batches(group);
@@ -225,15 +246,13 @@ void unfold(const Sums& sums, std::vector<double>& H) {
   }
 }
 
-}  // namespace
-
-std::vector<double> potential_matrix(const Grid& grid, const Potential& potential) {
-  Sums sums(grid.pattern());
+template <class Real>
+void add_groups(const Grid& grid, const Potential& potential, Sums& sums) {
   const auto& groups = grid.groups();
   std::vector<LocalBlocks> wave(std::min(kWave, groups.size()));
 #pragma omp parallel
   {
-    Scratch scratch(grid.max_orbitals());
+    Scratch<Real> scratch(grid.max_orbitals());
     for (std::size_t first = 0; first < groups.size(); first += kWave) {
       const std::size_t last = std::min(first + kWave, groups.size());
 #pragma omp for schedule(dynamic, 1)
@@ -246,6 +265,15 @@ std::vector<double> potential_matrix(const Grid& grid, const Potential& potentia
       }
     }
   }
+}
+
+}  // namespace
+
+std::vector<double> potential_matrix(const Grid& grid, const Potential& potential,
+                                     Precision precision) {
+  Sums sums(grid.pattern());
+  precision == Precision::single ? add_groups<float>(grid, potential, sums)
+                                 : add_groups<double>(grid, potential, sums);
   std::vector<double> H(static_cast<std::size_t>(grid.pattern().nnz()));
   unfold(sums, H);
   return H;

@@ -48,14 +48,16 @@ class HarrisHamiltonian:
         d = self._discretisation
         return BlockMatrix(d.geometry.pattern, d.fixed_matrix + d.grid.matrix(self._potential))
 
-    def trace(self, Z: FloatArray) -> Trace:
-        """Tr[Z H0], for its derivative at fixed Z (nnz,)."""
+    def trace(self, Z: FloatArray, single: bool = False) -> Trace:
+        """Tr[Z H0], for its derivative at fixed Z (nnz,); single: of a Z that is small beside D."""
 
         def rest(density: Sequence[_core.Density]) -> Rest:
             changes = [state.along(density) for state in self._states]
             return rest_along("harris", changes, neutral=spin_potentials(changes, 1)[0])
 
-        return Trace([(Z, self._potential)], Z, rest, with_density=True)
+        pair = [(Z, self._potential)]
+        pairs, small = ([], pair) if single else (pair, [])
+        return Trace(pairs, Z, rest, with_density=True, single=small)
 
     def derivative(self, D: FloatArray) -> Derivative:
         """Of Tr[Z H0] at fixed Z (nnz,); the argument has the name that all terms give it."""

@@ -38,16 +38,22 @@ def rest_along(name: str, changes: Sequence[LocalChange], neutral: _core.Potenti
 
 @dataclass(frozen=True, eq=False)
 class HamiltonianChange:
-    """H[D] of one System along Z (nspin of D)."""
+    """H[D] of one System along Z (nspin of D).
+
+    single: products of Z with orbitals in single precision, of a Z that is small beside D and meets nothing
+    that is large.
+    """
 
     D: BlockMatrix
     Z: BlockMatrix
     _discretisation: Discretisation
     _fields: Fields
+    single: bool = False
 
     @cached_property
     def _changes(self) -> list[LocalChange]:
-        density = [self._discretisation.grid.density(part) for part in self.Z.data]
+        grid = self._discretisation.grid
+        density = [grid.density(part, self.single) for part in self.Z.data]
         return [state.along(density) for state in self._fields.states.values()]
 
     @cached_property
@@ -58,10 +64,12 @@ class HamiltonianChange:
     def matrix(self) -> BlockMatrix:
         """K Z, Hartree."""
         grid = self._discretisation.grid
-        return BlockMatrix(self.Z.pattern, np.stack([grid.matrix(v) for v in self._kernel]))
+        return BlockMatrix(self.Z.pattern, np.stack([grid.matrix(v, self.single) for v in self._kernel]))
 
     @property
     def trace(self) -> Trace:
         """Tr[Z H[D]], for its derivative at fixed D and Z."""
-        pairs = [*zip(self.Z.data, self._fields.potential), *zip(self.D.data, self._kernel)]
-        return Trace(pairs, self.Z.data.sum(axis=0), lambda _: rest_along("correction", self._changes))
+        of_Z, of_D = list(zip(self.Z.data, self._fields.potential)), list(zip(self.D.data, self._kernel))
+        pairs, single = (of_D, of_Z) if self.single else ([*of_Z, *of_D], [])
+        seed = self.Z.data.sum(axis=0)
+        return Trace(pairs, seed, lambda _: rest_along("correction", self._changes), single=single)

@@ -270,11 +270,14 @@ class System:
         H = BlockMatrix(self.pattern, self.discretisation.fixed_matrix + grid_part)
         return Evaluation(H, self._energies(D, fields))
 
-    def change(self, D: BlockMatrix, Z: BlockMatrix) -> HamiltonianChange:
-        """H[D] along a change Z of D: K Z, K = dH/dD, and the derivative of Tr[Z H[D]] with the geometry."""
+    def change(self, D: BlockMatrix, Z: BlockMatrix, single: bool = False) -> HamiltonianChange:
+        """H[D] along a change Z of D: K Z, K = dH/dD, and the derivative of Tr[Z H[D]] with the geometry.
+
+        single: Z is small beside D; its products with orbitals are in single precision.
+        """
         if Z.nspin != self.nspin or not same_pattern(Z.pattern, self.pattern):
             raise ValueError("Z: expected a matrix like D, got one of another pattern or number of spins")
-        return HamiltonianChange(D, Z, self.discretisation, self._fields(D))
+        return HamiltonianChange(D, Z, self.discretisation, self._fields(D), single)
 
     def hamiltonian(self, D: BlockMatrix) -> BlockMatrix:
         """H[D] = dE/dD, Hartree."""

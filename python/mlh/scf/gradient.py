@@ -94,7 +94,7 @@ class ResidualResponse:
     @cached_property
     def change(self) -> HamiltonianChange:
         """H[D] along `_scale` Z: the forces need kappa Z."""
-        return self.system.change(self.result.D, self._scale * self.first.D)
+        return self.system.change(self.result.D, self._scale * self.first.D, single=True)
 
     @cached_property
     def kernel(self) -> BlockMatrix:
@@ -119,7 +119,7 @@ def exact_forces(response: ResidualResponse, terms: Sequence[MatrixTerm]) -> tup
     result, system = response.result, response.system
     seeds, more = _seeds(response)
     Z = seeds.D.spin_sum().data[0]
-    more = [system.harris.trace(Z), *more]
+    more = [system.harris.trace(Z, single=True), *more]
     parts = {term.name: term.derivative(Z) for term in terms}
     symmetry, W = result.solution.kpts.symmetry, result.solution.W + seeds.W
     pulled = {name: -part.atoms for name, part in parts.items()}

@@ -35,26 +35,29 @@ class OrbitalTables {
   double cutoff() const { return cutoff_; }
 
   /// phi[orbital * stride + p] on the points [8 octet, 8 octet + 8) of a batch, p counted from the
-  /// first.
-  void values(const BatchPoints& points, int octet, const Vec3& center, double* phi,
+  /// first. Real: double or float, to which the values are rounded.
+  template <class Real>
+  void values(const BatchPoints& points, int octet, const Vec3& center, Real* phi,
               std::ptrdiff_t stride) const;
   /// Also the three Cartesian derivatives with respect to r, each laid out as phi.
-  void gradients(const BatchPoints& points, int octet, const Vec3& center, double* phi,
-                 const std::array<double*, 3>& dphi, std::ptrdiff_t stride) const;
-  /// phi and psi = v phi, both [orbital * kOctet + p] on one octet; v [kOctet].
+  template <class Real>
+  void gradients(const BatchPoints& points, int octet, const Vec3& center, Real* phi,
+                 const std::array<Real*, 3>& dphi, std::ptrdiff_t stride) const;
+  /// phi and psi = v phi, laid out alike; v [kOctet].
+  template <class Real>
   void potential(const BatchPoints& points, int octet, const Vec3& center, const double* v,
-                 double* phi, double* psi) const;
+                 Real* phi, Real* psi, std::ptrdiff_t stride) const;
   /// phi and psi = v_0 phi + (v_1, v_2, v_3) . grad phi; v [4][kOctet].
+  template <class Real>
   void vector_potential(const BatchPoints& points, int octet, const Vec3& center, const double* v,
-                        double* phi, double* psi) const;
+                        Real* phi, Real* psi, std::ptrdiff_t stride) const;
+  /// h_i = sum_j q_j(p) d_i d_j phi: the second derivatives contracted with a vector field q
+  /// [3][kOctet].
+  template <class Real>
+  void hessian_dot(const BatchPoints& points, int octet, const Vec3& center, const double* q,
+                   const std::array<Real*, 3>& h, std::ptrdiff_t stride) const;
   /// phi[orbital * kBatch + p] for an atom at `center`.
   void values(const BatchPoints& points, const Vec3& center, double* phi) const;
-  /// Also the three Cartesian derivatives with respect to r, each laid out as phi.
-  void gradients(const BatchPoints& points, const Vec3& center, double* phi,
-                 const std::array<double*, 3>& dphi) const;
-  /// h_i = sum_j q_j(p) d_i d_j phi: the second derivatives contracted with a vector field q.
-  void hessian_dot(const BatchPoints& points, const Vec3& center, const BatchPoints& q,
-                   const std::array<double*, 3>& h) const;
 
  private:
   struct Radial;
@@ -65,18 +68,18 @@ class OrbitalTables {
   /// visit(shell, harmonic, place) for every orbital in order, places `stride` apart.
   template <class Visit>
   void for_orbitals(std::ptrdiff_t start, std::ptrdiff_t stride, Visit&& visit) const;
-  template <int lmax>
-  void octet_values(const BatchPoints& points, int octet, const Vec3& center, double* phi,
+  template <int lmax, class Real>
+  void octet_values(const BatchPoints& points, int octet, const Vec3& center, Real* phi,
                     std::ptrdiff_t stride) const;
-  template <int lmax>
-  void octet_gradients(const BatchPoints& points, int octet, const Vec3& center, double* phi,
-                       const std::array<double*, 3>& dphi, std::ptrdiff_t stride) const;
-  template <int lmax>
+  template <int lmax, class Real>
+  void octet_gradients(const BatchPoints& points, int octet, const Vec3& center, Real* phi,
+                       const std::array<Real*, 3>& dphi, std::ptrdiff_t stride) const;
+  template <int lmax, class Real>
   void octet_potential(const BatchPoints& points, int octet, const Vec3& center, const double* v,
-                       double* phi, double* psi) const;
-  template <int lmax>
+                       Real* phi, Real* psi, std::ptrdiff_t stride) const;
+  template <int lmax, class Real>
   void octet_vector_potential(const BatchPoints& points, int octet, const Vec3& center,
-                              const double* v, double* phi, double* psi) const;
+                              const double* v, Real* phi, Real* psi, std::ptrdiff_t stride) const;
   template <class Call>
   void with_lmax(Call&& call) const;
 
