@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 
+import mlh
 from mlh import _core
 from mlh.common.units import HARTREE_BOHR_EV_ANGSTROM, HARTREE_EV
 from mlh.dft.system import System
@@ -217,3 +218,57 @@ def test_self_consistency() -> None:
     assert found.energies.total == pytest.approx(dense.energies.total, abs=1e-8)
     assert found.energy_error == pytest.approx(dense.energy_error, abs=1e-8)
     np.testing.assert_allclose(found.forces().total, dense.forces().total, atol=1e-5)
+
+
+def test_start_from_the_state_of_before() -> None:
+    """Atoms that moved a little: the state of a start from nothing, in fewer steps.
+
+    Functions of other atoms, or of other electrons, are nothing to start from."""
+    H, S, n = harris("vacancy")
+    moved = structure("vacancy").copy()
+    moved.rattle(0.01, seed=5)
+    there = System(moved, "gth-pbe", cutoff_ry=100.0)
+    before = solve(H, S, n, solver="localized")
+    cold = solve(there.harris_hamiltonian(), there.overlap(), n, solver="localized")
+    warm = solve(there.harris_hamiltonian(), there.overlap(), n, solver=Localized().after(before))
+    dense = solve(there.harris_hamiltonian(), there.overlap(), n)
+    assert warm.report.steps < cold.report.steps
+    assert abs(warm.band_energy - dense.band_energy) * HARTREE_EV * 1e3 < 0.005 * len(moved)
+    assert (warm.D - dense.D).rms() < 3e-5 and warm.lumo == pytest.approx(cold.lumo, abs=1e-3)
+    assert warm.report.blocks_per_function < 1.1 * cold.report.blocks_per_function
+    again = solve(H, S, n, solver=Localized().after(solve(*harris("nitride"), solver="localized")))
+    np.testing.assert_array_equal(again.D.data, before.D.data)
+    assert Localized().after(dense) == Localized() and not Localized().after(dense).start
+
+
+def test_functions_of_the_wrong_space_are_not_kept() -> None:
+    """With the lowest empty state in place of the highest occupied one: stationary, but not lowest."""
+    H, S, n = harris("CO2")
+    states, count = solve(H, S, n).coefficients[0][0], round(n / 2)
+    rows = _core.BlockSparse.fold(S.pattern, S.data[0])
+    start = np.concatenate([[0], np.cumsum(np.asarray(S.pattern.n_orbitals))])
+
+    def functions(columns: list[int]) -> _core.BlockSparse:
+        blocks = [states[start[atom] : start[atom + 1], columns].ravel() for atom in rows.atoms]
+        place = np.arange(len(blocks), dtype=np.int32)
+        return _core.BlockSparse.assemble(rows, [count], place, 0 * place, np.concatenate(blocks))
+
+    cold = solve(H, S, n, solver="localized")
+    wrong = Localized(start=(functions([*range(count - 1), count]),))
+    np.testing.assert_array_equal(solve(H, S, n, solver=wrong).D.data, cold.D.data)
+    right = solve(H, S, n, solver=Localized(start=(functions([*range(count)]),)))
+    assert right.report.steps == 0 and (right.D - cold.D).max_abs() < 1e-4
+
+
+def test_calculators_go_on_from_the_last_geometry() -> None:
+    """Energies and forces of the second geometry as from nothing, within the error of the threshold."""
+    atoms = structure("vacancy").copy()
+    atoms.calc = calculator = mlh.MLHCalculator("sio2-vo", cutoff_ry=100.0, solver="localized")
+    atoms.get_potential_energy()
+    atoms.rattle(0.01, seed=6)
+    found = atoms.get_potential_energy(), atoms.get_forces()
+    steps = calculator.result.solution.report.steps
+    atoms.calc = calculator = mlh.MLHCalculator("sio2-vo", cutoff_ry=100.0, solver="localized")
+    assert abs(found[0] - atoms.get_potential_energy()) * 1e3 < 0.01 * len(atoms)
+    assert np.abs(found[1] - atoms.get_forces()).max() < 3e-3
+    assert steps < calculator.result.solution.report.steps

@@ -38,12 +38,16 @@ from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import with_cell
 from mlh.matrix.populations import atom_populations
 from mlh.scf.loop import SCFResult
-from mlh.solver import Solution, Solver, as_solver
+from mlh.solver import Continuing, Solution, Solver, as_solver
 
 GridShape = Sequence[int] | GridMesh
 """Points of the uniform grid along the cell vectors, or a mesh with its own axes."""
 
 _log = logging.getLogger("mlh.dft")
+
+
+NEARBY = 1.0
+"""Bohr. A state of atoms that moved further is nothing to start from."""
 
 
 class HamiltonianModel(Protocol):
@@ -213,6 +217,17 @@ class Engine(Calculator):  # type: ignore[misc]  # ASE has no types
         held: GridShape = system.mesh.shape if system.mesh.along_cell else system.mesh
         self.set(kpts=with_cell(self.theory.kpts, cell.array, atoms.pbc), grid_shape=held)
         return held
+
+    def _solver_from(self, system: System) -> Solver:
+        """The solver; where it can, from the last state, of the same atoms not far away."""
+        last = self.result
+        if last is None or not isinstance(self.solver, Continuing):
+            return self.solver
+        before = last.system
+        if not isinstance(before, System) or before.symbols != system.symbols:
+            return self.solver
+        moved = np.linalg.norm(system.positions - before.positions, axis=1).max(initial=0.0)
+        return self.solver.after(last.solution) if moved < NEARBY else self.solver
 
     def check_elements(self, atoms: Atoms) -> None:
         """Before any work: an error in words when an element is not in the basis."""

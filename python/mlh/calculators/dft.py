@@ -154,7 +154,7 @@ class DFTCalculator(Engine):
             smearing=self.theory.occupations,
             width=self.theory.width,
             callback=self.on_scf_step,
-            solver=self.solver,
+            solver=self._solver_from(system),
         )
         if start is None and self.theory.spin_states:
             result = lowest_state(

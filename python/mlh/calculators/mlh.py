@@ -143,6 +143,8 @@ class MLHCalculator(Engine):
         if not system_changes and self._derivatives_of_last(properties):
             return
         system = self._system(self.atoms)
+        solver = self._solver_from(system)
+        self.result, self._response, self._terms = None, None, ()  # the last geometry makes way for this one
         with doing("prediction"):
             if self.forces == "exact" and self.refine == 0 and differentiable(self.model):
                 term = self.model.term(system)
@@ -156,7 +158,7 @@ class MLHCalculator(Engine):
             max_steps=1 + self.refine,
             smearing=self.theory.occupations,
             width=self.theory.width,
-            solver=self.solver,
+            solver=solver,
         )
         if self._turned(result):
             self.calculate(self.atoms, properties, all_changes)

@@ -22,6 +22,7 @@ from mlh.scf.result import SCFResult, SCFStep, SystemLike
 from mlh.scf.screening import Screening
 from mlh.scf.steering import Steering
 from mlh.solver import (
+    Continuing,
     Filling,
     OverlapFactor,
     Prepared,
@@ -138,12 +139,13 @@ class _Loop:
         symmetric = _unchanged if symmetry is None else symmetry.matrix
         H_in = symmetric(H_in)
         history: list[SCFStep] = []
+        solution: State | None = None
         steering = Steering(mixer, self.screening)
         while True:
             began = time.perf_counter()
             holds = self.total_spin is None and imposed is not None and len(history) < steps
             with watch("eigenstates"):
-                solution = self.occupied(H_in, imposed if holds else self.total_spin)
+                solution = self.occupied(H_in, imposed if holds else self.total_spin, solution)
             with watch("density, energy, H"):
                 evaluation = system.evaluate(solution.D)
             energies = evaluation.energies.with_entropy(solution.entropy_energy)
@@ -173,10 +175,13 @@ class _Loop:
             with watch("mixing"):
                 H_in = symmetric(steering.next(H_in, R, solution))
 
-    def occupied(self, H: BlockMatrix, moment: float | None) -> State:
-        """The occupied space of H."""
+    def occupied(self, H: BlockMatrix, moment: float | None, last: State | None = None) -> State:
+        """The occupied space of H; last: the state of the step before."""
         filling = Filling(self.system.n_electrons, self.smearing, self.width, moment)
-        return self.overlap.occupied(H, filling)
+        overlap = self.overlap
+        if last is not None and isinstance(overlap, Continuing):
+            overlap = overlap.after(last)
+        return overlap.occupied(H, filling)
 
     def or_polarised(self, result: SCFResult) -> SCFResult:
         """The result, or the state of a second start with a moment where the first one lost it and the

@@ -1,6 +1,6 @@
 """From H and S to the density matrix."""
 
-from mlh.solver.contract import Filling, Prepared, Solver
+from mlh.solver.contract import Continuing, Filling, Prepared, Solver
 from mlh.solver.dense import Dense, OverlapFactor, Solution
 from mlh.solver.inverse_factor import InverseFactor, PurificationError
 from mlh.solver.localized import Localized, LocalizedReport, LocalizedState
@@ -12,6 +12,7 @@ from mlh.solver.state import Responding, Response, SecondResponding, State, proj
 
 __all__ = [
     "THRESHOLD",
+    "Continuing",
     "Dense",
     "Filling",
     "InverseFactor",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import KPoints, KPointsSpec
@@ -58,6 +58,14 @@ class SolverOf(Protocol[StateT_co]):
 
     def prepare(self, S: BlockMatrix, kpts: KPointsSpec = None) -> PreparedOf[StateT_co]:
         """What is needed once per geometry."""
+
+
+@runtime_checkable
+class Continuing(Protocol):
+    """A solver, or what it prepared, that may start from a state of the same atoms nearby."""
+
+    def after(self, state: State) -> Self:
+        """The same, which starts from that state; unchanged where the state has nothing to start from."""
 
 
 Prepared: TypeAlias = PreparedOf[State]

@@ -14,7 +14,8 @@ has a limit, and beyond it an error; a metal is an error. There are no eigenstat
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import logging
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -43,10 +44,12 @@ from mlh.solver.localized_levels import (
     second_preconditioner,
 )
 from mlh.solver.localized_response import FirstOrder, Linear, first_order, second_order
-from mlh.solver.localized_start import start_functions
+from mlh.solver.localized_start import carried, fits, start_functions
 from mlh.solver.occupations import whole_states
 from mlh.solver.sparse import SparseSolver, SparseState, folded
-from mlh.solver.state import Response
+from mlh.solver.state import Response, State
+
+_log = logging.getLogger("mlh.solver")
 
 THRESHOLD = 2e-4
 """Default: norm from which a function has a block on another atom; errors: docs/theory.md."""
@@ -149,28 +152,43 @@ def _density(point: Point, like: BlockMatrix, cuts: Cuts) -> np.ndarray:
     return _on_pattern(point.images.C.to_double(), point.K.to_double(), like, cuts)
 
 
+Functions = tuple[BlockSparse, ...]
+"""C of every spin."""
+
+
 @dataclass(frozen=True, slots=True)
 class Localized(SparseSolver):
     """Localized occupied functions: insulators at Gamma, at a cost linear in the atoms; no eigenstates.
 
     threshold: norm from which a function has a block on another atom, which sets the error (docs/theory.md).
+    start: functions of the same atoms at another geometry to start from (`after`); not part of the identity.
     """
 
     threshold: float = THRESHOLD
+    start: Functions = field(default=(), compare=False, repr=False)
     name: ClassVar[str] = "localized"
+
+    def after(self, state: State) -> Localized:
+        """Starts from the functions of a state, which ride on their atoms."""
+        return replace(self, start=_functions(state))
 
     def prepare(self, S: BlockMatrix, kpts: KPointsSpec = None) -> PreparedLocalized:
         """The overlap, folded."""
         self.check(kpts, "none")
-        return PreparedLocalized(S, self.threshold)
+        return PreparedLocalized(S, self.threshold, self.start)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedLocalized:
-    """The overlap of one geometry."""
+    """The overlap of one geometry, and functions to start from."""
 
     S: BlockMatrix
     threshold: float
+    start: Functions = ()
+
+    def after(self, state: State) -> PreparedLocalized:
+        """Starts from the functions of a state."""
+        return replace(self, start=_functions(state))
 
     @property
     def kpts(self) -> KPoints:
@@ -187,7 +205,11 @@ class PreparedLocalized:
         counts = whole_states(filling.n_electrons, H.nspin, filling.moment, S.n_orbitals, Localized.name)
         cuts = Cuts.of(self.threshold)
         kept = cuts.kept(S)
-        channels = tuple(_channel(folded(H, spin, S), S, kept, H, n, cuts) for spin, n in enumerate(counts))
+        start = self.start if len(self.start) == len(counts) else (None,) * len(counts)
+        channels = tuple(
+            _channel(folded(H, spin, S), S, kept, H, n, cuts, C)
+            for spin, (n, C) in enumerate(zip(counts, start, strict=True))
+        )
         degeneracy = 3 - H.nspin
         data = np.stack([degeneracy * _density(c.point, H, cuts) for c in channels])
         D = BlockMatrix(H.pattern, data)
@@ -222,18 +244,48 @@ def _check(report: LocalizedReport, n_atoms: int) -> None:
         )
 
 
+def _functions(state: State) -> Functions:
+    """C of every spin of a state of this solver."""
+    return tuple(c.point.images.C for c in state.channels) if isinstance(state, LocalizedState) else ()
+
+
 def _channel(
-    H: BlockSparse, S: BlockSparse, S_kept: BlockSparse, like: BlockMatrix, n_occupied: int, cuts: Cuts
+    H: BlockSparse,
+    S: BlockSparse,
+    S_kept: BlockSparse,
+    like: BlockMatrix,
+    n_occupied: int,
+    cuts: Cuts,
+    start: BlockSparse | None,
 ) -> _Channel:
-    """One spin: start, minimise, check. H, S in double precision."""
+    """One spin, from functions of before where they fit and lead anywhere."""
+    if start is not None and fits(start, S, n_occupied):
+        try:
+            return _solved(H, S, S_kept, like, cuts, carried(start, S, cuts), warm=True)
+        except LocalizedError as error:
+            _log.info("localized functions: from the start again, because those of before failed (%s)", error)
     with doing("localized functions: start"):
         C = cuts.kept(start_functions(H, S, n_occupied))
+    return _solved(H, S, S_kept, like, cuts, C, warm=False)
+
+
+def _solved(
+    H: BlockSparse,
+    S: BlockSparse,
+    S_kept: BlockSparse,
+    like: BlockMatrix,
+    cuts: Cuts,
+    C: BlockSparse,
+    warm: bool,
+) -> _Channel:
+    """Minimise from C, and check. H, S in double precision. warm: C is near the end already."""
+    with doing("localized functions: start"):
         reach = S.select([(S, REACH)])
-        first = Cuts.of(max(FIRST_CUT, cuts.functions))
+        first = cuts if warm else Cuts.of(max(FIRST_CUT, cuts.functions))
         work = Minimisation(cuts.kept(H), S_kept, C, first)
         lowest, _ = occupied_levels(work.point)
         T1 = first_preconditioner(H, S, reach, lowest, replace(cuts, functions=first.functions))
-    for _ in range(FIRST_STEPS):
+    for _ in range(0 if warm else FIRST_STEPS):
         _step(work, work.descent(T1))
     T, T2 = second_preconditioner(H, S, like.pattern, reach, work.point, T1, cuts)
     work.restart(cuts)

@@ -328,6 +328,27 @@ def start_functions(H: BlockSparse, S: BlockSparse, n_occupied: int) -> BlockSpa
     return _by_energy(C, H.to_single(), S.to_single(), columns)
 
 
+def fits(C: BlockSparse, S: BlockSparse, n_occupied: int) -> bool:
+    """Whether functions of another geometry are as many, of the same atoms with the same orbitals."""
+    size, other = (dict(zip(A.atoms, A.row_sizes, strict=True)) for A in (C, S))
+    return size == other and C.n_columns == n_occupied
+
+
+def carried(C: BlockSparse, S: BlockSparse, cuts: Cuts) -> BlockSparse:
+    """Functions of another geometry on the rows of S: they ride on their atoms, without small blocks, which
+    otherwise would stay for ever."""
+    row = np.empty(len(S.atoms), dtype=np.int32)
+    row[np.asarray(S.atoms)] = np.arange(len(S.atoms), dtype=np.int32)
+    rows, columns, values = C.select([(C, cuts.functions)]).blocks()
+    place = row[np.asarray(C.atoms)[rows]]
+    order = np.lexsort((columns, place))
+    sizes = np.asarray(C.row_sizes)[rows] * np.asarray(C.column_sizes)[columns]
+    end = np.cumsum(sizes)
+    parts = [values[end[k] - sizes[k] : end[k]] for k in order]
+    moved = BlockSparse.assemble(S, C.column_sizes, place[order], columns[order], np.concatenate(parts))
+    return cuts.kept(moved)
+
+
 def _bonds(
     P: BlockSparse, functions: list[Candidate], small: Groups, count: int, limit: float
 ) -> list[Candidate]:
