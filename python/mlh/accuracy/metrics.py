@@ -49,7 +49,8 @@ class Metrics:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One structure: reference and predicted dH (nnz,) in Hartree; overlap (nnz,) optional."""
+    """One structure: reference and predicted dH, (nnz,) or of two spins (2, nnz), in Hartree; overlap (nnz,)
+    optional."""
 
     graph: GraphInput
     reference: Array
@@ -73,21 +74,23 @@ def evaluate(cases: Iterable[Case], distance_step: float = 1.0) -> Metrics:
     with_overlap = True
     sizes: set[int] = set()
     for case in cases:
-        error = (case.predicted - case.reference) * MEV
-        total["n"] += len(error)
-        total["abs"] += float(np.abs(error).sum())
-        total["square"] += float(error @ error)
-        total["zero"] += float(np.abs(case.reference).sum()) * MEV
-        total["max"] = max(total["max"], float(np.abs(error).max()))
+        spins = np.atleast_2d(case.reference)
+        predicted = np.broadcast_to(np.atleast_2d(case.predicted), spins.shape)
         total["cases"] += 1
-        if case.overlap is None:
-            with_overlap = False
-        else:
-            c = -float(error @ case.overlap) / float(case.overlap @ case.overlap)
-            total["aligned"] += float(np.abs(error + c * case.overlap).sum())
-            total["shift"] += abs(c)
         sizes.add(len(case.graph.numbers))
-        _by_class(case.graph, np.abs(error), distance_step, sums)
+        with_overlap = with_overlap and case.overlap is not None
+        for reference, found in zip(spins, predicted, strict=True):
+            error = (found - reference) * MEV
+            total["n"] += len(error)
+            total["abs"] += float(np.abs(error).sum())
+            total["square"] += float(error @ error)
+            total["zero"] += float(np.abs(reference).sum()) * MEV
+            total["max"] = max(total["max"], float(np.abs(error).max()))
+            if case.overlap is not None:
+                c = -float(error @ case.overlap) / float(case.overlap @ case.overlap)
+                total["aligned"] += float(np.abs(error + c * case.overlap).sum())
+                total["shift"] += abs(c) / len(spins)
+            _by_class(case.graph, np.abs(error), distance_step, sums)
     if total["cases"] == 0:
         raise ValueError("cases: expected at least one structure, got none")
     mean = {key: s / n for key, (s, n) in sums.items()}
@@ -160,8 +163,9 @@ def system_of_sample(
     options = {
         key: value
         for key, value in (settings or {}).items()
-        if key in ("cutoff_ry", "xc", "kpts", "integration", "charge")
+        if key in ("cutoff_ry", "xc", "kpts", "integration")
     }
+    options |= {"charge": sample.graph.charge, "nspin": 1 if sample.spin_dh is None else 2}
     if "kpts" in sample.info:  # a source may have its own
         options["kpts"] = sample.info["kpts"]
     if "kpts" in options:

@@ -7,7 +7,7 @@ E[D], forces; the reference state is that of H_Harris + dH_label. Eigenvalues wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,18 +86,21 @@ def evaluate_sample(
     refine: int = 0,
     solver: Solver | str = "dense",
 ) -> PhysicsCase:
-    """Errors of the state that a predicted dH (nnz,), Hartree, gives, against the label of the sample."""
+    """Errors of the state that a predicted dH, (nnz,) or of two spins (2, nnz), Hartree, gives, against the
+    label of the sample."""
     from mlh.matrix.block_matrix import BlockMatrix
     from mlh.scf.loop import scf
     from mlh.solver import as_solver
 
     system = system_of_sample(sample, record, settings)
-    filling = _filling(system.n_electrons, settings)
+    moment = sample.graph.moment if system.nspin == 2 else None
+    filling = replace(_filling(system.n_electrons, settings), moment=moment)
     chosen = as_solver(solver)
     chosen.check(system.kpts, filling.smearing)
     prepared = chosen.prepare(system.overlap(), system.kpts)
     harris = system.harris_hamiltonian()
-    start = harris + BlockMatrix(system.pattern, predicted[None])
+    spins = np.broadcast_to(np.atleast_2d(predicted), (system.nspin, system.pattern.nnz))
+    start = harris + BlockMatrix(system.pattern, np.ascontiguousarray(spins))
     state = scf(
         system,
         H0=start,
@@ -105,10 +108,11 @@ def evaluate_sample(
         max_steps=1 + refine,
         smearing=filling.smearing,
         width=filling.width,
+        total_spin=filling.moment,
     )
     density = system.density(state.D).values
     forces = state.forces().total
-    reference = harris + BlockMatrix(system.pattern, sample.dh[None])
+    reference = harris + BlockMatrix(system.pattern, sample.spins)
     label = prepared.occupied(reference, filling)
     difference = np.abs(density - system.density(label.D).values).mean()
     return PhysicsCase(

@@ -39,7 +39,7 @@ class DFTEngine:
         """Plain values for summaries and for refusing to resume with other settings."""
         return {"kind": "dft", **self.theory.describe(), **self.solver.describe()}
 
-    def charged(self, charge: int) -> DFTEngine:
+    def charged(self, charge: float) -> DFTEngine:
         """The same with a charged cell (e), over a uniform background."""
         return replace(self, theory=replace(self.theory, charge=float(charge)))
 
@@ -64,6 +64,7 @@ class ModelEngine:
     smearing_ev: float | None = None
     forces: ForcesKind = "exact"
     kappa: float | None = None
+    charge: float = 0.0
 
     @property
     def kind(self) -> str:
@@ -81,16 +82,23 @@ class ModelEngine:
             solver=self.solver,
             forces=self.forces,
             kappa=self.kappa,
+            charge=self.charge,
         )
 
-    def charged(self, charge: int) -> ModelEngine:
-        """No other than the neutral one: a model has learned neutral cells."""
-        if charge:
+    def charged(self, charge: float) -> ModelEngine:
+        """The same with a charged cell (e); ValueError where the model has learned neutral cells only."""
+        if not charge:
+            return self if not self.charge else replace(self, charge=0.0)
+        if not self._knows_charge:
             raise ValueError(
-                f"charge: expected 0 with a model, which knows neutral cells only, got {charge:+d}; "
+                f"charge: expected 0 with a model, which knows neutral cells only, got {charge:+g}; "
                 "relax charged cells by DFT"
             )
-        return self
+        return replace(self, charge=float(charge))
+
+    @cached_property
+    def _knows_charge(self) -> bool:
+        return bool(getattr(self.calculator().model, "charged", False))
 
     @cached_property
     def _own_kpts(self) -> KPointsSpec:
@@ -106,6 +114,7 @@ class ModelEngine:
             "cutoff_ry": self.cutoff_ry,
             "smearing_ev": self.smearing_ev,
             "kappa": self.kappa,
+            "charge": self.charge or None,
             "forces": "exact" if exact else None,  # files of before knew plain ones only, and do not say so
         }
         return {

@@ -55,6 +55,8 @@ class MLHCalculator(Engine):
     the energy is E[D]; results["forces_exact"], ["kappa"] say what they are. Each step of `refine` makes
     plain forces better; the first mixes 60 percent of H[D] and may overshoot in soft systems (small gaps),
     which the residual then shows.
+    charge, total_moment: of the cell, with models that know them (`network.charge_channels`); an odd number
+    of electrons has two spins, and the moment 1 where none is given. Forces of two spins are plain.
     solver: see `mlh.solve`; only "dense" has eigenvalues in its results.
 
     results["residual"], ["residual_rms"]: max and rms of H[D] - H_in (eV), zero for a perfect model;
@@ -72,7 +74,7 @@ class MLHCalculator(Engine):
     _fixed: ClassVar[Mapping[str, str]] = {
         name: "belongs to the model, got another" for name in ("basis", "xc", "integration", "dispersion")
     } | {
-        name: "the models are neutral and spin-unpolarised"
+        name: "is given when the calculator is made, to models that know charge and spin"
         for name in ("charge", "spin", "total_moment", "spin_states")
     }
 
@@ -91,6 +93,8 @@ class MLHCalculator(Engine):
         symmetry: bool = True,
         forces: ForcesKind = "exact",
         kappa: float | None = None,
+        charge: float = 0.0,
+        total_moment: float | None = None,
     ) -> None:
         if refine < 0:
             raise ValueError(f"refine: expected 0 or more self-consistency steps, got {refine}")
@@ -109,7 +113,9 @@ class MLHCalculator(Engine):
             cutoff_ry=cutoff_ry or self.model.cutoff_ry,
             kpts=getattr(self.model, "kpts", (1, 1, 1)) if kpts is None else kpts,
             xc=self.model.xc,
-            spin=False,
+            spin=_spin_of(self.model, charge, total_moment),
+            total_moment=total_moment or None,
+            charge=charge,
             smearing_ev=own_width if smearing_ev is None else smearing_ev or None,
             smearing=smearing or own_smearing,
             integration=getattr(self.model, "integration", None) or DEFAULT_INTEGRATION,
@@ -145,8 +151,11 @@ class MLHCalculator(Engine):
         system = self._system(self.atoms)
         solver = self._solver_from(system)
         self.result, self._response, self._terms = None, None, ()  # the last geometry makes way for this one
+        moment = self._moment(system)
         with doing("prediction"):
-            if self.forces == "exact" and self.refine == 0 and differentiable(self.model):
+            if moment is not None:
+                dh, self._terms = _with_moment(self.model, system, moment), ()
+            elif self.forces == "exact" and self.refine == 0 and differentiable(self.model):
                 term = self.model.term(system)
                 dh, self._terms = term.matrix, (term,)
             else:
@@ -158,6 +167,7 @@ class MLHCalculator(Engine):
             max_steps=1 + self.refine,
             smearing=self.theory.occupations,
             width=self.theory.width,
+            total_spin=moment,
             solver=solver,
         )
         if self._turned(result):
@@ -167,6 +177,13 @@ class MLHCalculator(Engine):
         warn_of_residual(self.model, result.history[0].residual_rms * HARTREE_EV)
         if isinstance(self.model, Committee):
             self._store_committee(self.model, system)
+
+    def _moment(self, system: System) -> float | None:
+        """N_up - N_down of a system of two spins: as given, else the lowest that its electrons can have."""
+        if system.nspin == 1:
+            return None
+        given = self.theory.total_moment
+        return float(round(system.n_electrons) % 2) if given is None else float(given)
 
     def _energies(self, result: SCFResult) -> dict[str, float]:
         """As of any state, less the share of the estimated error that is error."""
@@ -228,6 +245,7 @@ class MLHCalculator(Engine):
                 max_steps=1,
                 smearing=self.theory.occupations,
                 width=self.theory.width,
+                total_spin=self._moment(system),
                 solver=self.solver,
             )
             for dh in committee.last
@@ -237,6 +255,26 @@ class MLHCalculator(Engine):
         self.results["committee_energy_std"] = float(energies.std(ddof=1)) * HARTREE_EV
         variance = forces.var(axis=0, ddof=1).sum(axis=1)
         self.results["committee_forces_std"] = np.sqrt(variance) * HARTREE_BOHR_EV_ANGSTROM
+
+
+def _spin_of(model: HamiltonianModel, charge: float, moment: float | None) -> bool | None:
+    """Spin of the level of theory: by the number of electrons of a charged model, none of a neutral one;
+    ValueError for a charge or a moment that the model does not know."""
+    if getattr(model, "charged", False):
+        return True if moment else None
+    if charge or moment:
+        name, value = ("charge", charge) if charge else ("total_moment", moment)
+        raise ValueError(
+            f"{name}: expected 0 with a model that knows neutral cells without spin only, got {value:g}; "
+            "calculate it by DFT, or train a model with network.charge_channels"
+        )
+    return False
+
+
+def _with_moment(model: HamiltonianModel, system: System, moment: float) -> BlockMatrix:
+    """dH of two spins."""
+    predicted: BlockMatrix = model.predict(system, moment=moment)  # type: ignore[call-arg]
+    return predicted
 
 
 def _load(model: str, device: str) -> HamiltonianModel:

@@ -74,14 +74,14 @@ def evaluate_command(
     cases: list[Case] = []
     states: list[PhysicsCase] = []
     with Dataset(dataset) as data:
-        data.require_trainable()
+        loaded = load_model(model)
+        data.require_trainable(loaded.charged)
         chosen = {name: _indices(data, name, model, config) for name in _parts(part)}
         empty = [name for name, indices in chosen.items() if not indices]
         if len(empty) == len(chosen):
             raise ValueError(f"--part {part}: expected at least one sample of {dataset}, got none")
         for name in empty:
             say(terminal(), f"no samples in part {name} of {dataset}", style="yellow")
-        loaded = load_model(model)
         for name in (name for name in chosen if name not in empty):
             indices = _spread(chosen[name], limit)
             content, new_cases, new_states = _evaluate(
@@ -126,8 +126,10 @@ def _plot(path: Path, cases: list[Case], states: list[PhysicsCase], title: str) 
     from mlh.report.evaluation import evaluation_figure
     from mlh.report.plots import save_figure
 
-    reference = np.concatenate([c.reference for c in cases]) * MEV
-    predicted = np.concatenate([c.predicted for c in cases]) * MEV
+    reference = np.concatenate([np.ravel(c.reference) for c in cases]) * MEV
+    predicted = (
+        np.concatenate([np.ravel(np.broadcast_to(c.predicted, np.shape(c.reference))) for c in cases]) * MEV
+    )
     save_figure(evaluation_figure(reference, predicted, states, title), path)
 
 
@@ -164,8 +166,8 @@ def _cases(model: Model, data: Dataset, indices: list[int]) -> Iterator[Case]:
 
     for index in _progress(indices, "evaluating"):
         sample = data[index]
-        predicted = model.predict_graph(sample.graph).dh
-        yield Case(sample.graph, sample.dh, predicted, overlap_of_sample(sample, data.basis))
+        predicted = model.predict_graph(sample.graph).spins
+        yield Case(sample.graph, sample.spins, predicted, overlap_of_sample(sample, data.basis))
 
 
 def _row(name: str, value: Any) -> str:

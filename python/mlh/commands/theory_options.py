@@ -131,7 +131,10 @@ class TheoryOptions(MeshOptions):
     ] = None
     charge: Annotated[
         float | None,
-        typer.Option(help="Charge of the cell in e, over a uniform background (--dft); default: 0."),
+        typer.Option(
+            help="Charge of the cell in e, over a uniform background (--dft, or a model that knows "
+            "charges); default: 0."
+        ),
     ] = None
     smearing: Annotated[
         float | None,
@@ -308,12 +311,12 @@ def engine_of(
         if engine.forces != "exact" or engine.kappa is not None:
             raise ValueError("--forces, --kappa: expected together with --model; those of DFT are exact")
         return choose_engine(None, True, refine=engine.refine, theory=theory.theory(atoms), solver=chosen)
-    refused = theory.of_dft_only()
+    refused = [name for name in theory.of_dft_only() if name != "--charge"]
     if refused:
         raise ValueError(f"{', '.join(refused)}: expected together with --dft; a model has its own")
     if theory.openmx_data is not None:
         _use_database(theory.openmx_data, engine.model)
-    return choose_engine(
+    chosen_engine = choose_engine(
         engine.model,
         False,
         refine=engine.refine,
@@ -324,3 +327,4 @@ def engine_of(
         smearing_ev=theory.smearing,
         solver=chosen,
     )
+    return chosen_engine.charged(theory.charge) if theory.charge else chosen_engine

@@ -82,7 +82,7 @@ class Sample:
     """One labelled structure, atomic units: dh (nnz,) = H - H_Harris on the Pattern of `graph`.
 
     Of a spin-polarised label dh is the mean of both spins and spin_dh (nnz,) half of up minus down, None
-    otherwise.
+    otherwise. Charge and moment are those of the graph.
 
     energies: contributions by name; forces (n, 3); origin: where it comes from (host, site, trajectory,
     step); group: samples of one group never end up in both training and test; info: further JSON values.
@@ -119,6 +119,13 @@ class Sample:
             )
 
     @property
+    def spins(self) -> Array:
+        """dH by spin, (nspin, nnz)."""
+        if self.spin_dh is None:
+            return self.dh[None]
+        return np.stack([self.dh + self.spin_dh, self.dh - self.spin_dh])
+
+    @property
     def total_energy(self) -> float:
         """Sum of the contributions, Hartree."""
         return float(sum(self.energies.values()))
@@ -135,11 +142,13 @@ class Sample:
         group: str = "",
         info: Mapping[str, Any] | None = None,
         h0: Array | None = None,
+        moment: float = 0.0,
     ) -> Sample:
-        """Sample of a `mlh.System`; dh: data of H - system.harris_hamiltonian(), (nnz,) or (nspin, nnz)."""
+        """Sample of a `mlh.System`; dh: data of H - system.harris_hamiltonian(), (nnz,) or (nspin, nnz);
+        moment: N_up - N_down."""
         mean, difference = spin_parts(np.asarray(dh, dtype=np.float64))
         return cls(
-            graph_from_system(system),
+            graph_from_system(system, moment),
             mean,
             dict(energies),
             np.asarray(forces),

@@ -33,7 +33,9 @@ from mlh.dataset.choices import Compression, SplitBy
 from mlh.dataset.sample import MATRICES, BasisRecord, Sample, unique_elements
 from mlh.network.graph import GraphInput
 
-FORMAT, VERSION = "mlh-dataset", 1
+FORMAT, VERSION = "mlh-dataset", 2
+_NEUTRAL = 1
+"""Version of files without charged or polarised samples, which readers of before understand."""
 _GRAPH_ARRAYS = ("numbers", "positions", "cell", "atom_i", "atom_j", "pair_cell", "reverse")
 _DTYPES = {
     "numbers": "<i4",
@@ -93,7 +95,7 @@ class DatasetWriter:
             file.attrs.update(
                 {
                     "format": FORMAT,
-                    "version": VERSION,
+                    "version": _NEUTRAL,
                     "created": datetime.now(UTC).isoformat(timespec="seconds"),
                     "units": "Hartree, Bohr",
                     "basis": self.basis.as_json(),
@@ -126,16 +128,21 @@ class DatasetWriter:
             matrix = getattr(sample, name)
             if matrix is not None:
                 arrays[name] = matrix[own].astype(arrays["dh"].dtype)
+        state = {"charge": sample.graph.charge, "moment": sample.graph.moment}
+        state = state if any(state.values()) or sample.spin_dh is not None else {}
         record = json.dumps(
             {
                 "energies": dict(sample.energies),
                 "origin": sample.origin,
                 "group": sample.group,
                 "info": dict(sample.info),
+                **state,
             },
             sort_keys=True,
         )
         with h5py.File(self.path, "r+", libver="latest") as file:
+            if state:
+                file.attrs["version"] = VERSION
             samples = file["samples"]
             index = len(samples)
             group = samples.create_group(f"{index:07d}")
@@ -250,14 +257,20 @@ class Dataset(Sequence[Sample]):
         sizes = {z: o.size for z, o in self.basis.orbital_sets.items()}
         per_atom = np.array([sizes[int(z)] for z in arrays["numbers"]], dtype=np.int64)
         offset = np.concatenate([[0], np.cumsum(per_atom[arrays["atom_i"]] * per_atom[arrays["atom_j"]])])
-        graph = GraphInput(**{key: arrays[key] for key in _GRAPH_ARRAYS}, offset=offset)
+        content = json.loads(record)
+        # Files of before have the charge of all samples in their settings, and no moments.
+        graph = GraphInput(
+            **{key: arrays[key] for key in _GRAPH_ARRAYS},
+            offset=offset,
+            charge=float(content.get("charge", self.settings.get("charge", 0.0))),
+            moment=float(content.get("moment", self.settings.get("total_moment", 0.0))),
+        )
         own, transposed = unique_elements(graph)
         full: dict[str, Array] = {}
         for key in MATRICES:
             if key in arrays:
                 full[key] = np.empty(graph.nnz)
                 full[key][own] = full[key][transposed] = arrays[key]
-        content = json.loads(record)
         return Sample(
             graph,
             full["dh"],
@@ -270,18 +283,48 @@ class Dataset(Sequence[Sample]):
             full.get("spin_dh"),
         )
 
-    def require_trainable(self) -> None:
-        """DatasetError where samples are spin-polarised or charged, which networks do not know."""
-        if self.settings.get("charge"):
+    def charges(self) -> dict[float, int]:
+        """Number of samples by charge."""
+        found: dict[float, int] = {}
+        for index in range(len(self)):
+            charge = self.charge(index)
+            found[charge] = found.get(charge, 0) + 1
+        return dict(sorted(found.items()))
+
+    def charge(self, index: int) -> float:
+        """Of the cell of a sample, e; files of before have that of all in their settings."""
+        return float(self.record(index).get("charge", self.settings.get("charge", 0.0)))
+
+    def polarised(self) -> int:
+        """Number of spin-polarised samples."""
+        return sum("spin_dh" in self._file["samples"][name] for name in self._names)
+
+    def require_trainable(self, charged: bool = False) -> None:
+        """DatasetError where samples are spin-polarised or charged, which neutral networks do not know, or
+        where those for a network that knows both do not say what moment they have."""
+        polarised, charges = self.polarised(), self.charges()
+        if charged:
+            silent = [
+                k
+                for k, name in enumerate(self._names)
+                if "spin_dh" in self._file["samples"][name] and "moment" not in self.record(k)
+            ]
+            if silent and "total_moment" not in self.settings:
+                raise DatasetError(
+                    f"{self.path}: {len(silent)} spin-polarised samples do not say what moment they have (a "
+                    "file of before): label them again"
+                )
+            return
+        advice = "network.charge_channels: 2 makes a network that knows charge and spin"
+        if set(charges) - {0.0}:
+            got = ", ".join(f"{charge:+g}" for charge in charges if charge)
             raise DatasetError(
-                f"{self.path}: expected samples of charge 0, as networks are neutral, "
-                f"got {self.settings['charge']:+g}"
+                f"{self.path}: expected samples of charge 0, as this network is neutral, got {got}; {advice}"
             )
-        polarised = sum("spin_dh" in self._file["samples"][name] for name in self._names)
         if polarised:
             raise DatasetError(
-                f"{self.path}: {polarised} of {len(self)} samples are spin-polarised; networks are "
-                "spin-unpolarised, expected none"
+                f"{self.path}: {polarised} of {len(self)} samples are spin-polarised; this network is "
+                f"spin-unpolarised, expected none; {advice}"
             )
 
     def verify(self) -> list[str]:

@@ -51,7 +51,10 @@ def _sample(system: System, label: Label, record: Mapping[str, Any]) -> Sample:
     if label.levels:
         info["levels"] = dict(label.levels)
     return Sample(
-        graph_from_arrays(label.atoms.numbers, system.positions, system.cell, system.pattern),
+        graph_from_arrays(
+            *(label.atoms.numbers, system.positions, system.cell, system.pattern),
+            *(label.charge, label.moment),
+        ),
         mean,
         label.energies.as_dict(),
         label.forces,

@@ -128,6 +128,8 @@ class SourceConfig(_Model):
     file: str | None = None
     repeat: Repeat = (1, 1, 1)
     kpts: Repeat | KMesh | None = None
+    charges: Annotated[list[int], Field(min_length=1)] | None = None
+    """Of every structure of the source, each a label; odd numbers of electrons are spin-polarised."""
     split: Part = "train"
     host: list[Variation] = Field(default_factory=list)
     vacancies: list[VacancyPlan] = Field(default_factory=list)

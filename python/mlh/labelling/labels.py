@@ -66,7 +66,7 @@ class EngineSettings:
 
     @property
     def theory(self) -> Theory:
-        """The same as one value; spin-unpolarised unless asked for, as the networks are."""
+        """The same as one value; spin-unpolarised unless asked for."""
         basis = load_basis(self.basis, orbitals=dict(self.orbitals) or None)
         return Theory(
             basis=basis,
@@ -88,7 +88,7 @@ class Label:
 
     `delta_h` holds H - H0 (nspin, nnz) in the order of the Pattern of `atoms` in the basis of the engine;
     the Pattern follows from both and is not stored. `levels` is a summary of the eigenvalues by name
-    (`level_summary`), empty where the engine gives none.
+    (`level_summary`), empty where the engine gives none. charge, moment (N_up - N_down): of the cell.
     """
 
     atoms: ase.Atoms
@@ -99,6 +99,8 @@ class Label:
     residual: float
     seconds: float
     levels: Mapping[str, float] = field(default_factory=dict)
+    charge: float = 0.0
+    moment: float = 0.0
 
     def __post_init__(self) -> None:
         if self.forces.shape != (len(self.atoms), 3):
@@ -176,7 +178,14 @@ class _DFTSession:
             residual=result.residual,
             seconds=time.perf_counter() - start,
             levels=level_summary(result.eigenstates) if isinstance(result.solution, Solution) else {},
+            charge=system.charge,
+            moment=whole(result.solution.magnetic_moment) if system.nspin == 2 else 0.0,
         )
+
+
+def whole(moment: float) -> float:
+    """A moment that is whole but for rounding, as that."""
+    return float(round(moment)) if abs(moment - round(moment)) < 1e-6 else moment
 
 
 def level_summary(solution: Solution) -> dict[str, float]:
@@ -231,6 +240,8 @@ def save_labels(path: Path, labels: Sequence[Label], extra: Sequence[Mapping[str
             "residual": label.residual,
             "seconds": label.seconds,
             "levels": dict(label.levels),
+            "charge": label.charge,
+            "moment": label.moment,
             "extra": dict(record),
         }
         arrays[f"{index}/numbers"] = label.atoms.numbers
@@ -266,6 +277,8 @@ def load_labels(path: Path) -> tuple[list[Label], list[dict[str, Any]]]:
                     residual=content["residual"],
                     seconds=content["seconds"],
                     levels=content.get("levels", {}),  # files of earlier versions have none
+                    charge=content.get("charge", 0.0),
+                    moment=content.get("moment", 0.0),
                 )
             )
             records.append(content["extra"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +103,28 @@ def _source_jobs(config: DatasetConfig, source: SourceConfig) -> Iterator[Datase
     host = load_host(source)
     engine = config.engine.settings(source.kpts)
     for atoms, tag, details in _structures(config, source, host):
-        record = {**_record(source, atoms), **details, "kind": "single"}
-        yield _job(f"{source.name}-{tag}", atoms, engine, None, 1, record)
+        for name, level in _charges(source, engine, atoms):
+            record = {**_record(source, atoms), **details, "kind": "single"}
+            yield _job(f"{source.name}-{tag}{name}", atoms, level, None, 1, record)
     for number, relaxation in enumerate(source.relaxations):
         settings = RelaxSettings(fmax=relaxation.fmax, max_steps=relaxation.max_steps)
         for atoms, tag in _relaxation_starts(config, source, host, relaxation, number):
-            record = {**_record(source, atoms), "kind": "relaxation", "rattle": relaxation.rattle}
-            yield _job(f"{source.name}-{tag}", atoms, engine, settings, relaxation.samples, record)
+            for name, level in _charges(source, engine, atoms):
+                record = {**_record(source, atoms), "kind": "relaxation", "rattle": relaxation.rattle}
+                yield _job(f"{source.name}-{tag}{name}", atoms, level, settings, relaxation.samples, record)
+
+
+def _charges(
+    source: SourceConfig, engine: EngineSettings, atoms: ase.Atoms
+) -> Iterator[tuple[str, EngineSettings]]:
+    """What a charge adds to the name of a job, and its level of theory; without charges the engine's own."""
+    if source.charges is None:
+        yield "", engine
+        return
+    for charge in source.charges:
+        electrons = count_electrons(load_engine_basis(engine), atoms.get_chemical_symbols(), float(charge))
+        spin = engine.spin or bool(round(electrons) % 2)
+        yield (f"-q{charge:+d}" if charge else ""), replace(engine, charge=float(charge), spin=spin)
 
 
 def _structures(
@@ -213,5 +228,5 @@ def _refuse_odd_electrons(name: str, atoms: ase.Atoms, engine: EngineSettings) -
     if round(electrons) % 2:
         raise ValueError(
             f"{name}: {electrons:g} electrons; an odd number needs 'spin: true' in the engine of the "
-            "configuration (labels of two spins, on which no network is trained yet) or 'smearing_ev'"
+            "configuration, or 'smearing_ev'"
         )

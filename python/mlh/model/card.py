@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
     from mlh.network.contract import HamiltonianNetwork
 
-FORMAT, VERSION = "mlh-model", 2
+FORMAT, VERSION = "mlh-model", 3
+_NEUTRAL = 2
+"""Version of models of neutral cells, which earlier versions of mlh read."""
 SHIPPED = Path(__file__).parent.parent / "data" / "models"
 
 
@@ -53,13 +55,16 @@ class ModelCard:
     created: str = ""
     k_mesh: Mapping[str, Any] = field(default_factory=dict)
     """The mesh of the labels as a spacing (`mlh.model.mesh`); empty in cards of before."""
+    charges: Mapping[str, int] = field(default_factory=dict)
+    """Of a model that knows charges: number of samples of the training set by charge, "+1"."""
 
     def as_json(self) -> str:
         """JSON text of the card."""
+        network = self.network.model_dump(mode="json")
         content = {
             "format": FORMAT,
-            "version": VERSION,
-            "network": self.network.model_dump(mode="json"),
+            "version": VERSION if network.get("charge_channels") else _NEUTRAL,
+            "network": network,
             "basis": json.loads(self.basis.as_json()),
             "settings": dict(self.settings),
             "dataset": self.dataset,
@@ -70,6 +75,8 @@ class ModelCard:
             "created": self.created,
             "k_mesh": dict(self.k_mesh),
         }
+        if self.charges:
+            content["charges"] = dict(self.charges)
         return json.dumps(content, indent=1)
 
     def _repr_html_(self) -> str:
@@ -96,6 +103,7 @@ class ModelCard:
             raw["versions"],
             raw["created"],
             raw.get("k_mesh", {}),
+            raw.get("charges", {}),
         )
 
 
@@ -130,6 +138,7 @@ def save_model(path: str | os.PathLike[str], network: HamiltonianNetwork, card: 
         versions,
         datetime.now(UTC).isoformat(timespec="seconds"),
         card.k_mesh,
+        card.charges,
     )
     arrays = {f"weights/{name}": value.detach().cpu().numpy() for name, value in network.state_dict().items()}
     arrays["card"] = np.frombuffer(stamped.as_json().encode(), dtype=np.uint8)

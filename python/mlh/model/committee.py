@@ -64,9 +64,15 @@ class Committee:
         spacings = [m for m in meshes if isinstance(m, Mapping) and "spacing" in m]
         return min(spacings, key=lambda m: float(m["spacing"])) if spacings else meshes[0]
 
-    def predict(self, system: System) -> BlockMatrix:
+    @property
+    def charged(self) -> bool:
+        """Whether every member knows charge and moment."""
+        return all(getattr(member, "charged", False) for member in self.members)
+
+    def predict(self, system: System, moment: float = 0.0) -> BlockMatrix:
         """Mean dH; the members' own predictions stay in `last`."""
-        return self._mean([member.predict(system) for member in self.members])
+        given = {"moment": moment} if moment else {}
+        return self._mean([member.predict(system, **given) for member in self.members])
 
     @property
     def kappa(self) -> float:

@@ -136,10 +136,16 @@ def _labels(card: ModelCard) -> list[tuple[str, str]]:
         ("functional", str(settings.get("xc", NOT_SAID))),
         ("grid cutoff, Ry", _number(settings.get("cutoff_ry"))),
         ("k points", _k_points(card)),
+        *([("charges", _charges(card))] if card.charges else []),
         ("occupations", "integer" if smearing is None else f"{settings.get('smearing')}, {smearing} eV"),
         ("energy converged to, Ha", _number(settings.get("energy_tol"))),
         ("Hamiltonian converged to, Ha", _number(settings.get("residual_tol"))),
     ]
+
+
+def _charges(card: ModelCard) -> str:
+    """Numbers of training structures by charge."""
+    return ", ".join(f"{charge}: {number}" for charge, number in card.charges.items())
 
 
 def _k_points(card: ModelCard) -> str:

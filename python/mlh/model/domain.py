@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +51,14 @@ def closest_pairs(graph: GraphInput) -> dict[str, float]:
     for a, b in sorted(set(zip(z1[off].tolist(), z2[off].tolist(), strict=True))):
         out[f"{a}-{b}"] = float(r[off & (z1 == a) & (z2 == b)].min())
     return out
+
+
+def charge_notes(charge: float, trained: Mapping[str, int]) -> list[str]:
+    """That a charge was not in the training set (number of samples by charge; empty: not said)."""
+    name = f"{charge:+g}" if charge else "0"
+    if not trained or name in trained:
+        return []
+    return [f"charge {name}; the training set had {', '.join(trained)}"]
 
 
 def domain_notes(graph: GraphInput, closest: Any) -> list[str]:

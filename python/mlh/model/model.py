@@ -18,14 +18,15 @@ from mlh.dft.integrations import DEFAULT_INTEGRATION
 from mlh.dft.terms.contract import Derivative
 from mlh.matrix.kpoints import KPointsSpec
 from mlh.model.card import ModelCard, ModelError, read_model
-from mlh.model.domain import OutOfDomainWarning, domain_notes
+from mlh.model.domain import OutOfDomainWarning, charge_notes, domain_notes
 from mlh.model.mesh import mesh_of_card
 from mlh.model.term import PredictedTerm
-from mlh.network.blocks import data_from_blocks
+from mlh.network.blocks import Blocks, data_from_blocks
 from mlh.network.contract import HamiltonianNetwork, prepare
 from mlh.network.devices import Ranks, pick_device
 from mlh.network.gradient import network_gradient
 from mlh.network.graph import GraphInput, graph_from_system
+from mlh.network.topology import Topology
 
 if TYPE_CHECKING:
     from mlh.basis.species import Basis
@@ -40,11 +41,20 @@ unseen glasses and vacancies (docs/accuracy.md)."""
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """dH (nnz,) in Hartree; notes: what the training set did not have of the structure; wall time."""
+    """dH (nnz,) in Hartree, the mean of both spins, and half of up minus down, None without spin; notes: what
+    the training set did not have of the structure; wall time."""
 
     dh: NDArray[np.float64]
     notes: tuple[str, ...]
     seconds: float = 0.0
+    spin_dh: NDArray[np.float64] | None = None
+
+    @property
+    def spins(self) -> NDArray[np.float64]:
+        """dH by spin, (1 or 2, nnz)."""
+        if self.spin_dh is None:
+            return self.dh[None]
+        return np.stack([self.dh + self.spin_dh, self.dh - self.spin_dh])
 
 
 class Model:
@@ -140,21 +150,33 @@ class Model:
                     f"{known.digest[:12]}): use model.basis"
                 )
 
-    def predict(self, system: System) -> BlockMatrix:
-        """dH = H - H_Harris as a BlockMatrix on system.pattern; warns outside the domain of training."""
+    @property
+    def charged(self) -> bool:
+        """Whether it knows the charge and the moment of a cell."""
+        return self.network.charged
+
+    def predict(self, system: System, moment: float = 0.0) -> BlockMatrix:
+        """dH = H - H_Harris as a BlockMatrix on system.pattern; warns outside the domain of training.
+
+        moment: N_up - N_down of a system of two spins.
+        """
         from mlh.matrix.block_matrix import BlockMatrix
 
         self.check_basis(system.basis)
-        if system.nspin != 1:
+        if system.nspin != 1 and not self.charged:
             raise ModelError(f"system: expected nspin = 1 (spin-unpolarised model), got {system.nspin}")
-        if system.charge:
+        if system.charge and not self.charged:
             raise ModelError(f"system: expected charge 0 (the model is neutral), got {system.charge:+g}")
+        if moment and system.nspin == 1:
+            raise ModelError(f"moment: expected 0 in a system of one spin, got {moment:g}")
         if system.xc != self.xc:
             raise ModelError(f"system: expected the functional of the labels, {self.xc}, got {system.xc}")
-        self.last = self.predict_graph(graph_from_system(system))
-        for note in self.last.notes:
+        self.last = self.predict_graph(graph_from_system(system, moment))
+        notes = (*self.last.notes, *charge_notes(system.charge, self.card.charges))
+        for note in notes:
             warnings.warn(note, OutOfDomainWarning, stacklevel=2)
-        return BlockMatrix(system.pattern, self.last.dh[None])
+        spins = np.broadcast_to(self.last.spins, (system.nspin, system.pattern.nnz))
+        return BlockMatrix(system.pattern, np.ascontiguousarray(spins))
 
     @property
     def differentiable(self) -> bool:
@@ -162,7 +184,7 @@ class Model:
         return True
 
     def term(self, system: System) -> PredictedTerm:
-        """The prediction as a term of the Hamiltonian, with its derivative by back-propagation."""
+        """The prediction without spin as a term of the Hamiltonian, differentiated by back-propagation."""
         graph = graph_from_system(system)
         return PredictedTerm(
             self.predict(system), lambda Z: Derivative(*network_gradient(self.network, graph, Z))
@@ -176,9 +198,16 @@ class Model:
             topology, geometry = prepare(self.network, graph, weight.dtype, keep_frames=False)
             topology, geometry = topology.to(weight.device), geometry.to(weight.device)
             blocks = self.network(topology, geometry)
-            data = data_from_blocks(topology, blocks, self.network.orbitals).double().cpu().numpy()
+            data = self._flat(topology, blocks)
+            half = None if blocks.spin is None else self._flat(topology, blocks.spin)
         seconds = time.perf_counter() - start
-        return Prediction(data, tuple(domain_notes(graph, self.card.closest)), seconds)
+        return Prediction(data, tuple(domain_notes(graph, self.card.closest)), seconds, half)
+
+    def _flat(self, topology: Topology, blocks: Blocks) -> NDArray[np.float64]:
+        data: NDArray[np.float64] = (
+            data_from_blocks(topology, blocks, self.network.orbitals).double().cpu().numpy()
+        )
+        return data
 
 
 def load_model(name: str | os.PathLike[str], device: str = "cpu", precision: Precision = "float64") -> Model:

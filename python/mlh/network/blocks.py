@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mlh.network.orbitals import OrbitalSet
 from mlh.network.topology import Topology
@@ -14,14 +16,19 @@ from mlh.network.topology import Topology
 @dataclass(frozen=True, eq=False)
 class Blocks:
     """dH in Hartree in the internal order of a Topology: sites[s] (atoms of element s, n, n), pairs[g] (pairs
-    of group g, n_a, n_b) for the first direction of each pair."""
+    of group g, n_a, n_b) for the first direction of each pair.
+
+    Of two spins they are the mean of both, and `spin` has half of up minus down.
+    """
 
     sites: list[torch.Tensor]
     pairs: list[torch.Tensor]
+    spin: Blocks | None = None
 
     def to(self, target: torch.dtype | torch.device) -> Blocks:
         """The same in another precision or on another device."""
-        return Blocks([b.to(target) for b in self.sites], [b.to(target) for b in self.pairs])
+        sites, pairs = ([b.to(target) for b in blocks] for blocks in (self.sites, self.pairs))
+        return Blocks(sites, pairs, None if self.spin is None else self.spin.to(target))
 
 
 def blocks_from_data(topology: Topology, data: torch.Tensor, orbitals: Sequence[OrbitalSet]) -> Blocks:
@@ -51,3 +58,12 @@ def data_from_blocks(topology: Topology, blocks: Blocks, orbitals: Sequence[Orbi
         data[(topology.offset[pair][:, None] + size).flatten()] = block.flatten()
         data[(topology.offset[topology.reverse[pair]][:, None] + size).flatten()] = block.mT.flatten()
     return data
+
+
+def spin_data(topology: Topology, blocks: Blocks, orbitals: Sequence[OrbitalSet]) -> NDArray[np.float64]:
+    """Blocks -> dH by spin, (1, nnz), or up and down (2, nnz)."""
+    mean = data_from_blocks(topology, blocks, orbitals).double().cpu().numpy()
+    if blocks.spin is None:
+        return np.asarray(mean[None])
+    half = data_from_blocks(topology, blocks.spin, orbitals).double().cpu().numpy()
+    return np.stack([mean + half, mean - half])

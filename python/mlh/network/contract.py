@@ -65,8 +65,18 @@ class HamiltonianNetwork(nn.Module, ABC):
     def mean_blocks(self, topology: Topology, geometry: Geometry) -> Blocks:
         """What `fit` alone predicts: the errors that training has to beat."""
 
+    @property
+    def charged(self) -> bool:
+        """Whether it knows the charge and the moment of a cell; otherwise it is neutral, without spin."""
+        return False
+
     def topology(self, graph: GraphInput) -> Topology:
-        """The integer part of the input for this network."""
+        """The integer part of the input for this network; ValueError for a charge that it does not know."""
+        if (graph.charge or graph.moment) and not self.charged:
+            raise ValueError(
+                f"charge: expected 0, without a moment, as the network is neutral and spin-unpolarised, "
+                f"got charge {graph.charge:+g}, moment {graph.moment:g}"
+            )
         return build_topology(graph, self.orbitals)
 
 

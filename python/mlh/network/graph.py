@@ -24,7 +24,8 @@ class GraphInput:
     """Structure and pairs (i, j, R); Bohr.
 
     numbers (n,), positions (n, 3), cell (3, 3) rows; atom_i, atom_j (P,), pair_cell (P, 3), offset (P+1,) of
-    the blocks in the flat data, reverse (P,): index of (j, i, -R).
+    the blocks in the flat data, reverse (P,): index of (j, i, -R). charge (e) and moment (N_up - N_down) of
+    the cell.
     """
 
     numbers: Index
@@ -35,6 +36,8 @@ class GraphInput:
     pair_cell: Index
     offset: Index
     reverse: Index
+    charge: float = 0.0
+    moment: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("numbers", "atom_i", "atom_j", "pair_cell", "offset", "reverse"):
@@ -53,6 +56,8 @@ class GraphInput:
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name}: expected shape {shape}, got {getattr(self, name).shape}")
+        if not np.isfinite([self.charge, self.moment]).all():
+            raise ValueError(f"charge, moment: expected finite numbers, got {self.charge} and {self.moment}")
         if pairs and not (
             np.array_equal(self.atom_i[self.reverse], self.atom_j)
             and np.array_equal(self.pair_cell[self.reverse], -self.pair_cell)
@@ -82,7 +87,14 @@ class GraphInput:
         return np.flatnonzero(np.arange(self.n_pairs) <= self.reverse)
 
 
-def graph_from_arrays(numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike, pattern: Any) -> GraphInput:
+def graph_from_arrays(
+    numbers: ArrayLike,
+    positions: ArrayLike,
+    cell: ArrayLike,
+    pattern: Any,
+    charge: float = 0.0,
+    moment: float = 0.0,
+) -> GraphInput:
     """Graph from anything with the attributes of a Pattern: atom_i, atom_j, cell, offset, reverse."""
     return GraphInput(
         np.asarray(numbers),
@@ -93,15 +105,18 @@ def graph_from_arrays(numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike,
         pattern.cell,
         pattern.offset,
         pattern.reverse,
+        charge,
+        moment,
     )
 
 
-def graph_from_system(system: Any) -> GraphInput:
-    """Graph of a `mlh.System`: its symbols, positions and cell (Bohr), and its Pattern."""
+def graph_from_system(system: Any, moment: float = 0.0) -> GraphInput:
+    """Graph of a `mlh.System`: its symbols, positions and cell (Bohr), its Pattern and its charge."""
     from ase.data import atomic_numbers
 
     numbers = [atomic_numbers[symbol] for symbol in system.symbols]
-    return graph_from_arrays(numbers, system.positions, system.cell, system.pattern)
+    charge = float(getattr(system, "charge", 0.0))
+    return graph_from_arrays(numbers, system.positions, system.cell, system.pattern, charge, moment)
 
 
 def orbital_sets(basis: Any, symbols: Iterable[str] | None = None) -> dict[int, OrbitalSet]:

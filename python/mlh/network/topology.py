@@ -35,7 +35,7 @@ class Topology:
 
     order (n,): original index of each internal atom. counts: atoms of each element. i, j (P,): atoms of each
     pair; shift (P, 3) Bohr: lattice vector R; pair (P,): its index in the Pattern. site_pair (n,): index of
-    the self pair of each atom. cell (3, 3): rows, Bohr.
+    the self pair of each atom. cell (3, 3): rows, Bohr. charge, moment: of the cell.
     """
 
     order: torch.Tensor
@@ -50,6 +50,8 @@ class Topology:
     offset: torch.Tensor
     reverse: torch.Tensor
     cell: NDArray[np.float64]
+    charge: float = 0.0
+    moment: float = 0.0
 
     def to(self, device: torch.device) -> Topology:
         """The same on another device."""
@@ -146,6 +148,8 @@ def build_topology(graph: GraphInput, orbitals: Sequence[OrbitalSet]) -> Topolog
         torch.from_numpy(graph.offset),
         torch.from_numpy(graph.reverse),
         graph.cell,
+        graph.charge,
+        graph.moment,
     )
 
 

@@ -54,6 +54,9 @@ class PreparedSamples(Sequence[Prepared]):
         self.sizes[index] = sample.graph.n_pairs
         topology, geometry = prepare(self.network, sample.graph, self.dtype, keep_frames=True)
         blocks = blocks_from_data(topology, torch.from_numpy(sample.dh), self.network.orbitals)
+        if sample.spin_dh is not None:
+            spin = blocks_from_data(topology, torch.from_numpy(sample.spin_dh), self.network.orbitals)
+            blocks = Blocks(blocks.sites, blocks.pairs, spin)
         prepared = (
             topology.to(self.device),
             geometry.to(self.dtype).to(self.device),
@@ -69,15 +72,37 @@ class PreparedSamples(Sequence[Prepared]):
 def _bytes(prepared: Prepared) -> int:
     """Memory of the large tensors."""
     _, g, b = prepared
-    return g.nbytes + sum(t.numel() * t.element_size() for t in [*b.sites, *b.pairs])
+    twice = 1 if b.spin is None else 2
+    return g.nbytes + twice * sum(t.numel() * t.element_size() for t in [*b.sites, *b.pairs])
 
 
 def error_sums(
     predicted: Blocks, reference: Blocks, chosen: ChosenPairs | None = None
 ) -> dict[str, torch.Tensor]:
     """Sums over all elements (both directions of each pair), Hartree: on-site and off-site absolute and
-    squared errors. chosen: the pairs that `predicted` has, with their weights.
+    squared errors; of two spins the mean of both. chosen: the pairs that `predicted` has, with their weights.
     """
+    if predicted.spin is None and reference.spin is None:
+        return _error_sums(predicted, reference, chosen)
+    up, down = (_error_sums(_of_spin(predicted, s), _of_spin(reference, s), chosen) for s in (1.0, -1.0))
+    return {name: 0.5 * (up[name] + down[name]) for name in up}
+
+
+def _of_spin(blocks: Blocks, sign: float) -> Blocks:
+    """dH of one spin: up (1) or down (-1)."""
+    if blocks.spin is None:
+        return blocks
+    sites, pairs = (
+        [mean + sign * half for mean, half in zip(of_mean, of_half, strict=True)]
+        for of_mean, of_half in (
+            (blocks.sites, blocks.spin.sites),
+            (blocks.pairs, blocks.spin.pairs),
+        )
+    )
+    return Blocks(sites, pairs)
+
+
+def _error_sums(predicted: Blocks, reference: Blocks, chosen: ChosenPairs | None) -> dict[str, torch.Tensor]:
     sites = [(p - r) for p, r in zip(predicted.sites, reference.sites, strict=True)]
     if chosen is None:
         pairs = [(p - r) for p, r in zip(predicted.pairs, reference.pairs, strict=True)]

@@ -212,7 +212,14 @@ def _card(setup: Setup, learner: Learner, metrics: dict[str, Any]) -> ModelCard:
         setup.train.closest,
         tuple(o.number for o in learner.network.orbitals),
         k_mesh=mesh_of_labels(dataset.mesh(i) for i in setup.parts["train"]),
+        charges=_charges(setup) if learner.network.charged else {},
     )
+
+
+def _charges(setup: Setup) -> dict[str, int]:
+    """Number of training samples by charge."""
+    of_sample = [setup.dataset.charge(index) for index in setup.parts["train"]]
+    return {f"{charge:+g}" if charge else "0": of_sample.count(charge) for charge in sorted(set(of_sample))}
 
 
 def _finish(

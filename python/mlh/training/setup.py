@@ -86,7 +86,11 @@ def set_up(
     config: TrainingConfig, dataset: Dataset, ranks: Ranks, console: Console
 ) -> tuple[Setup, HamiltonianNetwork]:
     """Setup, and the network of the first step: fresh weights and fitted means, or those of `config.init`."""
-    dataset.require_trainable()
+    dataset.require_trainable(bool(getattr(config.network, "charge_channels", 0)))
+    if config.loss.wavefunction and dataset.polarised():
+        raise ValueError(
+            f"loss.wavefunction: expected 0 with spin-polarised samples, got {config.loss.wavefunction}"
+        )
     if dataset.incomplete:
         missing = f"{len(dataset.incomplete)} samples were not completely written and are left out"
         say(console, missing, style="yellow")

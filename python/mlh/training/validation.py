@@ -13,7 +13,7 @@ from rich.console import Console
 from mlh.accuracy.metrics import Case, Metrics, evaluate, overlap_of_sample
 from mlh.common.terminal import say
 from mlh.dataset.store import DatasetError
-from mlh.network.blocks import data_from_blocks
+from mlh.network.blocks import spin_data
 from mlh.network.contract import HamiltonianNetwork
 from mlh.network.devices import Ranks
 from mlh.network.topology import Geometry, Topology
@@ -25,11 +25,11 @@ Array = NDArray[np.float64]
 def flat_prediction(
     network: HamiltonianNetwork, topology: Topology, geometry: Geometry, means: bool = False
 ) -> Array:
-    """dH (nnz,) Hartree, without gradients; means: of the fitted means alone (geometry with frames)."""
+    """dH by spin, (1 or 2, nnz), Hartree, without gradients; means: of the fitted means alone (geometry with
+    frames)."""
     with torch.no_grad():
         blocks = network.mean_blocks(topology, geometry) if means else network(topology, geometry)
-        out: Array = data_from_blocks(topology, blocks, network.orbitals).double().cpu().numpy()
-    return out
+        return spin_data(topology, blocks, network.orbitals)
 
 
 def spread(indices: Sequence[int], n: int) -> list[int]:
@@ -64,7 +64,7 @@ class Validation:
         cases = []
         for k, (predicted, overlap) in zip(indices, gathered, strict=True):
             sample = self.dataset[k]
-            cases.append(Case(sample.graph, sample.dh, predicted, overlap))
+            cases.append(Case(sample.graph, sample.spins, predicted, overlap))
         return evaluate(cases)
 
     def _overlap(self, index: int) -> Array | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from mlh.network.config import NetworkConfig
 
@@ -38,6 +38,12 @@ class EdgeFramesConfig(NetworkConfig):
         4, ge=0, description="fields of learned charges; 0: strictly local network"
     )
     long_range_sigma: float = Field(3.0, gt=0, description="Bohr; smearing of the learned charges")
+    charge_channels: int = Field(
+        0,
+        ge=0,
+        description="weights over the atoms that carry charge and moment of the cell; 0: a model of neutral "
+        "cells without spin",
+    )
     n_radial: int = Field(10, ge=1, description="radial functions of the neighbour densities and messages")
     pair_widths: tuple[int, ...] = Field(
         (128, 64, 48, 24, 16), description="hidden channels of M = 0, 1, .. of pairs"
@@ -76,6 +82,14 @@ class EdgeFramesConfig(NetworkConfig):
                 f"{natural_features(32, 2)!r}, got {text!r}"
             )
         return plain
+
+    @model_serializer(mode="wrap")
+    def _plain(self, values: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What neutral networks do not have is not in their files."""
+        content: dict[str, Any] = values(self)
+        return (
+            content if self.charge_channels else {k: v for k, v in content.items() if k != "charge_channels"}
+        )
 
     @property
     def channels(self) -> int:

@@ -41,6 +41,31 @@ def fit_normalisation(network: EdgeFramesNetwork, samples: Sequence[Prepared]) -
         _fit_pairs(
             head, [_frame_components(head, g, t, own(geometry), blocks) for t, geometry, blocks in samples]
         )
+    _fit_spins(network, samples)
+
+
+def _fit_spins(network: EdgeFramesNetwork, samples: Sequence[Prepared]) -> None:
+    """Sizes of half of up minus down, which has no mean: it is zero far from where the moment is. Few atoms
+    have it, so that each counts by its own size."""
+    polarised = [(t, g, b.spin) for t, g, b in samples if b.spin is not None]
+    if not network.charged or not polarised:
+        return
+    for s, module in enumerate(network.spin_sites):
+        _fit_site(cast(SiteHead, module), [blocks.sites[s] for _, _, blocks in polarised], spin=True)
+    for g, group in enumerate(samples[0][0].groups):
+        head = cast(PairHead, network.spin_pairs[f"{group.a}_{group.b}"])
+        parts = [_frame_components(head, g, t, own(geometry), blocks) for t, geometry, blocks in polarised]
+        components, r = (torch.cat(rows) for rows in zip(*parts, strict=True))
+        if len(r) and float(components.abs().max()) > 0.0:
+            weights, envelope = head.knots.double()(r)
+            sizes = _log_sizes(components, weights, envelope, head.part, sum(head.counts))
+            head.log_scale.copy_(sizes + torch.log(_crowding(components)))
+
+
+def _crowding(x: torch.Tensor) -> torch.Tensor:
+    """Size of numbers by their own squares over their rms: 1 where all are alike, more the fewer they are."""
+    square = x**2
+    return torch.sqrt((square**2).sum() / square.sum().clamp(min=1e-300) / square.mean().clamp(min=1e-300))
 
 
 def _fit_densities(network: EdgeFramesNetwork, samples: Sequence[Prepared]) -> None:
@@ -64,8 +89,8 @@ def _fit_densities(network: EdgeFramesNetwork, samples: Sequence[Prepared]) -> N
         network.edge_scale.copy_(1.0 / torch.sqrt((radial**2).mean(dim=0)).clamp(min=1e-12))
 
 
-def _fit_site(head: SiteHead, blocks: Sequence[torch.Tensor]) -> None:
-    """Mean of the L = 0 parts; root mean square of what is left, per part."""
+def _fit_site(head: SiteHead, blocks: Sequence[torch.Tensor], spin: bool = False) -> None:
+    """Mean of the L = 0 parts; root mean square of what is left, per part. spin: without a mean."""
     data = torch.cat([b.double() for b in blocks]).flatten(1)
     if len(data) == 0:
         return
@@ -73,10 +98,10 @@ def _fit_site(head: SiteHead, blocks: Sequence[torch.Tensor]) -> None:
     part = 0
     for (n, ir), columns in zip(head.irreps, head.irreps.slices(), strict=True):
         x = components[:, columns].reshape(-1, ir.dim, n)
-        if ir.l == 0:
+        if ir.l == 0 and not spin:
             head.mean.copy_(x[:, 0].mean(dim=0))
             x = x - head.mean
-        rms = torch.sqrt((x**2).mean(dim=(0, 1)))
+        rms = torch.sqrt((x**2).mean(dim=(0, 1))) * (_crowding(x) if spin else 1.0)
         head.scale[part : part + n] = _floored(rms)
         part += n
 

@@ -152,7 +152,8 @@ class GatedOrderLayer(nn.Module):
 
 def invariants(h: Sequence[torch.Tensor]) -> torch.Tensor:
     """Squared lengths of all M > 0 features: (edges, sum of k_M)."""
-    return torch.cat([(x * x).sum(dim=1) for x in h[1:]], dim=1)
+    # Of a pair of elements that have s functions only there are none.
+    return torch.cat([h[0][:, :0], *((x * x).sum(dim=1) for x in h[1:])], dim=1)
 
 
 def rotate_to_edges(

@@ -95,18 +95,22 @@ def make_waves(
 
 
 class LongRange(nn.Module):
-    """Node features -> charges and dipoles (linear, per element) -> fields at the atoms."""
+    """Node features -> charges and dipoles (linear, per element) -> fields at the atoms; after them those of
+    `given` charges, which add up to the charge of the cell."""
 
-    def __init__(self, n_species: int, lmax: int, channels: int, n_fields: int) -> None:
+    def __init__(self, n_species: int, lmax: int, channels: int, n_fields: int, given: int = 0) -> None:
         super().__init__()
         self.charge = nn.Parameter(torch.randn(n_species, channels, n_fields) / channels**0.5)
         self.constant = nn.Parameter(torch.randn(n_species, n_fields))
         self.dipole = nn.Parameter(torch.randn(n_species, channels, n_fields) / channels**0.5)
-        self.lmax, self.n_fields = lmax, n_fields
+        self.lmax, self.n_fields = lmax, n_fields + given
 
-    def forward(self, x: torch.Tensor, slices: list[slice], waves: Waves) -> torch.Tensor:
-        """x (n, (lmax+1)^2, channels) -> fields (n, (lmax+1)^2, n_fields), zero for l > 2."""
-        sources = self._sources(x, slices)
+    def forward(
+        self, x: torch.Tensor, slices: list[slice], waves: Waves, given: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """x (n, (lmax+1)^2, channels), given charges (n, given) -> fields (n, (lmax+1)^2, n_fields + given),
+        zero for l > 2."""
+        sources = self._sources(x, slices, given)
         degrees = rows(min(FIELD_L, self.lmax))
         fields = x.new_zeros(len(x), degrees.dim * self.n_fields)
         for which in waves.chunks():
@@ -132,14 +136,18 @@ class LongRange(nn.Module):
                 q.append((odd if ir.p == 1 else -even) * weight)
         return cosines @ torch.cat(p, dim=1) + sines @ torch.cat(q, dim=1)
 
-    def _sources(self, x: torch.Tensor, slices: list[slice]) -> torch.Tensor:
+    def _sources(self, x: torch.Tensor, slices: list[slice], given: torch.Tensor | None) -> torch.Tensor:
         """Charges, then the three components of the dipoles: (n, 4 n_fields)."""
         charges = torch.cat(
             [x[atoms, 0] @ self.charge[s] + self.constant[s] for s, atoms in enumerate(slices)]
         )
+        if given is not None:
+            charges = torch.cat([charges, given], dim=1)
         if self.lmax == 0:
             return torch.cat([charges, charges.new_zeros(len(x), 3 * self.n_fields)], dim=1)
         dipoles = torch.cat([x[atoms, 1:4] @ self.dipole[s] for s, atoms in enumerate(slices)])
+        if given is not None:
+            dipoles = nn.functional.pad(dipoles, (0, given.shape[1]))
         return torch.cat([charges, dipoles.flatten(1)], dim=1)
 
     def _structure_factors(

@@ -49,8 +49,9 @@ class MessageLayer(Reversible):
             torch.randn(n_species, n_species, config.n_radial) / config.n_radial**0.5
         )
         fields = config.long_range_channels
-        self.long_range = LongRange(n_species, lmax, c, fields) if fields else None
-        self.update = NodeUpdate(n_species, lmax, c, 2 * c + fields)
+        given = 1 if fields and config.charge_channels else 0
+        self.long_range = LongRange(n_species, lmax, c, fields, given) if fields else None
+        self.update = NodeUpdate(n_species, lmax, c, 2 * c + fields + given)
 
     def messages(
         self,
@@ -111,8 +112,10 @@ class MessageLayer(Reversible):
         radial: torch.Tensor,
         inverse_root: torch.Tensor,
         chunk: int,
+        charges: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """x (n, (lmax+1)^2, channels), radial (E, n_radial) normalised -> the same shape."""
+        """x (n, (lmax+1)^2, channels), radial (E, n_radial) normalised -> the same shape; charges (n, 1): of
+        the atoms of a charged model."""
         total = torch.zeros_like(x)
         n_edges = len(geometry.edges)
         step = n_edges if geometry.edge_frames is not None else chunk
@@ -130,7 +133,7 @@ class MessageLayer(Reversible):
         if self.long_range is not None:
             if geometry.waves is None:
                 raise ValueError("geometry: expected waves for the long-range part, got none")
-            inputs.append(self.long_range(soft_norm(x), slices, geometry.waves))
+            inputs.append(self.long_range(soft_norm(x), slices, geometry.waves, charges))
         updated: torch.Tensor = self.update(x, torch.cat(inputs, dim=2), slices)
         return updated
 

@@ -22,6 +22,7 @@ from torch import nn
 
 from mlh.network.blocks import Blocks
 from mlh.network.contract import HamiltonianNetwork, Prepared
+from mlh.network.edge_frames.charge import CellState, SiteState
 from mlh.network.edge_frames.config import EdgeFramesConfig
 from mlh.network.edge_frames.features import EdgeGeometry, build_geometry, own
 from mlh.network.edge_frames.fit import fit_normalisation, mean_blocks
@@ -59,13 +60,29 @@ class EdgeFramesNetwork(HamiltonianNetwork):
         self.embed = NodeUpdate(n, self.lmax, config.channels, n_features)
         self.layers = nn.ModuleList([MessageLayer(n, config, self.lmax) for _ in range(config.layers)])
         self.site_heads = nn.ModuleList([SiteHead(o, self.lmax, config.channels) for o in self.orbitals])
-        self.pair_heads = nn.ModuleDict(
+        self.pair_heads = self._new_pair_heads(config)
+        # Last, so that the weights of a neutral network do not depend on what it does not have.
+        self.cell_state: CellState | None = None
+        if config.charge_channels:
+            sizes = n, self.lmax, config.channels, config.charge_channels, config.n_radial
+            self.cell_state = CellState(*sizes)
+            self.spin_sites = nn.ModuleList([SiteHead(o, self.lmax, config.channels) for o in self.orbitals])
+            self.spin_pairs = self._new_pair_heads(config)
+
+    def _new_pair_heads(self, config: EdgeFramesConfig) -> nn.ModuleDict:
+        n = len(self.orbitals)
+        return nn.ModuleDict(
             {
                 f"{a}_{b}": PairHead(self.orbitals[a], self.orbitals[b], self.lmax, config)
                 for a in range(n)
                 for b in range(a, n)
             }
         )
+
+    @property
+    def charged(self) -> bool:
+        """Whether it has weights that carry charge and moment."""
+        return self.cell_state is not None
 
     @property
     def config(self) -> EdgeFramesConfig:
@@ -102,14 +119,23 @@ class EdgeFramesNetwork(HamiltonianNetwork):
             rows.append(torch.cat(parts, dim=1))
         return torch.cat(rows, dim=0)
 
-    def node_features(self, topology: Topology, geometry: EdgeGeometry) -> torch.Tensor:
-        """(n, (lmax+1)^2, channels), internal order."""
+    def node_features(
+        self, topology: Topology, geometry: EdgeGeometry
+    ) -> tuple[torch.Tensor, SiteState | None]:
+        """(n, (lmax+1)^2, channels), internal order; and the charges of the atoms of a charged model."""
         slices = topology.species_slices()
         x: torch.Tensor = self.embed(None, self.whitened(topology, geometry.densities), slices)
         radial = geometry.edge_radial * self.edge_scale
+        state, charges = None, None
+        if self.cell_state is not None:
+            state = self.cell_state.sites(x, topology)
+            charges = state.charges[:, :1]
+            if topology.charge or topology.moment:
+                x = self.cell_state(x, state, topology)
         for layer in self.layers:
-            x = layer(x, topology, geometry, radial, torch.rsqrt(self.neighbours), self.config.chunk)
-        return soft_norm(x)
+            given = x, topology, geometry, radial, torch.rsqrt(self.neighbours), self.config.chunk
+            x = layer(*given, charges)
+        return soft_norm(x), state
 
     def forward(
         self, topology: Topology, geometry: Geometry, rows: Sequence[torch.Tensor] | None = None
@@ -118,17 +144,36 @@ class EdgeFramesNetwork(HamiltonianNetwork):
         group only.
         """
         geometry = own(geometry)
-        x = self.node_features(topology, geometry)
+        x, state = self.node_features(topology, geometry)
+        mean = self._blocks_of(self.site_heads, self.pair_heads, x, topology, geometry, rows)
+        if self.cell_state is None or state is None or not topology.moment:
+            return mean
+        radial = geometry.edge_radial * self.edge_scale
+        moments = self.cell_state.nearby(state, topology, geometry, radial)
+        spin = self._blocks_of(self.spin_sites, self.spin_pairs, x, topology, geometry, rows)
+        return Blocks(mean.sites, mean.pairs, _times_moments(spin, moments, topology, rows))
+
+    def _blocks_of(
+        self,
+        site_heads: nn.ModuleList,
+        pair_heads: nn.ModuleDict,
+        x: torch.Tensor,
+        topology: Topology,
+        geometry: EdgeGeometry,
+        rows: Sequence[torch.Tensor] | None,
+    ) -> Blocks:
         slices = topology.species_slices()
-        sites = [head(x[atoms]) for head, atoms in zip(self.site_heads, slices, strict=True)]
+        sites = [head(x[atoms]) for head, atoms in zip(site_heads, slices, strict=True)]
         pairs = []
         for k, group in enumerate(topology.groups):
             chosen = None if rows is None else rows[k]
-            pairs.append(self._pairs(group, x, topology, geometry, chosen))
+            head = pair_heads[f"{group.a}_{group.b}"]
+            pairs.append(self._pairs(head, group, x, topology, geometry, chosen))
         return Blocks(sites, pairs)
 
     def _pairs(
         self,
+        head: nn.Module,
         group: PairGroup,
         x: torch.Tensor,
         topology: Topology,
@@ -137,7 +182,6 @@ class EdgeFramesNetwork(HamiltonianNetwork):
     ) -> torch.Tensor:
         """Blocks (count, n_a, n_b) of one group, in chunks when the frames are not stored."""
         a, b = self.orbitals[group.a], self.orbitals[group.b]
-        head = self.pair_heads[f"{group.a}_{group.b}"]
         count = group.count if chosen is None else len(chosen)
         step = count if geometry.frames is not None else self.config.chunk
         out = []
@@ -167,3 +211,21 @@ class EdgeFramesNetwork(HamiltonianNetwork):
         x_i, x_j = (rotate_to_edges(x, atoms[rows], frames) for atoms in (topology.i, topology.j))
         block = head(x_i, x_j, geometry.r[rows])
         return to_lab(block, orbital_frames(head.a, frames), orbital_frames(head.b, frames))
+
+
+def _times_moments(
+    blocks: Blocks, moments: torch.Tensor, topology: Topology, rows: Sequence[torch.Tensor] | None
+) -> Blocks:
+    """Blocks times the moments around their atoms, of a pair the mean of both."""
+    sites = [
+        block * moments[atoms][:, None, None]
+        for atoms, block in zip(topology.species_slices(), blocks.sites, strict=True)
+    ]
+    pairs = []
+    for k, (group, block) in enumerate(zip(topology.groups, blocks.pairs, strict=True)):
+        chosen: slice | torch.Tensor = slice(group.start, group.start + group.count)
+        if rows is not None:
+            chosen = rows[k] + group.start
+        mean = 0.5 * (moments[topology.i[chosen]] + moments[topology.j[chosen]])
+        pairs.append(block * mean[:, None, None])
+    return Blocks(sites, pairs)
