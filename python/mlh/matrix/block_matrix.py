@@ -6,8 +6,8 @@ Pattern, n_i x n_j row-major at `pattern.offset[p]`. At a k point, M(k)_ij = sum
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,20 +22,51 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
 class PatternIndex:
-    """Where every stored number of a Pattern goes in a dense matrix; built once per Pattern."""
+    """Where every stored number of a Pattern goes in a dense matrix; each part is made once, when it is asked
+    for: with 10,000 atoms one of them is a gigabyte."""
 
-    n_orbitals: int
-    """Orbitals in the cell."""
-    atom_start: IntArray
-    """(natoms + 1,) first orbital of each atom."""
-    pair: IntArray
-    """(nnz,) pair that an element belongs to."""
-    flat: IntArray
-    """(nnz,) row * n_orbitals + column of an element in the dense matrix of one cell."""
-    transpose: IntArray
-    """(nnz,) position of M_ji(-R)[b, a] for the element M_ij(R)[a, b]."""
+    def __init__(self, pattern: Pattern) -> None:
+        n = np.asarray(pattern.n_orbitals, dtype=np.int64)
+        self.atom_start: IntArray = np.concatenate([[0], np.cumsum(n)])
+        """(natoms + 1,) first orbital of each atom."""
+        self.n_orbitals = int(self.atom_start[-1])
+        """Orbitals in the cell."""
+        # Copies, not the Pattern: its weak key would never go.
+        self._size = n
+        self._i, self._j, self._reverse, self._offset = (
+            np.array(part, dtype=np.int64)
+            for part in (pattern.atom_i, pattern.atom_j, pattern.reverse, pattern.offset)
+        )
+
+    @cached_property
+    def pair(self) -> IntArray:
+        """(nnz,) pair that an element belongs to."""
+        return np.repeat(np.arange(len(self._i), dtype=np.int64), np.diff(self._offset))
+
+    @cached_property
+    def flat(self) -> IntArray:
+        """(nnz,) row * n_orbitals + column of an element in the dense matrix of one cell."""
+        first = self.atom_start[self._i] * self.n_orbitals + self.atom_start[self._j]
+        return self._elements(first, lambda a, b, _n: a * self.n_orbitals + b)
+
+    @cached_property
+    def transpose(self) -> IntArray:
+        """(nnz,) position of M_ji(-R)[b, a] for the element M_ij(R)[a, b]."""
+        return self._elements(self._offset[self._reverse], lambda a, b, n: b * n + a)
+
+    def _elements(self, first: IntArray, inside: Callable[[IntArray, IntArray, int], IntArray]) -> IntArray:
+        """first of the pair + inside(a, b, rows) of every element, for all blocks of one shape at a time."""
+        out = np.empty(int(self._offset[-1]), dtype=np.int64)
+        rows, columns = self._size[self._i], self._size[self._j]
+        for n, m in np.unique(np.stack([rows, columns], axis=1), axis=0).tolist():
+            pairs = np.flatnonzero((rows == n) & (columns == m))
+            a, b = np.divmod(np.arange(n * m), m)
+            values = first[pairs][:, None] + inside(a, b, n)
+            if len(pairs) == len(rows):
+                return values.ravel()
+            out[self._offset[pairs][:, None] + np.arange(n * m)] = values
+        return out
 
 
 _INDEX: WeakKeyDictionary[Pattern, PatternIndex] = WeakKeyDictionary()
@@ -45,27 +76,8 @@ def pattern_index(pattern: Pattern) -> PatternIndex:
     """The cached `PatternIndex` of a Pattern."""
     index = _INDEX.get(pattern)
     if index is None:
-        index = _INDEX[pattern] = _build_index(pattern)
+        index = _INDEX[pattern] = PatternIndex(pattern)
     return index
-
-
-def _build_index(pattern: Pattern) -> PatternIndex:
-    n_orbitals = np.asarray(pattern.n_orbitals, dtype=np.int64)
-    start = np.concatenate([[0], np.cumsum(n_orbitals)])
-    i, j = np.asarray(pattern.atom_i, dtype=np.int64), np.asarray(pattern.atom_j, dtype=np.int64)
-    offset = np.asarray(pattern.offset, dtype=np.int64)
-    reverse = np.asarray(pattern.reverse, dtype=np.int64)
-    pair = np.repeat(np.arange(len(i), dtype=np.int64), np.diff(offset))
-    local = np.arange(offset[-1], dtype=np.int64) - offset[pair]
-    a, b = np.divmod(local, n_orbitals[j][pair])
-    total = int(start[-1])
-    return PatternIndex(
-        n_orbitals=total,
-        atom_start=start,
-        pair=pair,
-        flat=(start[i][pair] + a) * total + start[j][pair] + b,
-        transpose=np.asarray(offset[reverse][pair] + b * n_orbitals[i][pair] + a, dtype=np.int64),
-    )
 
 
 def real_phases(kpt: Sequence[float] | FloatArray | None) -> bool:

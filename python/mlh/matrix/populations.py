@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,8 +25,11 @@ def orbital_populations(D: BlockMatrix, S: BlockMatrix) -> FloatArray:
 
 def atom_populations(D: BlockMatrix, S: BlockMatrix) -> FloatArray:
     """Electrons of each atom per spin, (nspin, natoms)."""
-    q = orbital_populations(D, S)
-    return np.add.reduceat(q, pattern_index(D.pattern).atom_start[:-1], axis=1)
+    pattern = D.pattern
+    # The elements of an atom's rows are consecutive; no product of the whole matrices, no index of it.
+    start = np.asarray(pattern.offset)[np.asarray(pattern.row_start)]
+    rows = [slice(first, last) for first, last in pairwise(start.tolist())]
+    return np.array([[np.einsum("p,p->", d[r], S.data[0, r]) for r in rows] for d in D.data])
 
 
 def atom_moments(D: BlockMatrix, S: BlockMatrix) -> FloatArray:
