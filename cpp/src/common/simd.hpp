@@ -17,6 +17,9 @@ inline constexpr int kRegisters = 32;
 #elif defined(__AVX__)
 inline constexpr int kLanes = 4;
 inline constexpr int kRegisters = 16;
+#elif defined(__aarch64__)
+inline constexpr int kLanes = 2;
+inline constexpr int kRegisters = 32;
 #else
 inline constexpr int kLanes = 2;
 inline constexpr int kRegisters = 16;
