@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from mlh.accuracy import measured
 from mlh.accuracy import study as accuracy
 from mlh.accuracy.study import AccuracySettings, run_accuracy
 from mlh.basis.families import load_basis
@@ -96,7 +97,7 @@ def test_accuracy_of_a_nearly_perfect_model(
     def refuse(*args: Any) -> Any:
         raise AssertionError("calculated a second time")
 
-    monkeypatch.setattr(accuracy, "evaluate_point", refuse)
+    monkeypatch.setattr(measured, "evaluate_point", refuse)
     again = run_accuracy(hosts, model, folder, settings, silent)
     assert again["points"] == json.loads(json.dumps(content["points"]))
     with pytest.raises(ValueError, match="holds the accuracy of another model"):

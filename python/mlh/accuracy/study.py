@@ -21,14 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import ase
-import numpy as np
 
-from mlh.accuracy.points import hamiltonian_errors
-from mlh.calculators import DFTCalculator, MLHCalculator
+from mlh.accuracy.measured import PointJob, PointRunner, known_point, measure_point
+from mlh.calculators import MLHCalculator
 from mlh.calculators.engines import DFTEngine, KPoints, ModelEngine, dft_engine_of
 from mlh.common.choices import check_choice
 from mlh.common.files import read_json, write_json
-from mlh.common.units import ANGSTROM, HARTREE_EV
 from mlh.defects.cases import vacancy_cases, vacancy_name
 from mlh.defects.references import reference_energies, reference_title
 from mlh.defects.run import (
@@ -39,11 +37,12 @@ from mlh.defects.run import (
     run_vacancies,
     verify,
 )
+from mlh.jobs.dask import SchedulerLost
+from mlh.jobs.pool import Executor
 from mlh.matrix.kpoints import kpoints_record
 from mlh.model.card import model_digest
 from mlh.relaxation.jobs import Announce
 from mlh.relaxation.loop import RelaxSettings
-from mlh.scf.loop import SCFResult
 from mlh.solver import Dense, Solver
 from mlh.structures import load_structure, select_sites, structure_hash, vacancies
 
@@ -65,6 +64,8 @@ class AccuracySettings:
     dft_start: DFTStart = "initial"
     """DFT relaxes the host and its own vacancies from the start, or goes on from what the model relaxed."""
     processes: int = 1
+    executor: Executor | None = None
+    """Runs geometries and relaxations in place of processes of this machine."""
     kpts: KPoints = None
     cutoff_ry: float | None = None
     smearing_ev: float | None = None
@@ -130,10 +131,13 @@ def run_accuracy(
         label = Path(name).stem.replace(":", "-")
         dft = dft_engine_of(settings.engine(loaded))
         study = _HostStudy(label, host, sites, model, loaded, dft, folder, settings, announce)
+        study.ahead(study.given_geometries())
         for part in study.parts():
             start = time.perf_counter()
             try:
                 part.work(record.content)
+            except SchedulerLost:
+                raise
             except RuntimeError as error:
                 record.content["failures"][part.title] = f"{type(error).__name__}: {error}"
             else:
@@ -154,57 +158,8 @@ def _host_with_sites(
     return host, select_sites(host, settings.species, settings.sites, settings.seed)
 
 
-def evaluate_point(
-    atoms: ase.Atoms, label: str, models: Mapping[int, MLHCalculator], dft: DFTCalculator
-) -> dict[str, Any]:
-    """DFT and the model, by its refining steps, at one geometry; eV, eV/Angstrom, seconds.
-
-    H is the Hamiltonian whose eigenstates give the energy: the prediction, or what the last refining step
-    made of it. density_mae: mean over the cell of |n - n_DFT|, electrons/Angstrom^3.
-    """
-    start = time.perf_counter()
-    energy, forces = dft.get_property("energy", atoms), dft.get_property("forces", atoms)
-    seconds = time.perf_counter() - start
-    reference = dft.result
-    if reference is None:
-        raise RuntimeError("evaluate_point: expected a converged DFT state, got none")
-    system = dft.system
-    harris, overlap = system.harris_hamiltonian(), system.overlap()
-    density = system.density(reference.D).values
-    rows = {}
-    for steps, calculator in models.items():
-        start = time.perf_counter()
-        mine = calculator.get_property("forces", atoms)
-        taken = time.perf_counter() - start
-        state = _state(calculator)
-        h_in = state.H - state.residual_matrix
-        found: dict[str, Any] = calculator.results
-        errors = hamiltonian_errors(atoms, h_in - harris, reference.H - harris, overlap)
-        rows[str(steps)] = {
-            "hamiltonian": errors.as_dict(),
-            "density_mae": float(np.abs(system.density(state.D).values - density).mean()) * ANGSTROM**3,
-            "energy_error": float(found["energy"] - energy),
-            "energy_error_uncorrected": float(found["energy_uncorrected"] - energy),
-            "energy_error_estimate": float(found["energy_error"]),
-            "force_mae": float(np.abs(mine - forces).mean()),
-            "force_largest_error": float(np.abs(mine - forces).max()),
-            "gap_error": float(state.solution.gap - reference.solution.gap) * HARTREE_EV,
-            "residual_rms": float(found["residual_rms"]),
-            "seconds": taken,
-            "forces": np.asarray(mine).round(6).tolist(),
-        }
-    return {
-        "label": label,
-        "structure_hash": structure_hash(atoms),
-        "n_atoms": len(atoms),
-        "dft": {
-            "energy": float(energy),
-            "seconds": seconds,
-            "scf_steps": reference.n_steps,
-            "forces": np.asarray(forces).round(6).tolist(),
-        },
-        "model": rows,
-    }
+_Geometry = tuple[str, str, str, ase.Atoms]
+"""Name, kind, state and atoms of a point."""
 
 
 @dataclass(frozen=True)
@@ -232,18 +187,42 @@ class _HostStudy:
 
     def parts(self) -> Iterator[_Part]:
         """In the order in which results come soonest."""
-        yield self._point("host", "host", "as given", self.host)
-        for site, atoms in zip(self.sites, vacancies(self.host, self.sites), strict=True):
-            yield self._point(self._name(int(site)), "vacancy", "as cut", atoms)
+        for name, kind, state, atoms in self.given_geometries():
+            yield self._point(name, kind, state, atoms)
         if not self.settings.relax:
             return
         yield from self._relaxations()
         if "dft" not in self.runs:
             return
-        yield self._point("host", "host", "relaxed by DFT", self.runs["dft"].host.atoms)
-        for vacancy in self.runs["dft"].defects:
-            name = self._name(vacancy.site)
-            yield self._point(name, "vacancy", "relaxed by DFT", vacancy.result.atoms)
+        run = self.runs["dft"]
+        relaxed = [("host", "host", "relaxed by DFT", run.host.atoms)]
+        for vacancy in run.defects:
+            relaxed.append((self._name(vacancy.site), "vacancy", "relaxed by DFT", vacancy.result.atoms))
+        self.ahead(relaxed)
+        for name, kind, state, atoms in relaxed:
+            yield self._point(name, kind, state, atoms)
+
+    def given_geometries(self) -> list[_Geometry]:
+        """The host and its vacancies as cut from it."""
+        cut = zip(self.sites, vacancies(self.host, self.sites), strict=True)
+        found = [(self._name(int(site)), "vacancy", "as cut", atoms) for site, atoms in cut]
+        return [("host", "host", "as given", self.host), *found]
+
+    def ahead(self, geometries: Sequence[_Geometry]) -> None:
+        """Where there is a cluster: the numbers of all these geometries at the same time, into the files that
+        the parts read. What fails there is tried once more by its part, which says why."""
+        executor = self.settings.executor
+        if executor is None:
+            return
+        jobs = [
+            PointJob(f"{self.label} {name}, {state}", self._path(name, atoms), atoms)
+            for name, _, state, atoms in geometries
+        ]
+        todo = [job for job in jobs if known_point(job.path, self.settings.refine) is None]
+        engines = {n: self.settings.engine(self.model, n) for n in self.settings.refine}
+        for event in executor(PointRunner(engines), todo):
+            if event.kind in ("done", "failed"):
+                self.announce(f"{event.job.title}: {event.kind}")
 
     def _name(self, site: int) -> str:
         return vacancy_name(str(self.host.symbols[site]), site)
@@ -258,22 +237,18 @@ class _HostStudy:
 
         return _Part(title, work)
 
+    def _path(self, name: str, atoms: ase.Atoms) -> Path:
+        return self.folder / "points" / f"{self.label}-{name}-{structure_hash(atoms)[:8]}.json"
+
     def _measured(self, name: str, title: str, atoms: ase.Atoms) -> dict[str, Any]:
         """One geometry by all engines, from its file when that has every number of refining steps."""
-        path = self.folder / "points" / f"{self.label}-{name}-{structure_hash(atoms)[:8]}.json"
-        refine = self.settings.refine
-        if path.exists():
-            known = read_json(path, "remove it, and its numbers are calculated again")
-            rows = [known["model"].get(str(n), {}) for n in refine]
-            # Points of before have plain forces and no corrected energy: other numbers of the same name.
-            if all("energy_error_uncorrected" in row for row in rows):
-                return known
+        path = self._path(name, atoms)
+        known = known_point(path, self.settings.refine)
+        if known is not None:
+            return known
         self.announce(f"{title}: model and DFT at the same geometry")
-        models = {n: self.settings.engine(self.loaded, n).calculator() for n in refine}
-        point = evaluate_point(atoms, title, models, self.dft.calculator())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, point)
-        return point
+        models = {n: self.settings.engine(self.loaded, n).calculator() for n in self.settings.refine}
+        return measure_point(path, title, atoms, models, self.dft.calculator())
 
     def _relaxations(self) -> Iterator[_Part]:
         """Model by model, then DFT, then their differences; the runs are left in `runs`."""
@@ -301,6 +276,7 @@ class _HostStudy:
             verify_start=settings.dft_start,
             resume=True,
             processes=settings.processes,
+            executor=settings.executor,
         )
 
         def titled(title: str) -> Any:
@@ -343,12 +319,6 @@ def _steps(run: DefectRun) -> list[int]:
 
 def _seconds(run: DefectRun) -> float:
     return float(run.host.seconds + sum(v.result.seconds for v in run.defects))
-
-
-def _state(calculator: MLHCalculator) -> SCFResult:
-    if calculator.result is None:
-        raise RuntimeError("evaluate_point: expected a state of the model, got none")
-    return calculator.result
 
 
 def _content(folder: Path, model: str | Any, settings: AccuracySettings) -> dict[str, Any]:

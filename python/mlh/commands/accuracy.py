@@ -12,6 +12,7 @@ import typer
 
 from mlh.commands.defect_options import parse_sites
 from mlh.commands.expand import expanded
+from mlh.commands.job_options import JobOptions
 from mlh.commands.theory_options import MeshOptions, SolverOptions
 from mlh.common.files import write_text
 from mlh.common.terminal import say, terminal
@@ -32,6 +33,7 @@ def accuracy_command(
     model: Annotated[str, typer.Option(help="Model file or shipped name.")],
     mesh: MeshOptions,
     solver: SolverOptions,
+    jobs: JobOptions,
     species: Annotated[str, typer.Option(help="Element of the vacancies.")] = "O",
     sites: Annotated[
         str, typer.Option(help="Per host: all, inequivalent, a number drawn at random, or index:4,17.")
@@ -45,7 +47,6 @@ def accuracy_command(
     ] = "initial",
     fmax: Annotated[float, typer.Option(help="Largest force at the end, eV/Angstrom.")] = 0.02,
     max_steps: Annotated[int, typer.Option(help="Give up after this many steps.")] = 300,
-    processes: Annotated[int, typer.Option(min=1, help="Vacancies relaxed at the same time.")] = 1,
     cutoff: Annotated[float | None, typer.Option(help="Grid cutoff, Ry; default: the model's.")] = None,
     smearing: Annotated[
         float | None, typer.Option(help="Width of the occupations, eV; default: integer occupations.")
@@ -75,7 +76,8 @@ def accuracy_command(
         relax_refine=_numbers(relax_refine, "--relax-refine"),
         limits=RelaxSettings(fmax=fmax, max_steps=max_steps),
         dft_start=dft_start,
-        processes=processes,
+        processes=jobs.processes,
+        executor=jobs.executor(),
         kpts=mesh.mesh(),
         cutoff_ry=cutoff,
         smearing_ev=smearing,
@@ -85,7 +87,7 @@ def accuracy_command(
 
     def announce(title: str) -> StepPrinter:
         minutes = (time.perf_counter() - start) / 60.0
-        label = title.rsplit(" ", 1)[-1] if processes > 1 else ""
+        label = title.rsplit(" ", 1)[-1] if jobs.side_by_side else ""
         return StepPrinter(console, f"[{minutes:5.1f} min] {title}", label=label)
 
     def write(content: Mapping[str, Any]) -> None:

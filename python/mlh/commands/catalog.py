@@ -13,7 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "relax": (
         "relax",
-        "Relax the atoms of STRUCTURE, and with --cell its cell.",
+        "Relax the atoms of a structure, and with --cell its cell; of several each in a folder of its own.",
     ),
     "md": (
         "md",

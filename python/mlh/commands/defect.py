@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,17 +15,21 @@ from rich.console import Console
 from mlh.calculators.engines import DFTEngine, dft_engine_of
 from mlh.commands import relax_options as options
 from mlh.commands.advice import OWN, in_options
+from mlh.commands.defect_hosts import LiveStatistics
 from mlh.commands.defect_options import ChargeOptions, ConditionOptions, DefectOptions
 from mlh.commands.expand import expanded
-from mlh.commands.structure_options import Index
+from mlh.commands.job_options import JobOptions
+from mlh.commands.structure_options import Index, labels_of
 from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
 from mlh.common.terminal import say, terminal
 from mlh.defects.cases import DefectCase
 from mlh.defects.compounds import elements_of, relaxed_compound
 from mlh.defects.conditions import Compound
+from mlh.defects.hosts import HostCases, relax_all
 from mlh.defects.references import Reference, check_known, reference_energies, reference_title
 from mlh.defects.run import DefectRun, DefectSettings, DFTStart
-from mlh.defects.study import StudySettings, check_study, run_study, write_study
+from mlh.defects.study import StudyResult, StudySettings, check_study, first_cases, run_study, write_study
+from mlh.jobs.dask import SchedulerLost
 from mlh.relaxation.jobs import Announce
 from mlh.relaxation.loop import RelaxSettings
 from mlh.report.defect_pictures import DefectPictures
@@ -45,13 +50,16 @@ def register(app: typer.Typer) -> None:
 
 
 def defect_command(
-    structure: Annotated[str, typer.Argument(help="Host: a file, or a crystal such as alpha-quartz:2x2x2.")],
+    hosts: Annotated[
+        list[str], typer.Argument(help="Hosts: files, crystals such as alpha-quartz:2x2x2, shipped ones.")
+    ],
     wanted: DefectOptions,
     conditions: ConditionOptions,
     charge: ChargeOptions,
     engine: EngineOptions,
     theory: TheoryOptions,
     solver: SolverOptions,
+    jobs: JobOptions,
     index: Index = None,
     verify_dft: Annotated[int, typer.Option(min=0, help="Repeat the first N defects by DFT.")] = 0,
     then_dft: Annotated[
@@ -65,9 +73,6 @@ def defect_command(
     max_steps: options.MaxSteps = 300,
     host_as_is: Annotated[bool, typer.Option("--host-as-is", help="Do not relax the host.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for all files.")] = Path("defects"),
-    processes: Annotated[
-        int, typer.Option(min=1, help="Defects relaxed at the same time; they share the threads.")
-    ] = 1,
     pictures: Annotated[
         bool, typer.Option(help="Levels, densities and defect states of every defect, for the report.")
     ] = True,
@@ -79,12 +84,11 @@ def defect_command(
 
     Defects are vacancies of SPECIES, or those named with --defect, with every charge of --charges. The
     reference energy of an element, of the gas (triplet O2 for oxygen) or of the crystal with a relaxed cell
-    (silicon), is calculated by DFT in the same basis, once, or given with --reference.
+    (silicon), is calculated by DFT in the same basis, once, or given with --reference. Of several hosts each
+    has a folder of its own in --out, with statistics over hosts and sites beside them.
     """
     console = terminal()
-    host = load_structure(structure, index)
-    worker = engine_of(engine, theory, host, solver)
-    cases = wanted.cases(host)
+    chosen = _hosts(hosts, index, wanted, (engine, theory, solver, jobs), out)
     given, compounds = conditions.given(), conditions.compounds()
     settings = StudySettings(
         DefectSettings(
@@ -94,45 +98,136 @@ def defect_command(
             verify_start=verify_start,
             resume=resume,
             overwrite=overwrite,
-            processes=processes,
+            processes=jobs.processes,
+            executor=jobs.executor(),
             ghost=wanted.ghost,
         ),
         again=verify_dft,
         then_dft=then_dft,
         rich=conditions.rich(),
-        charged=charge.settings(any(case.charge for case in cases)),
+        charged=charge.settings(any(case.charge for h in chosen for case in h.cases)),
     )
-    elements = _elements(cases, [host, *compounds] if settings.rich else [], given)
-    check_study(host, cases, worker, out, settings)
+    cases = [case for h in chosen for case in h.cases]
+    elements = _elements(cases, [*(h.host for h in chosen), *compounds] if settings.rich else [], given)
+    for h in chosen:
+        check_study(h.host, h.cases, h.engine, h.folder, settings)
 
     def announce(title: str) -> StepPrinter:
-        return StepPrinter(console, title, fmax, label=title if processes > 1 else "")
+        return StepPrinter(console, title, fmax, label=title if jobs.side_by_side else "")
 
+    worker = _Worker(console, settings, announce, pictures, wanted.title(), len(hosts) > 1)
     try:
-        dft = dft_engine_of(worker)
+        dft = dft_engine_of(chosen[0].engine)
         references = _references(elements, dft, given, announce)
-        phases = _phases(compounds, dft, references, announce)
-        drawing = DefectPictures(worker, out) if pictures else None
-        drawing_dft = DefectPictures(dft, out / "dft") if pictures and then_dft else None
-        result = run_study(
-            *(host, cases, worker, dft, references, phases, out, settings, announce),
-            *(drawing, drawing_dft),
-        )
+        done = worker.studies(chosen, references, _phases(compounds, dft, references, announce), out)
     except KeyboardInterrupt:
         say(console, f"interrupted; the steps so far are in {out}: go on with --resume")
         raise typer.Exit(130) from None
-    path = write_study(result, worker, dft, references, out)
-    content = json.loads(path.read_text(encoding="utf-8"))
-    _print(console, content, f"{wanted.title()} in {structure}", worker.kind)
-    drawn = [(result.run, drawing), (result.checked, drawing_dft)]
-    _report(console, path, content, [(run, by) for run, by in drawn if run is not None and by is not None])
+    contents = {h.label: study.content for h, study in done}
     if as_json:
-        typer.echo(json.dumps(content, indent=2))
-    for text in result.failed:
-        say(console, text, style="red")
-    if not result.converged:
+        typer.echo(json.dumps(contents if len(hosts) > 1 else contents[chosen[0].label], indent=2))
+    if len(done) < len(chosen) or not all(study.result.converged for _, study in done):
         say(console, "at least one relaxation did not converge or failed", style="red")
         raise typer.Exit(1)
+
+
+def _hosts(
+    names: Sequence[str],
+    index: int | None,
+    wanted: DefectOptions,
+    given: tuple[EngineOptions, TheoryOptions, SolverOptions, JobOptions],
+    out: Path,
+) -> list[HostCases]:
+    """Every host with its cases; one has the folder for itself."""
+    engine, theory, solver, jobs = given
+    if index is not None and len(names) > 1:
+        raise ValueError(f"--index: expected with one host, got {len(names)}")
+    found = []
+    for name, label in zip(names, labels_of(names), strict=True):
+        atoms = load_structure(name, index)
+        processes = 1 if jobs.dask is not None else jobs.processes
+        chosen = engine_of(engine, theory, atoms, solver, processes)
+        own = (name, out) if len(names) == 1 else (label, out / label)
+        found.append(HostCases(own[0], atoms, wanted.cases(atoms), chosen, own[1]))
+    return found
+
+
+@dataclass(frozen=True)
+class _Study:
+    """What came out for one host."""
+
+    result: StudyResult
+    content: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """Does the work with words on the console."""
+
+    console: Console
+    settings: StudySettings
+    announce: Announce
+    pictures: bool
+    title: str
+    several: bool
+
+    def studies(
+        self,
+        hosts: Sequence[HostCases],
+        references: Mapping[str, Reference],
+        phases: Sequence[Compound],
+        out: Path,
+    ) -> list[tuple[HostCases, _Study]]:
+        """Those of all hosts that did not fail."""
+        if not self.several:
+            return [(h, self.study(h, references, phases, self.settings)) for h in hosts]
+        live = LiveStatistics(self.console, hosts, out)
+        first = [replace(h, cases=first_cases(h.cases, self.settings)) for h in hosts]
+        relax_all(first, references, self.settings.defects, self.announce, live.add)
+        again = replace(self.settings.defects, resume=True, overwrite=False)
+        done = []
+        for h in hosts:
+            try:
+                study = self.study(h, references, phases, replace(self.settings, defects=again))
+            except SchedulerLost:
+                raise
+            except RuntimeError as error:
+                say(self.console, f"{h.label}: {error}", style="red")
+                continue
+            done.append((h, study))
+            for defect in study.result.run.defects:  # at the chemical potentials of the study
+                live.add(h, defect, told=False)
+        live.finish()
+        return done
+
+    def study(
+        self,
+        h: HostCases,
+        references: Mapping[str, Reference],
+        phases: Sequence[Compound],
+        settings: StudySettings,
+    ) -> _Study:
+        """One host, written and told."""
+        dft = dft_engine_of(h.engine)
+        drawing = DefectPictures(h.engine, h.folder) if self.pictures else None
+        drawing_dft = DefectPictures(dft, h.folder / "dft") if self.pictures and settings.then_dft else None
+        result = run_study(
+            *(h.host, h.cases, h.engine, dft, references, phases, h.folder, settings, self.announce),
+            *(drawing, drawing_dft),
+        )
+        path = write_study(result, h.engine, dft, references, h.folder)
+        content = json.loads(path.read_text(encoding="utf-8"))
+        _print(self.console, content, f"{self.title} in {h.label}", h.engine.kind)
+        drawn = [(result.run, drawing), (result.checked, drawing_dft)]
+        _report(
+            self.console,
+            path,
+            content,
+            [(run, by) for run, by in drawn if run is not None and by is not None],
+        )
+        for text in result.failed:
+            say(self.console, text, style="red")
+        return _Study(result, content)
 
 
 def _elements(

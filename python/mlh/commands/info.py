@@ -10,13 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
+from mlh.commands.completion import model_names
 from mlh.commands.expand import expanded
 from mlh.commands.structure_options import Index
 from mlh.common.files import refuse_picture
 from mlh.common.terminal import terminal
 
 _EXAMPLE = (
-    "Example: mlh info; mlh info quartz.h5; mlh info host.xyz --plot host.png; mlh info --basis gth-nlcc-pbe"
+    "Example: mlh info; mlh info quartz.h5; mlh info host.xyz --plot host.png; "
+    "mlh info --basis gth-nlcc-pbe; mlh info --estimate host.xyz --model sio2-vo"
 )
 _PACKAGES = ("numpy", "scipy", "ase", "h5py", "torch")
 
@@ -41,6 +43,18 @@ def info_command(
             help="Of --basis: these elements only; as O=6.0-s2p2d1, O=ORBITALS,POTENTIAL, O=precise,FILE."
         ),
     ] = None,
+    estimate: Annotated[
+        bool,
+        typer.Option("--estimate", help="Memory and time of energy and forces, by DFT and by --model."),
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Of --estimate: model file or shipped name.", autocompletion=model_names),
+    ] = None,
+    cutoff: Annotated[
+        float | None, typer.Option(help="Of --estimate: grid cutoff, Ry; default: 200, or the model's.")
+    ] = None,
+    kpts: Annotated[tuple[int, int, int] | None, typer.Option(help="Of --estimate: k mesh.")] = None,
     index: Index = None,
     plot: Annotated[Path | None, typer.Option(help="Picture of a structure (PNG).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture.")] = False,
@@ -48,10 +62,18 @@ def info_command(
 ) -> None:
     """This installation, the contents of a matrix file, the quality of a structure, or a basis set.
 
+    With --estimate what energy and forces of a structure will need, before the run.
+
     Of a structure: coordination, bonds, angles, rings and density, beside measured values. Of a basis set:
     the cutoff that its species need on the grid, from their potential, core and density.
     """
     refuse_picture(plot, overwrite)
+    if estimate:
+        _estimate(source, index, basis, model, cutoff, kpts, as_json)
+        return
+    if model is not None or cutoff is not None or kpts is not None:
+        given = ", ".join(str(value) for value in (model, cutoff, kpts) if value is not None)
+        raise ValueError(f"--model, --cutoff, --kpts: expected together with --estimate, got {given}")
     if basis is not None:
         if source is not None:
             raise typer.BadParameter(f"expected none together with --basis, got {source}")
@@ -83,6 +105,32 @@ def _basis(name: str, elements: list[str] | None, as_json: bool) -> None:
         typer.echo(json.dumps({"basis": name, "integration": integration, "species": rows}, indent=2))
     else:
         terminal(stderr=False).print(basis_table(name, rows, integration))
+
+
+def _estimate(
+    source: str | None,
+    index: int | None,
+    basis: str | None,
+    model: str | None,
+    cutoff: float | None,
+    kpts: tuple[int, int, int] | None,
+    as_json: bool,
+) -> None:
+    """What a calculation of a structure will need."""
+    from mlh.commands.info_estimate import estimates
+    from mlh.report.estimate_table import estimate_table
+    from mlh.structures import load_structure
+
+    if source is None:
+        raise ValueError("--estimate: expected a structure")
+    if model is not None and basis is not None:
+        raise ValueError(f"--basis: expected none beside --model, which has its own, got {basis}")
+    found = estimates(load_structure(source, index), model, basis, cutoff, kpts)
+    if as_json:
+        typer.echo(json.dumps({"structure": source, **found}, indent=2))
+        return
+    table = estimate_table(source, found["counts"], found["calculations"], found["machine"])
+    terminal(stderr=False).print(table)
 
 
 def _structure(source: str, index: int | None, plot: Path | None, as_json: bool) -> None:

@@ -10,11 +10,13 @@ import typer
 
 from mlh.commands import relax_options as options
 from mlh.commands.expand import expanded
-from mlh.commands.structure_options import Index, prefix_of
+from mlh.commands.job_options import JobOptions
+from mlh.commands.relax_many import Start, relax_many
+from mlh.commands.structure_options import Index, labels_of, prefix_of
 from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
 from mlh.common.terminal import say, terminal
-from mlh.dft.mesh import as_mesh
 from mlh.relaxation.files import run_relaxation, summary
+from mlh.relaxation.jobs import held_grid
 from mlh.relaxation.loop import CellChange, OptimizerName, RelaxSettings
 from mlh.report.steps import StepPrinter, cell_change, outcome
 from mlh.structures import load_structure
@@ -28,14 +30,17 @@ def register(app: typer.Typer) -> None:
 
 
 def relax_command(
-    structure: Annotated[
-        str, typer.Argument(help="Structure file, or a crystal such as alpha-quartz:2x2x1.")
+    structures: Annotated[
+        list[str], typer.Argument(help="Structure files, or crystals such as alpha-quartz:2x2x1.")
     ],
     engine: EngineOptions,
     theory: TheoryOptions,
     solver: SolverOptions,
+    jobs: JobOptions,
     index: Index = None,
-    out: Annotated[Path | None, typer.Option(help="Folder; default: NAME-relax here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; default: NAME-relax here, of several: relaxed.")
+    ] = None,
     fmax: options.FMax = 0.02,
     max_steps: options.MaxSteps = 300,
     optimizer: Annotated[OptimizerName, typer.Option(help="LBFGS (FIRE when it stalls), or FIRE.")] = "lbfgs",
@@ -51,7 +56,7 @@ def relax_command(
     overwrite: options.Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Relax the atoms of STRUCTURE, and with --cell its cell.
+    """Relax the atoms of a structure, and with --cell its cell; of several each in a folder of its own.
 
     Writes trajectory.extxyz, relaxed.extxyz and relax.json into a folder. Ctrl-C leaves usable files;
     --resume goes on without repeating a step. Exit status 0 only when the forces (and the stress) are below
@@ -66,12 +71,22 @@ def relax_command(
         smax=smax,
         pressure=pressure,
     )
+    if len(structures) > 1 or jobs.dask is not None:
+        target = out or Path("relaxed")
+        starts = _starts(structures, index, (engine, theory, solver, jobs))
+        content, converged = relax_many(console, starts, target, settings, jobs, resume, overwrite)
+        if as_json:
+            typer.echo(json.dumps(content, indent=2))
+        if not converged:
+            raise typer.Exit(1)
+        return
+    (structure,) = structures
     atoms = load_structure(structure, index)
     chosen = engine_of(engine, theory, atoms, solver)
     calculator = chosen.calculator()
     description = chosen.describe()
     if settings.cell != "fixed":
-        description["grid"] = as_mesh(calculator.hold_grid(atoms)).describe()
+        description |= held_grid(calculator, atoms)
     folder = prefix_of(structure, out, "relax")
     printer = StepPrinter(
         console, f"{structure}: {atoms.get_chemical_formula()}, {chosen.kind}", fmax, settings=settings
@@ -97,3 +112,20 @@ def relax_command(
         typer.echo(json.dumps({"folder": str(folder), **summary(result)}, indent=2))
     if not result.converged:
         raise typer.Exit(1)
+
+
+def _starts(
+    names: list[str],
+    index: int | None,
+    given: tuple[EngineOptions, TheoryOptions, SolverOptions, JobOptions],
+) -> list[Start]:
+    """Every structure with its engine."""
+    engine, theory, solver, jobs = given
+    if index is not None and len(names) > 1:
+        raise ValueError(f"--index: expected with one structure, got {len(names)}")
+    processes = 1 if jobs.dask is not None else jobs.processes
+    found = []
+    for name, label in zip(names, labels_of(names), strict=True):
+        atoms = load_structure(name, index)
+        found.append(Start(label, atoms, engine_of(engine, theory, atoms, solver, processes)))
+    return found

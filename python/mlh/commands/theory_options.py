@@ -18,6 +18,7 @@ from mlh.calculators.engines import Engine, KPoints, choose_engine
 from mlh.calculators.mlh import ForcesKind
 from mlh.commands.completion import model_names
 from mlh.commands.deprecated import GAMMA
+from mlh.commands.memory import require_memory
 from mlh.dft.terms.dispersion import DispersionName
 from mlh.dft.theory import Functional, Theory
 from mlh.solver import THRESHOLD, Localized, Purification, Solver, as_solver
@@ -275,6 +276,10 @@ class SolverOptions:
             f"({THRESHOLD:g})."
         ),
     ] = None
+    beyond_memory: Annotated[
+        bool,
+        typer.Option("--beyond-memory", help="Start also what this machine's memory will not hold."),
+    ] = False
 
     def solver(self) -> Solver:
         """The solver; a threshold is for those that truncate."""
@@ -301,12 +306,24 @@ def _use_database(folder: Path, model: str) -> None:
 
 
 def engine_of(
-    engine: EngineOptions, theory: TheoryOptions, atoms: Atoms, solver: SolverOptions | None = None
+    engine: EngineOptions,
+    theory: TheoryOptions,
+    atoms: Atoms,
+    solver: SolverOptions | None = None,
+    processes: int = 1,
 ) -> Engine:
-    """The engine that the options name, for these atoms; an option that it does not take is an error."""
+    """The engine that the options name, for these atoms; an option that it does not take is an error, and so
+    is what so many processes have no memory for."""
+    options = solver or SolverOptions()
+    chosen = _engine_of(engine, theory, atoms, options)
+    require_memory(atoms, chosen, options.beyond_memory, processes)
+    return chosen
+
+
+def _engine_of(engine: EngineOptions, theory: TheoryOptions, atoms: Atoms, solver: SolverOptions) -> Engine:
     if (engine.model is None) == (not engine.dft):
         raise ValueError("--model MODEL, --dft: expected exactly one of them")
-    chosen = (solver or SolverOptions()).solver()
+    chosen = solver.solver()
     if engine.model is None:
         if engine.forces != "exact" or engine.kappa is not None:
             raise ValueError("--forces, --kappa: expected together with --model; those of DFT are exact")

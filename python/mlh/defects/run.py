@@ -32,6 +32,7 @@ from mlh.defects.starts import (
     with_start_moments,
     without_states,
 )
+from mlh.jobs.pool import Executor
 from mlh.relaxation.jobs import Announce, Ended, EngineLike, Keep, RelaxJob, RelaxJobs, refuse_finished
 from mlh.relaxation.loop import OTHER_ENERGIES, RelaxResult, RelaxSettings
 from mlh.structures import placed_defect
@@ -54,6 +55,8 @@ class DefectSettings:
     """So many defects are relaxed at the same time, each in a process of its own."""
     ghost: bool = False
     """DFT keeps the orbitals of the removed atoms, at their places in the relaxed host."""
+    executor: Executor | None = None
+    """Runs host and defects in place of processes of this machine (`mlh.jobs.dask.DaskExecutor`)."""
     keep: Keep | None = None
     """Called at the end of every relaxation, also in another process: what is kept beside it."""
 
@@ -152,12 +155,19 @@ def run_defects(
     The places of the cases are those of `host` as it is given.
     """
     check_folder(host, cases, folder, settings)
-    engines = _engines(engine, cases)
+    engines = engines_of(engine, cases)
     host_result = _relax_host(host, engine, folder, settings, announce, ended)
-    relaxed = host_result.atoms
-    relaxed.info.setdefault("source", host.info.get("source", host.get_chemical_formula()))
-    starts = {case: placed_defect(relaxed, case.defect, given=host) for case in cases}
+    starts = defect_starts(host, host_result, cases)
     return _relax_defects(host, host_result, starts, engines, references, folder, settings, announce, ended)
+
+
+def defect_starts(
+    host: ase.Atoms, relaxed: RelaxResult, cases: Sequence[DefectCase]
+) -> dict[DefectCase, ase.Atoms]:
+    """Every defect in the relaxed host, at its place in the host that was given."""
+    atoms = relaxed.atoms
+    atoms.info.setdefault("source", host.info.get("source", host.get_chemical_formula()))
+    return {case: placed_defect(atoms, case.defect, given=host) for case in cases}
 
 
 def check_folder(
@@ -186,7 +196,7 @@ def verify(
     def titled(title: str) -> Any:
         return announce(f"{engine.kind}: {title}")
 
-    engines = _engines(engine, cases)
+    engines = engines_of(engine, cases)
     start = run.host.atoms if relaxed else run.host_start
     host_result = _relax_host(start, engine, folder, settings, titled, ended)
     known = {defect.case.defect: defect for defect in reversed(run.defects)}
@@ -234,7 +244,7 @@ def json_number(value: float | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def _engines(engine: EngineLike, cases: Sequence[DefectCase]) -> dict[int, EngineLike]:
+def engines_of(engine: EngineLike, cases: Sequence[DefectCase]) -> dict[int, EngineLike]:
     """By charge; ValueError, before any work, where an engine knows no charge."""
     charges = sorted({case.charge for case in cases})
     return {charge: engine.charged(charge) if charge else engine for charge in charges}
@@ -248,9 +258,47 @@ def _relax_host(
     announce: Announce,
     ended: Ended | None = None,
 ) -> RelaxResult:
-    limits = settings.relax if settings.relax_host else _frozen(settings.relax)
-    runner = _runner(without_states(engine), limits, settings)
-    return runner.run(RelaxJob("host", folder / "host", atoms), announce("host"), ended)
+    runner = host_runner(settings)
+    job = host_job("host", atoms, engine, folder)
+    if settings.executor is None:
+        return runner.run(job, announce("host"), ended)
+    results, failures = runner.run_all([job], 1, announce, ended, settings.executor)
+    for reason in failures.values():
+        raise RuntimeError(f"host: {reason}")
+    return results["host"]
+
+
+def host_runner(settings: DefectSettings) -> RelaxJobs:
+    """Relaxes hosts."""
+    return _runner(None, settings.relax if settings.relax_host else _frozen(settings.relax), settings)
+
+
+def host_job(title: str, atoms: ase.Atoms, engine: EngineLike, folder: Path) -> RelaxJob:
+    """The relaxation of a host."""
+    return RelaxJob(title, folder / "host", atoms, without_states(engine))
+
+
+def defect_runner(settings: DefectSettings) -> RelaxJobs:
+    """Relaxes defects."""
+    return _runner(None, settings.relax, settings)
+
+
+def defect_job(
+    title: str,
+    case: DefectCase,
+    start: ase.Atoms,
+    engine: EngineLike,
+    host: ase.Atoms,
+    folder: Path,
+    settings: DefectSettings,
+) -> RelaxJob:
+    """The relaxation of a defect by the engine with its charge. host: relaxed."""
+    # A geometry that is not to be relaxed stays what it is.
+    placed = with_room(start, case) if settings.relax.max_steps else start
+    begun = with_start_moments(placed, engine)
+    if settings.ghost:
+        begun = with_orbitals_of_removed(begun, host, case, engine)
+    return RelaxJob(title, case.folder(folder), begun, engine)
 
 
 def _runner(engine: EngineLike | None, limits: RelaxSettings, settings: DefectSettings) -> RelaxJobs:
@@ -269,19 +317,14 @@ def _relax_defects(
     ended: Ended | None = None,
 ) -> DefectRun:
     """All defects, several at the same time when there are several processes."""
-    jobs = []
-    for case, start in starts.items():
-        engine = engines[case.charge]
-        # A geometry that is not to be relaxed stays what it is.
-        placed = with_room(start, case) if settings.relax.max_steps else start
-        begun = with_start_moments(placed, engine)
-        if settings.ghost:
-            begun = with_orbitals_of_removed(begun, host.atoms, case, engine)
-        jobs.append(RelaxJob(str(case), case.folder(folder), begun, engine))
-    runner = _runner(None, settings.relax, settings)
-    results, failures = runner.run_all(jobs, settings.processes, announce, ended)
+    jobs = [
+        defect_job(str(case), case, start, engines[case.charge], host.atoms, folder, settings)
+        for case, start in starts.items()
+    ]
+    runner = defect_runner(settings)
+    results, failures = runner.run_all(jobs, settings.processes, announce, ended, settings.executor)
     found = [
-        _defect(host, case, start, results[str(case)], references, settings)
+        relaxed_defect(host, case, start, results[str(case)], references, settings)
         for case, start in starts.items()
         if str(case) in results
     ]
@@ -289,7 +332,7 @@ def _relax_defects(
     return DefectRun(host_start, host, tuple(found), reasons, folder)
 
 
-def _defect(
+def relaxed_defect(
     host: RelaxResult,
     case: DefectCase,
     start: ase.Atoms,
@@ -297,6 +340,7 @@ def _defect(
     references: Mapping[str, Reference],
     settings: DefectSettings,
 ) -> RelaxedDefect:
+    """A defect with its formation energy, of its relaxation and that of its host."""
     # The energy of a geometry with forces left is not a formation energy.
     usable = result.converged and (host.converged or not settings.relax_host)
     removed = removed_atoms(host.atoms, without_ghosts(result.atoms))

@@ -18,11 +18,17 @@ from typing import Any
 from mlh.jobs.pool import Event, ProgressFunction
 
 
+class SchedulerLost(RuntimeError):
+    """The scheduler went away before the jobs were done."""
+
+
 @dataclass(frozen=True)
 class DaskExecutor:
     """Runs jobs on the scheduler at `address` (for example "tcp://10.0.0.1:8786")."""
 
     address: str
+    timeout: float = 10.0
+    """Seconds to wait for it at first."""
 
     def __call__(
         self, function: Callable[[Any, ProgressFunction], Any], jobs: Sequence[Any]
@@ -31,17 +37,26 @@ class DaskExecutor:
         with self._client() as client:
             from distributed import as_completed
 
-            futures = {client.submit(_Call(function), job, pure=False, retries=1): job for job in jobs}
+            futures = {client.submit(_Call(function), job, pure=False): job for job in jobs}
             try:
                 for future in as_completed(futures):
-                    if future.status == "finished":
-                        yield Event("done", futures[future], future.result())
-                    else:
-                        reason, trace = future.exception(), future.traceback()
-                        details = "".join(traceback.format_tb(trace)) if trace is not None else ""
-                        yield Event("failed", futures[future], f"{type(reason).__name__}: {reason}", details)
+                    yield self._event(future, futures[future])
             finally:
-                client.cancel(list(futures))
+                if client.status == "running":
+                    client.cancel(list(futures))
+
+    def _event(self, future: Any, job: Any) -> Event[Any]:
+        """How a job ended. A worker that dies is no end: the scheduler gives its jobs to another one."""
+        if future.status == "finished":
+            return Event("done", job, future.result())
+        if future.status in ("cancelled", "lost"):
+            raise SchedulerLost(
+                f"the scheduler at {self.address} is gone; what is finished is kept, and the same run goes "
+                "on with another scheduler"
+            )
+        reason, trace = future.exception(), future.traceback()
+        details = "".join(traceback.format_tb(trace)) if trace is not None else ""
+        return Event("failed", job, f"{type(reason).__name__}: {reason}", details)
 
     def check(self) -> None:
         """An error where there is no scheduler at the address."""
@@ -53,7 +68,12 @@ class DaskExecutor:
             from distributed import Client
         except ImportError as error:
             raise ValueError("executor: expected the package distributed (pip install mlh[dask])") from error
-        return Client(self.address)
+        if not self.address:
+            raise ValueError("executor: expected the address of a Dask scheduler, got ''")
+        try:
+            return Client(self.address, timeout=self.timeout)
+        except OSError as error:
+            raise OSError(f"no Dask scheduler answers at {self.address}: {error}") from error
 
 
 @dataclass(frozen=True)

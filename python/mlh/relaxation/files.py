@@ -145,6 +145,12 @@ def held_files(folder: Path) -> list[str]:
     return existing
 
 
+def clear(folder: Path) -> None:
+    """Remove the files of a relaxation."""
+    for name in held_files(folder):
+        (folder / name).unlink()
+
+
 def _prepare(
     target: Path, identity: Mapping[str, Any], *, resume: bool, overwrite: bool
 ) -> tuple[RelaxStep, ...]:
@@ -160,8 +166,7 @@ def _prepare(
         )
     target.mkdir(parents=True, exist_ok=True)
     if overwrite or not existing:
-        for name in existing:
-            (target / name).unlink()
+        clear(target)
         return ()
     if (target / SUMMARY).exists():
         require_same(read_json(target / SUMMARY), identity, target)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,9 +13,10 @@ import numpy as np
 from ase.calculators.calculator import Calculator
 
 import mlh._core as _core
-from mlh.jobs.pool import ProgressFunction, run_jobs
-from mlh.relaxation.files import held_files, run_relaxation
-from mlh.relaxation.loop import RelaxResult, RelaxSettings, StepCallback
+from mlh.dft.mesh import as_mesh
+from mlh.jobs.pool import Executor, ProgressFunction, run_jobs
+from mlh.relaxation.files import clear, held_files, run_relaxation
+from mlh.relaxation.loop import RelaxResult, RelaxSettings, RelaxStep, StepCallback
 
 
 class EngineLike(Protocol):
@@ -62,6 +64,10 @@ calculator has of that geometry need not be calculated again. A resumed one may 
 """
 
 
+Done = Callable[[RelaxJob, RelaxResult], None]
+"""Called with every relaxation that ended, as soon as this process knows."""
+
+
 @dataclass(frozen=True)
 class RelaxJobs:
     """Runs relaxations by one engine, or by those of the jobs; picklable when the engines are."""
@@ -77,13 +83,15 @@ class RelaxJobs:
         engine = job.engine or self.engine
         if engine is None:
             raise ValueError(f"engine: expected one for {job.title}, got none")
-        calculator = engine.calculator()
+        calculator, description = engine.calculator(), engine.describe()
+        if self.settings.cell != "fixed":
+            description |= held_grid(calculator, job.atoms)
         result = run_relaxation(
             job.atoms,
             calculator,
             job.folder,
             self.settings,
-            engine=engine.describe(),
+            engine=description,
             resume=self.resume and job.folder.exists(),
             overwrite=self.overwrite,
             on_step=on_step,
@@ -99,36 +107,64 @@ class RelaxJobs:
         return self.run(job, lambda step, atoms: progress((step, _plain(atoms))))
 
     def run_all(
-        self, jobs: Sequence[RelaxJob], processes: int, announce: Announce, ended: Ended | None = None
+        self,
+        jobs: Sequence[RelaxJob],
+        processes: int,
+        announce: Announce,
+        ended: Ended | None = None,
+        executor: Executor | None = None,
+        on_done: Done | None = None,
     ) -> tuple[dict[str, RelaxResult], dict[str, str]]:
         """Results and reasons of failures, by title. A failure does not stop the others.
 
-        ended: of relaxations of this process, not of those in others.
+        executor: runs them in place of processes of this machine. ended: of relaxations of this process, not
+        of those in others. on_done: of all that end well, wherever they ran.
         """
         if processes < 1:
             raise ValueError(f"processes: expected at least 1, got {processes}")
-        if processes == 1 or len(jobs) < 2:
-            return self._one_by_one(jobs, announce, ended)
+        if executor is None and (processes == 1 or len(jobs) < 2):
+            return self._one_by_one(jobs, announce, ended, on_done)
+        if executor is None:
+            threads = max(1, _core.get_num_threads() // processes)
+            executor = partial(run_jobs, processes=min(processes, len(jobs)), threads=threads)
+        return self._gathered(executor, jobs, announce, on_done)
+
+    def _gathered(
+        self, executor: Executor, jobs: Sequence[RelaxJob], announce: Announce, on_done: Done | None
+    ) -> tuple[dict[str, RelaxResult], dict[str, str]]:
+        """Of relaxations in other processes. One whose process dies goes on from its steps in the next."""
         results: dict[str, RelaxResult] = {}
         failures: dict[str, str] = {}
         printers: dict[str, StepCallback | None] = {}
-        threads = max(1, _core.get_num_threads() // processes)
-        for event in run_jobs(self, jobs, min(processes, len(jobs)), threads):
+        for event in executor(self._begun(jobs), jobs):
             title = event.job.title
             if event.kind == "started":
                 printers[title] = announce(title)
             elif event.kind == "progress":
-                on_step = printers.get(title)
-                if on_step is not None:
-                    on_step(*event.value)
+                _show(printers.get(title), *event.value)
             elif event.kind == "done":
                 results[title] = event.value
+                if title not in printers:  # of a cluster there is the end only
+                    _show(announce(title), event.value.steps[-1], event.value.atoms)
+                if on_done is not None:
+                    on_done(event.job, event.value)
             elif event.kind == "failed":
                 failures[title] = str(event.value)
         return results, failures
 
+    def _begun(self, jobs: Sequence[RelaxJob]) -> RelaxJobs:
+        """The folders as they are to be found by whoever relaxes in them, once or once more: `resume` then
+        is right for the first try as for the next."""
+        folders = [job.folder for job in jobs]
+        if self.overwrite:
+            for folder in folders:
+                clear(folder)
+        elif not self.resume:
+            refuse_finished(folders)
+        return replace(self, resume=True, overwrite=False)
+
     def _one_by_one(
-        self, jobs: Sequence[RelaxJob], announce: Announce, ended: Ended | None
+        self, jobs: Sequence[RelaxJob], announce: Announce, ended: Ended | None, on_done: Done | None
     ) -> tuple[dict[str, RelaxResult], dict[str, str]]:
         results: dict[str, RelaxResult] = {}
         failures: dict[str, str] = {}
@@ -137,7 +173,17 @@ class RelaxJobs:
                 results[job.title] = self.run(job, announce(job.title), ended)
             except (RuntimeError, np.linalg.LinAlgError) as error:
                 failures[job.title] = f"{type(error).__name__}: {error}"
+            else:
+                if on_done is not None:
+                    on_done(job, results[job.title])
         return results, failures
+
+
+def held_grid(calculator: Any, atoms: ase.Atoms) -> dict[str, Any]:
+    """Hold the grid of a calculator that has one, before the cell changes; it belongs to the description."""
+    if not hasattr(calculator, "hold_grid"):
+        return {}
+    return {"grid": as_mesh(calculator.hold_grid(atoms)).describe()}
 
 
 def refuse_finished(folders: Sequence[Path]) -> None:
@@ -147,6 +193,11 @@ def refuse_finished(folders: Sequence[Path]) -> None:
         raise FileExistsError(
             f"{', '.join(held)}: holds a relaxation already; resume it, overwrite it or choose another folder"
         )
+
+
+def _show(on_step: StepCallback | None, step: RelaxStep, atoms: ase.Atoms) -> None:
+    if on_step is not None:
+        on_step(step, atoms)
 
 
 def _plain(atoms: ase.Atoms) -> ase.Atoms:
