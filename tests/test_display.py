@@ -155,6 +155,15 @@ def test_a_bar_in_a_notebook(kernel: list[Output], capsys: pytest.CaptureFixture
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_spinner_in_a_notebook(kernel: list[Output], capsys: pytest.CaptureFixture[str]) -> None:
+    """The text in a place of its own that is empty in the end, and no codes of a terminal in the output."""
+    with terminal.working(terminal.terminal(), "reading <samples>"):
+        time.sleep(0.1)
+    (gone,) = kernel
+    assert "reading &lt;samples&gt;" in gone.seen[1] and gone.seen[-1] == ""
+    assert capsys.readouterr() == ("", "")
+
+
 def test_what_is_done_in_a_notebook(kernel: list[Output], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "PATIENCE_IN_NOTEBOOKS", 0.02)
     with mlh.progress():

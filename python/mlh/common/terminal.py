@@ -209,9 +209,18 @@ def warnings_in_lines(words: Callable[[str], str] = str) -> Iterator[None]:
 
 @contextmanager
 def working(console: Console, text: str) -> Iterator[None]:
-    """A spinner beside the text while a block runs; nothing where there is no terminal."""
-    with _alone(), console.status(Text(text)):
-        yield
+    """The text, with a spinner on a terminal, while a block runs; nothing where there is no terminal."""
+    if not in_notebook():
+        with _alone(), console.status(Text(text)):
+            yield
+        return
+    ticker = Ticker(lambda: _html(Text(f"  {text}", style="dim")))
+    with _alone():
+        ticker.start()
+        try:
+            yield
+        finally:
+            ticker.stop()
 
 
 class Words(ProgressColumn):
