@@ -26,7 +26,7 @@ def source(cell: dict[str, Any]) -> str:
 
 
 def test_they_are_there() -> None:
-    assert {"defect", "model"} <= {path.stem for path in NOTEBOOKS}
+    assert {"defect", "model", "training"} <= {path.stem for path in NOTEBOOKS}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
