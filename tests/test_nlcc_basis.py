@@ -8,6 +8,7 @@ from ase.build import molecule
 from ase.data import atomic_numbers
 
 from mlh.basis.families import load_basis, recorded_orbitals
+from mlh.basis.gth import library
 from mlh.basis.gth.orbitals import available_elements, recipe_for
 from mlh.basis.gth.table import GaussianCore, gth_potential, gth_table
 from mlh.calculators import DFTCalculator
@@ -76,3 +77,14 @@ def test_forces_are_the_derivative_of_the_energy(size: str) -> None:
         moved.calc = calculator
         energies.append(moved.get_potential_energy())
     assert force == pytest.approx(-(energies[0] - energies[1]) / (2.0 * step), abs=2e-4)
+
+
+def test_a_weak_pseudopotential_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """Once, and without a place in the fingerprint."""
+    recipe = recipe_for("Hf", "minimal", FAMILY)
+    assert "weakness" not in recipe.potential.identity() and "weakness" not in recipe.text
+    library._memory.pop(recipe.text, None)
+    for _ in range(2):
+        library.load_species(recipe)
+    (record,) = caplog.records
+    assert "GTH-PBE-q12 of Hf: it makes volumes of oxides 2 % too small" in record.getMessage()

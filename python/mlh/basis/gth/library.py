@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mlh.basis.families import BasisFamily
 from mlh.basis.gth.orbitals import ELEMENTS, SIZES, Recipe, available_elements, make_species, recipe_for
+from mlh.basis.gth.table import GthPotential
 from mlh.basis.lazy import LazyBasis
 from mlh.basis.pseudopotential import tabulated_core
 from mlh.basis.species import SHELL_LETTERS, Basis, Projector, RadialFunction, Species
@@ -91,6 +92,9 @@ def load_species(recipe: Recipe) -> Species:
     with _lock:
         if text not in _memory:
             _memory[text] = _from_disk(recipe) or _generate(recipe)
+            potential = recipe.potential
+            if isinstance(potential, GthPotential) and potential.weakness:
+                _log.warning("%s of %s: %s", potential.name, potential.symbol, potential.weakness)
         return _memory[text]
 
 

@@ -129,6 +129,8 @@ class GthPotential:
     local: GthLocalPotential
     channels: tuple[GthChannel, ...]
     core: GaussianCore | None = None
+    weakness: str = ""
+    """What is wrong with it, in words that are told when it is used."""
 
     @property
     def valence(self) -> int:
@@ -149,6 +151,7 @@ class GthPotential:
     def identity(self) -> dict[str, Any]:
         """All parameters; without a core those of the time before cores, so that fingerprints stay."""
         values = asdict(self)
+        del values["weakness"]
         if self.core is None:
             del values["core"]
         return values
@@ -203,6 +206,7 @@ def _from_entry(symbol: str, entry: dict[str, object]) -> GthPotential:
             if channel["h"]
         ),
         core=GaussianCore(float(core["charge"]), float(core["r"])) if core else None,  # type: ignore[arg-type]
+        weakness=str(entry.get("weakness", "")),
     )
 
 
