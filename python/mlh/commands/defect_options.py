@@ -35,7 +35,10 @@ class DefectOptions:
         typer.Option(help="all, inequivalent, a number drawn at random, or index:4,17 (H_i: of voids)."),
     ] = "1"
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0
-    charges: Annotated[str, typer.Option(help="Charges of every defect, e: -1..2 or 0,1,2 (DFT).")] = "0"
+    charges: Annotated[
+        str,
+        typer.Option(help="Charges of every defect, e: -1..2 or 0,1,2 (--dft, or a model that has them)."),
+    ] = "0"
     ghost: Annotated[
         bool, typer.Option("--ghost", help="DFT keeps the orbitals of the removed atom, held at its place.")
     ] = False

@@ -36,8 +36,8 @@ CouplingAt = Literal["none", "initial", "final"]
 
 COUPLING = "coupling.json"
 UNITS = "eV / (sqrt(amu) Angstrom)"
-STEP = 0.05
-"""Parts of dQ to each side."""
+STEP, LARGEST_STEP = 0.05, 0.2
+"""To each side: parts of dQ, and sqrt(amu) Angstrom at most."""
 _AROUND = 15  # bands on each side of the gap
 _RESIDUAL_EV = 1e-5  # of H: states are compared that differ by little
 _ALIKE = 0.9
@@ -122,7 +122,9 @@ def run_coupling(
     """W_if at one end, from its file where it is there of the same structures and engine."""
     charged = engine.charged(charge) if charge else engine
     place = 0.0 if at == "initial" else 1.0
-    structures = path_between(initial, final, (place, place - STEP, place + STEP))
+    dq = check_pair(initial, final)
+    part = min(STEP, LARGEST_STEP / dq)
+    structures = path_between(initial, final, (place, place - part, place + part))
     identity = {
         "structures": [structure_hash(atoms) for atoms in structures],
         "engine": charged.describe(),
@@ -135,8 +137,7 @@ def run_coupling(
             return _read(known["coupling"])
     calculator = charged.calculator(residual_tol_ev=_RESIDUAL_EV)
     here, below, above = (state_at(atoms, calculator) for atoms in structures)
-    step = STEP * check_pair(initial, final)
-    found = couplings(here, below, above, step, level or localised_level(here), charge=charge, at=at)
+    found = couplings(here, below, above, part * dq, level or localised_level(here), charge=charge, at=at)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, {**identity, "coupling": found.describe()})
     return found
