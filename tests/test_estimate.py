@@ -95,8 +95,17 @@ def test_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("info", "--estimate").exit_code != 0
     assert run("info", "alpha-quartz", "--kpts", "2", "2", "2").exit_code != 0
     monkeypatch.setattr(memory, "machine_memory", lambda: 1e8)
-    refused = run("relax", "alpha-quartz", "--dft", "--out", "none")
-    assert refused.exit_code != 0 and "--beyond-memory" in str(refused.exception)
+    model = ("--model", "sio2-vo")
+    for words in (
+        ("relax", "alpha-quartz", "--dft", "--out", "none"),
+        ("scf", "alpha-quartz"),
+        ("compare", "alpha-quartz", *model),
+        ("accuracy", "alpha-quartz", *model, "--out", "none"),
+        ("demo", "--host", "alpha-quartz", "--out", "none"),
+        ("dos", "alpha-quartz", *model),
+    ):
+        refused = run(*words)
+        assert refused.exit_code != 0 and "--beyond-memory" in str(refused.exception), words
 
 
 def test_the_machine_is_known() -> None:

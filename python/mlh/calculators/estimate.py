@@ -73,7 +73,9 @@ class Estimate:
 
 def estimate(atoms: Atoms, engine: Engine) -> Estimate:
     """What energy and forces of these atoms need; cheap, also where the run itself would not fit."""
-    system, _ = engine.calculator().system_for(atoms)
+    calculator = engine.calculator()
+    calculator.check_elements(atoms)
+    system, _ = calculator.system_for(atoms)
     return of_counts(Counts.of(system), engine)
 
 

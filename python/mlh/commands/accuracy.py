@@ -13,12 +13,14 @@ import typer
 from mlh.commands.defect_options import parse_sites
 from mlh.commands.expand import expanded
 from mlh.commands.job_options import JobOptions
+from mlh.commands.memory import require_memory
 from mlh.commands.theory_options import MeshOptions, SolverOptions
 from mlh.common.files import write_text
 from mlh.common.terminal import say, terminal
 from mlh.defects.run import DFTStart
 from mlh.relaxation.loop import RelaxSettings
 from mlh.report.steps import StepPrinter
+from mlh.structures import load_structure
 
 _EXAMPLE = "Example: mlh accuracy asio2_96_seed5 --model sio2-vo --sites 2 --relax --paper --out accuracy"
 
@@ -83,6 +85,9 @@ def accuracy_command(
         smearing_ev=smearing,
         solver=solver.solver(),
     )
+    processes = 1 if jobs.dask is not None else jobs.processes
+    for name in hosts:
+        require_memory(load_structure(name), settings.engine(model), solver.beyond_memory, processes)
     console, start = terminal(), time.perf_counter()
 
     def announce(title: str) -> StepPrinter:

@@ -14,6 +14,7 @@ from mlh.accuracy.runs import compare_runs
 from mlh.analysis import cell_strain, configuration_coordinate, coordinate_mae, displacements, in_cell_of
 from mlh.calculators.engines import ModelEngine, dft_engine_of
 from mlh.commands.expand import expanded
+from mlh.commands.memory import require_memory
 from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import MeshOptions, SolverOptions
 from mlh.common.files import refuse_existing, write_json
@@ -71,7 +72,9 @@ def compare_command(
     if model is not None:
         title, result = (
             f"{structure}: {model} - DFT",
-            _against_dft(structure, ModelEngine(model, kpts=mesh.mesh(), solver=method), index),
+            _against_dft(
+                structure, ModelEngine(model, kpts=mesh.mesh(), solver=method), index, solver.beyond_memory
+            ),
         )
     elif Path(structure).is_dir() and Path(str(other)).is_dir():
         title, result = f"{structure} - {other}", compare_runs(Path(structure), Path(str(other)))
@@ -91,8 +94,9 @@ def compare_command(
         )
 
 
-def _against_dft(structure: str, engine: ModelEngine, index: int | None) -> dict[str, Any]:
+def _against_dft(structure: str, engine: ModelEngine, index: int | None, beyond: bool) -> dict[str, Any]:
     atoms = load_structure(structure, index)
+    require_memory(atoms, engine, beyond)
     with working(terminal(), f"model and DFT, {atoms.get_chemical_formula()}"):
         return compare_at(
             atoms, engine.calculator(), dft_engine_of(engine).calculator(), structure

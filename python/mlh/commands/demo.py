@@ -9,12 +9,15 @@ from typing import Annotated
 
 import typer
 
+from mlh.calculators.engines import ModelEngine
 from mlh.commands.demo_run import DEFAULT_MODEL, PICTURE, SUMMARY, DemoSettings, run_demo
 from mlh.commands.expand import expanded
+from mlh.commands.memory import require_memory
 from mlh.commands.theory_options import SolverOptions
 from mlh.common.terminal import say, terminal
 from mlh.report.demo import demo_table
 from mlh.report.steps import StepPrinter
+from mlh.structures import load_structure
 
 _EXAMPLE = "Example: mlh demo --out demo"
 _DEFAULTS = DemoSettings()
@@ -70,6 +73,8 @@ def demo_command(
         resume=(resume or unfinished) and not overwrite,
         overwrite=overwrite,
     )
+    engine = ModelEngine(model, refine, solver=settings.solver)
+    require_memory(load_structure(host), engine, solver.beyond_memory)
     try:
         result = run_demo(folder, settings, announce)
     except KeyboardInterrupt:

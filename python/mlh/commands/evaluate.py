@@ -12,7 +12,7 @@ import typer
 from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 
 from mlh.commands.expand import expanded
-from mlh.commands.theory_options import SolverOptions
+from mlh.commands.theory_options import MethodOptions
 from mlh.common.files import refuse_picture
 from mlh.common.terminal import Words, bar, say, terminal
 from mlh.common.units import HARTREE_EV
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 def evaluate_command(
     model: Annotated[str, typer.Argument(help="Model file or shipped name.")],
     dataset: Annotated[Path, typer.Argument(help="HDF5 data set.")],
-    solver: SolverOptions,
+    solver: MethodOptions,
     part: Annotated[
         Literal["all", Part, "each"], typer.Option(help="Samples; each: the parts of the split in turn.")
     ] = "all",
@@ -67,7 +67,7 @@ def evaluate_command(
     method = solver.solver()
     if refine and not physics:
         raise typer.BadParameter("expected together with --physics", param_hint="--refine")
-    if solver != SolverOptions() and not physics:
+    if solver != MethodOptions() and not physics:
         raise typer.BadParameter("expected together with --physics", param_hint="--method, --threshold")
     refuse_picture(plot, overwrite)
     results: dict[str, Any] = {}

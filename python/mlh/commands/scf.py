@@ -48,6 +48,8 @@ def scf_command(
     from ase.calculators.calculator import SCFError
 
     from mlh.calculators import DFTCalculator
+    from mlh.calculators.engines import DFTEngine
+    from mlh.commands.memory import require_memory
     from mlh.common.timing import Stopwatch
     from mlh.common.units import HARTREE_EV
     from mlh.scf.loop import SCFStep
@@ -58,6 +60,7 @@ def scf_command(
     refuse_existing([matrices, density, extxyz], overwrite)
     console = terminal()
     atoms, level = atoms_and_theory(structure, index, theory)
+    require_memory(atoms, DFTEngine(level, solver.solver()), solver.beyond_memory)
 
     def show(step: SCFStep) -> None:
         say(

@@ -261,7 +261,7 @@ class EngineOptions:
 
 
 @dataclass(frozen=True)
-class SolverOptions:
+class MethodOptions:
     """How the density matrix is made."""
 
     panel: ClassVar[str] = "Solver"
@@ -276,10 +276,6 @@ class SolverOptions:
             f"({THRESHOLD:g})."
         ),
     ] = None
-    beyond_memory: Annotated[
-        bool,
-        typer.Option("--beyond-memory", help="Start also what this machine's memory will not hold."),
-    ] = False
 
     def solver(self) -> Solver:
         """The solver; a threshold is for those that truncate."""
@@ -291,6 +287,16 @@ class SolverOptions:
                 f"--threshold: expected together with --method localized or purification, got {self.method}"
             )
         return replace(chosen, threshold=self.threshold)
+
+
+@dataclass(frozen=True)
+class SolverOptions(MethodOptions):
+    """The same for a run, which has to fit."""
+
+    beyond_memory: Annotated[
+        bool,
+        typer.Option("--beyond-memory", help="Start also what this machine's memory will not hold."),
+    ] = False
 
 
 def _use_database(folder: Path, model: str) -> None:
