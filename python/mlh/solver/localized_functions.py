@@ -196,7 +196,6 @@ class Descent:
 
     Z: BlockSparse
     """Blocks that are kept."""
-    RK: BlockSparse
     left: float
     """Tr K R^T Z of all blocks: about what is left of the sum of the occupied levels, Hartree."""
     kept: float
@@ -219,7 +218,10 @@ class Step:
 
 
 class Minimisation:
-    """Conjugate gradients from C; keeps the direction from step to step."""
+    """Conjugate gradients from C; keeps the direction from step to step.
+
+    What a step no longer needs is let go of before the next large product is made: half of the memory.
+    """
 
     def __init__(self, H: BlockSparse, S: BlockSparse, C: BlockSparse, cuts: Cuts) -> None:
         self.H, self.S, self.cuts = H, S, cuts
@@ -227,10 +229,11 @@ class Minimisation:
         self.steps: list[Step] = []
         self._direction: BlockSparse | None = None
         self._Z: BlockSparse | None = None
+        self._RK: BlockSparse | None = None
 
     def restart(self, cuts: Cuts) -> None:
         """Other thresholds or another preconditioner from now on: the direction is forgotten."""
-        self.cuts, self._direction, self._Z = cuts, None, None
+        self.cuts, self._direction, self._Z, self._RK = cuts, None, None, None
 
     def descent(self, T: Preconditioner) -> Descent:
         """What a step would take off."""
@@ -241,31 +244,37 @@ class Minimisation:
         Z = Z.select([(Z, self.cuts.functions), (point.images.C, 0.0)])
         kept = RK.column_dots(Z)
         worst = float(kept[kept > FLOOR * left].max(initial=0.0))
-        return Descent(Z, RK, float(left.sum()), float(kept.sum()), worst)
+        self._RK = RK
+        return Descent(Z, float(left.sum()), float(kept.sum()), worst)
 
     def step(self, descent: Descent) -> bool:
-        """One step; False, and nothing done, when truncation leaves no way down."""
-        cuts, point = self.cuts, self.point
-        Z, RK, kept = descent.Z, descent.RK, descent.kept
+        """One step, of the last `descent`; False, and nothing done, when truncation leaves no way down."""
+        cuts, kept = self.cuts, descent.kept
         if not kept > 0.0:
             return False
-        P = sparse_combine(-1.0, Z, 0.0, Z, 0.0, 0.0)
-        slope = -kept
-        if self._Z is not None and self._direction is not None:
-            beta = max(0.0, (kept - RK.dot(self._Z)) / self.steps[-1].kept)
-            further = -kept + beta * RK.dot(self._direction)
-            if further < 0.0:
-                P, slope = sparse_combine(-1.0, Z, beta, self._direction, 0.0, 0.0), further
-        along = Images.of(self.H, self.S, P, cuts, point.images)
-        curvature = point.curvature(along, cuts)
+        P, slope = self._next_direction(descent)
+        self._direction, self._Z, self._RK = P, descent.Z, None
+        along = Images.of(self.H, self.S, P, cuts, self.point.images)
+        curvature = self.point.curvature(along, cuts)
         if not curvature > 0.0:
             raise LocalizedError(
                 f"H: no way down from the localized functions (slope {slope:.1e}, curvature {curvature:.1e} "
                 "Ha); use purification or the dense solver"
             )
         alpha = -slope / curvature
-        step = Step(descent.left, kept, alpha, float(np.sqrt(point.R.dot(point.R))))
-        self.steps.append(step)
-        self._direction, self._Z = P, Z
-        self.point = Point.of(point.images.moved(alpha, along, cuts), point.K, cuts)
+        residual = float(np.sqrt(self.point.R.dot(self.point.R)))
+        self.steps.append(Step(descent.left, kept, alpha, residual))
+        images, K = self.point.images.moved(alpha, along, cuts), self.point.K
+        del along, self.point
+        self.point = Point.of(images, K, cuts)
         return True
+
+    def _next_direction(self, descent: Descent) -> tuple[BlockSparse, float]:
+        """P, by Polak and Ribiere where there was a step before, and the slope along it."""
+        Z, kept, RK = descent.Z, descent.kept, self._RK
+        if self._Z is not None and self._direction is not None and RK is not None:
+            beta = max(0.0, (kept - RK.dot(self._Z)) / self.steps[-1].kept)
+            further = -kept + beta * RK.dot(self._direction)
+            if further < 0.0:
+                return sparse_combine(-1.0, Z, beta, self._direction, 0.0, 0.0), further
+        return sparse_combine(-1.0, Z, 0.0, Z, 0.0, 0.0), -kept
