@@ -142,7 +142,7 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         r"cutoff_ry: expected at least \d+ Ry for the orbitals of O .*, got 20",
     ),
     "cutoff too small for sodium": (
-        lambda: System(Atoms("Na", cell=np.eye(3) * 6, pbc=True), cutoff_ry=50.0),
+        lambda: System(Atoms("Na", cell=np.eye(3) * 6, pbc=True), "gth-pbe", cutoff_ry=50.0),
         ValueError,
         r"cutoff_ry: expected at least \d+ Ry for the orbitals of Na .*, got 50",
     ),

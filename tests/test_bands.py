@@ -136,7 +136,7 @@ def test_paths_in_words():
 def test_gap_of_gaas_with_and_without_smearing(smearing):
     """0.055 eV: the levels do not depend on how they are filled, here with twice the gap as width."""
     atoms = bulk("GaAs", "zincblende", 5.75)
-    atoms.calc = mlh.DFTCalculator(cutoff_ry=200.0, kpts=(4, 4, 4), smearing_ev=smearing)
+    atoms.calc = mlh.DFTCalculator("gth-pbe", cutoff_ry=200.0, kpts=(4, 4, 4), smearing_ev=smearing)
     atoms.get_potential_energy()
     state = ElectronicState.from_calculator(atoms.calc)
     edges = band_edges(state.solution.eigenvalues, state.kpts.points, state.solution)

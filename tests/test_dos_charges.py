@@ -32,7 +32,7 @@ def state() -> ElectronicState:
 @pytest.fixture(scope="module")
 def atom() -> ElectronicState:
     """A nitrogen atom with three unpaired electrons."""
-    calculator = mlh.DFTCalculator(cutoff_ry=60.0, spin=True, total_moment=3.0, xc="PW92")
+    calculator = mlh.DFTCalculator("gth-pbe", cutoff_ry=60.0, spin=True, total_moment=3.0, xc="PW92")
     atoms = Atoms("N", cell=[5.0, 5.2, 5.4], pbc=True)
     atoms.calc = calculator
     atoms.get_potential_energy()

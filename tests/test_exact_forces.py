@@ -97,7 +97,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "uncorrected": {"kappa": 0.0},
     "k points": {"kpts": (1, 1, 2)},
     "purification": {"solver": Purification(1e-8)},
-    "localized": {"solver": Localized(1e-7)},
+    "localized": {"solver": Localized(1e-8)},
     "smearing": {"smearing_ev": 0.4, "kpts": (2, 1, 1)},
 }
 
