@@ -44,13 +44,21 @@ def reference() -> str:
 def _group(name: str, options: list[Option]) -> Iterator[str]:
     """The options that several commands share, told once."""
     yield f"## {name}\n"
-    yield from _table(options)
+    yield from _list(options)
     yield ""
 
 
-def _table(options: list[Option]) -> Iterator[str]:
-    yield "| option | default | |\n|---|---|---|"
-    yield from (f"| `{names}` | {default} | {help_text} |" for names, default, help_text, _ in options)
+def _list(options: list[Option]) -> Iterator[str]:
+    """No table: its rows could not be broken, and help texts are long."""
+    for names, default, help_text, _ in options:
+        yield _item(f"`{names}`" + f" (default {default})" * bool(default) + f": {help_text}")
+
+
+def _item(text: str) -> str:
+    """Of a list, in lines of at most 120 columns."""
+    return textwrap.fill(
+        text, 120, initial_indent="* ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _sections(group: typer.Typer, prefix: str, shared: dict[str, list[Option]]) -> Iterator[str]:
@@ -75,7 +83,7 @@ def _section(
     yield f"## {name}\n\n    {' '.join([name, *words, *(['[OPTIONS]'] if options else [])])}\n"
     yield inspect.cleandoc(function.__doc__ or "") + "\n"
     for word, _, help_text in arguments:
-        yield f"* `{word.upper()}`: {help_text}"
+        yield _item(f"`{word.upper()}`: {help_text}")
     if arguments:
         yield ""
     panels = list(dict.fromkeys(panel for *_, panel in options if panel))
@@ -83,13 +91,13 @@ def _section(
         shared.setdefault(panel, [option for option in options if option[3] == panel])
     own = [option for option in options if not option[3]]
     if own:
-        yield from _table(own)
+        yield from _list(own)
         yield ""
     if panels:
         links = ", ".join(f"[{panel}](#{panel.lower().replace(' ', '-')})" for panel in panels)
         yield _wrapped(f"Further options: {links}.")
     if epilog:
-        yield epilog.replace(";  ", ";\n") + "\n"
+        yield "\n".join(_wrapped(line).rstrip() for line in epilog.split(";  ")) + "\n"
 
 
 def _wrapped(text: str) -> str:
@@ -108,7 +116,7 @@ def _parameters(
         if hints[name] is typer.Context:
             continue
         kind, info = typing.get_args(hints[name])[:2]
-        help_text = " ".join((info.help or "").split()).replace("|", "\\|")
+        help_text = " ".join((info.help or "").split())
         if isinstance(info, ArgumentInfo):
             arguments.append((name, typing.get_origin(kind) is list, help_text))
         elif isinstance(info, OptionInfo) and not info.hidden:
@@ -133,7 +141,7 @@ def _values(kind: Any) -> str:
     if kind is bool:
         return ""
     if typing.get_origin(kind) is typing.Literal:
-        return " " + "\\|".join(members)
+        return " " + "|".join(members)
     if typing.get_origin(kind) is tuple:
         return " " + " ".join("XYZ"[: len(members)])
     if members:

@@ -43,24 +43,21 @@ def cross_overlap(first: System, second: System, k: Sequence[float] | FloatArray
     return dense_at(both, np.asarray(k, dtype=np.float64))[:n, n:]
 
 
-def followed(start: ElectronicState, moved: ElectronicState, spin: int, k: int, band: int) -> tuple[int, Any]:
-    """(band, coefficients) of the moved state that is most like `band` of the start, its phase such that the
-    overlap of the two is positive."""
-    overlap = cross_overlap(start.system, moved.system, start.kpts.points[k])
-    c = start.solution.coefficients[spin][k][:, band].conj() @ overlap
-    likeness = c @ moved.solution.coefficients[spin][k]
-    best = int(np.argmax(np.abs(likeness)))
-    phase = likeness[best] / np.abs(likeness[best])
-    return best, moved.solution.coefficients[spin][k][:, best] * np.conj(phase)
-
-
 def state_overlaps(
     start: ElectronicState, moved: ElectronicState, spin: int, k: int, band: int
 ) -> tuple[NDArray[Any], int]:
-    """(<psi_i(start) | psi_f(moved)> of all bands i, (nbands,); number of f among the moved bands)."""
-    found, c = followed(start, moved, spin, k, band)
+    """(<psi_i(start) | psi_f(moved)> of all bands i, (nbands,); number of f among the moved bands).
+
+    f: the moved state that is most like `band` of the start, its phase such that the overlap of the two is
+    positive.
+    """
     overlap = cross_overlap(start.system, moved.system, start.kpts.points[k])
-    return np.asarray(start.solution.coefficients[spin][k].conj().T @ (overlap @ c)), found
+    left = start.solution.coefficients[spin][k].conj().T @ overlap
+    there = moved.solution.coefficients[spin][k]
+    likeness = left[band] @ there
+    best = int(np.argmax(np.abs(likeness)))
+    phase = likeness[best] / np.abs(likeness[best])
+    return np.asarray(left @ (there[:, best] * np.conj(phase))), best
 
 
 def derivative_couplings(

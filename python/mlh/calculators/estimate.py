@@ -22,6 +22,9 @@ from mlh.dft.system import System
 from mlh.matrix.kpoints import as_kpoints
 from mlh.solver import Localized, Purification, Solver
 
+GB = 1e9
+"""Bytes."""
+
 RATE = 54.0
 """GFlop/s of a product of matrices by one thread of the machine that the times were measured on."""
 

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from mlh.defects.run import DFTStart
 from mlh.relaxation.loop import RelaxSettings
 from mlh.report.steps import StepPrinter
 from mlh.structures import load_structure
+
+if TYPE_CHECKING:
+    from mlh.accuracy.study import AccuracySettings
 
 _EXAMPLE = "Example: mlh accuracy asio2_96_seed5 --model sio2-vo --sites 2 --relax --paper --out accuracy"
 
@@ -65,9 +68,8 @@ def accuracy_command(
     Writes accuracy.md, accuracy.json and accuracy.png after every part. The same command goes on where it
     stopped.
     """
-    from mlh.accuracy.study import SUMMARY, AccuracySettings, run_accuracy
-    from mlh.report.accuracy import accuracy_figure, accuracy_markdown  # late: it loads matplotlib
-    from mlh.report.plots import save_figure
+    from mlh.accuracy.study import SUMMARY, AccuracySettings
+    from mlh.report.accuracy import accuracy_markdown  # late: it loads matplotlib
 
     settings = AccuracySettings(
         species=species,
@@ -85,14 +87,28 @@ def accuracy_command(
         smearing_ev=smearing,
         solver=solver.solver(),
     )
-    processes = 1 if jobs.dask is not None else jobs.processes
     for name in hosts:
-        require_memory(load_structure(name), settings.engine(model), solver.beyond_memory, processes)
+        require_memory(load_structure(name), settings.engine(model), solver.beyond_memory, jobs.here)
+    content = _run(hosts, model, out, settings, paper, jobs.side_by_side)
+    typer.echo(json.dumps(content, indent=2) if as_json else accuracy_markdown(content, paper))
+    say(terminal(), f"written: {out / 'accuracy.md'}, {out / SUMMARY}, {out / 'accuracy.png'}")
+    if content["failures"]:
+        raise typer.Exit(1)
+
+
+def _run(
+    hosts: list[str], model: str, out: Path, settings: AccuracySettings, paper: bool, side_by_side: bool
+) -> dict[str, Any]:
+    """accuracy.json, with page and picture after every part."""
+    from mlh.accuracy.study import run_accuracy
+    from mlh.report.accuracy import accuracy_figure, accuracy_markdown  # late: it loads matplotlib
+    from mlh.report.plots import save_figure
+
     console, start = terminal(), time.perf_counter()
 
     def announce(title: str) -> StepPrinter:
         minutes = (time.perf_counter() - start) / 60.0
-        label = title.rsplit(" ", 1)[-1] if jobs.side_by_side else ""
+        label = title.rsplit(" ", 1)[-1] if side_by_side else ""
         return StepPrinter(console, f"[{minutes:5.1f} min] {title}", label=label)
 
     def write(content: Mapping[str, Any]) -> None:
@@ -101,14 +117,10 @@ def accuracy_command(
             save_figure(accuracy_figure(content), out / "accuracy.png")
 
     try:
-        content = run_accuracy(hosts, model, out, settings, announce, write)
+        return run_accuracy(hosts, model, out, settings, announce, write)
     except KeyboardInterrupt:
         say(console, f"interrupted; what is finished is in {out}: the same command goes on from there")
         raise typer.Exit(130) from None
-    typer.echo(json.dumps(content, indent=2) if as_json else accuracy_markdown(content, paper))
-    say(console, f"written: {out / 'accuracy.md'}, {out / SUMMARY}, {out / 'accuracy.png'}")
-    if content["failures"]:
-        raise typer.Exit(1)
 
 
 def _numbers(text: str, option: str) -> tuple[int, ...]:

@@ -8,13 +8,14 @@ from typing import Annotated
 
 import ase
 import typer
+from rich.console import Console
 
 from mlh.commands.expand import expanded
 from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
 from mlh.common.files import require_place
 from mlh.common.terminal import say, terminal
 from mlh.defects.ccd import SUMMARY, check_pair, fractions_of, run_ccd
-from mlh.defects.coupling import COUPLING, CouplingAt, coupling_engine, parse_level, run_coupling
+from mlh.defects.coupling import COUPLING, Coupling, CouplingAt, coupling_engine, parse_level, run_coupling
 from mlh.relaxation.files import RELAXED
 from mlh.structures import load_structure
 from mlh.structures.defect_names import charge_text
@@ -82,7 +83,6 @@ def ccd_command(
 
     found = run_ccd(*pair, chosen, worker, out, fractions, show)
     from mlh.report.defect_diagram import write_ccd  # late: it loads matplotlib
-    from mlh.report.defect_tables import coupling_table
 
     picture = write_ccd(out, found.describe())
     for name, curve in (("initial", found.initial), ("final", found.final)):
@@ -93,11 +93,16 @@ def ccd_command(
     say(console, f"written: {out / SUMMARY}, {picture}")
     if coupled is not None:
         charge = chosen[0 if coupling == "initial" else 1]
-        states = run_coupling(*pair, coupling, charge, coupled, out, level)
-        console.print(coupling_table(states.describe()))
-        say(console, f"written: {out / COUPLING}")
+        _show_coupling(console, run_coupling(*pair, coupling, charge, coupled, out, level), out)
     if as_json:
         typer.echo(json.dumps(found.describe(), indent=2))
+
+
+def _show_coupling(console: Console, found: Coupling, out: Path) -> None:
+    from mlh.report.defect_tables import coupling_table
+
+    console.print(coupling_table(found.describe()))
+    say(console, f"written: {out / COUPLING}")
 
 
 def _structure(text: str) -> ase.Atoms:

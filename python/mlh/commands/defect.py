@@ -19,8 +19,9 @@ from mlh.commands.defect_hosts import LiveStatistics
 from mlh.commands.defect_options import ChargeOptions, ConditionOptions, DefectOptions
 from mlh.commands.expand import expanded
 from mlh.commands.job_options import JobOptions
-from mlh.commands.structure_options import Index, labels_of
-from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
+from mlh.commands.several import Start, starts_of
+from mlh.commands.structure_options import Index
+from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions
 from mlh.common.terminal import say, terminal
 from mlh.defects.cases import DefectCase
 from mlh.defects.compounds import elements_of, relaxed_compound
@@ -36,7 +37,6 @@ from mlh.report.defect_pictures import DefectPictures
 from mlh.report.defect_tables import conditions_table, levels_table, states_table
 from mlh.report.steps import StepPrinter
 from mlh.report.tables import comparison_table, defect_table
-from mlh.structures import load_structure
 
 _EXAMPLE = (
     "Examples: mlh defect host.xyz --species O --sites 5 --model sio2-vo --verify-dft 1 --out vo;  "
@@ -88,8 +88,8 @@ def defect_command(
     has a folder of its own in --out, with statistics over hosts and sites beside them.
     """
     console = terminal()
-    chosen = _hosts(hosts, index, wanted, (engine, theory, solver, jobs), out)
-    given, compounds = conditions.given(), conditions.compounds()
+    starts = starts_of(hosts, index, engine, theory, solver, jobs.here)
+    chosen = _with_cases(hosts, starts, wanted, out)
     settings = StudySettings(
         DefectSettings(
             relax=RelaxSettings(fmax=fmax, max_steps=max_steps),
@@ -107,22 +107,8 @@ def defect_command(
         rich=conditions.rich(),
         charged=charge.settings(any(case.charge for h in chosen for case in h.cases)),
     )
-    cases = [case for h in chosen for case in h.cases]
-    elements = _elements(cases, [*(h.host for h in chosen), *compounds] if settings.rich else [], given)
-    for h in chosen:
-        check_study(h.host, h.cases, h.engine, h.folder, settings)
-
-    def announce(title: str) -> StepPrinter:
-        return StepPrinter(console, title, fmax, label=title if jobs.side_by_side else "")
-
-    worker = _Worker(console, settings, announce, pictures, wanted.title(), len(hosts) > 1)
-    try:
-        dft = dft_engine_of(chosen[0].engine)
-        references = _references(elements, dft, given, announce)
-        done = worker.studies(chosen, references, _phases(compounds, dft, references, announce), out)
-    except KeyboardInterrupt:
-        say(console, f"interrupted; the steps so far are in {out}: go on with --resume")
-        raise typer.Exit(130) from None
+    report = _Report(wanted.title(), fmax, pictures, jobs.side_by_side)
+    done = _studies(console, chosen, settings, conditions, report, out)
     contents = {h.label: study.content for h, study in done}
     if as_json:
         typer.echo(json.dumps(contents if len(hosts) > 1 else contents[chosen[0].label], indent=2))
@@ -131,25 +117,59 @@ def defect_command(
         raise typer.Exit(1)
 
 
-def _hosts(
-    names: Sequence[str],
-    index: int | None,
-    wanted: DefectOptions,
-    given: tuple[EngineOptions, TheoryOptions, SolverOptions, JobOptions],
+@dataclass(frozen=True)
+class _Report:
+    """What is said and drawn."""
+
+    title: str
+    fmax: float
+    pictures: bool
+    side_by_side: bool
+
+
+def _studies(
+    console: Console,
+    hosts: Sequence[HostCases],
+    settings: StudySettings,
+    conditions: ConditionOptions,
+    report: _Report,
     out: Path,
+) -> list[tuple[HostCases, _Study]]:
+    """Checked, then references, compounds, and every host."""
+    given, compounds = conditions.given(), conditions.compounds()
+    cases = [case for h in hosts for case in h.cases]
+    elements = _elements(cases, [*(h.host for h in hosts), *compounds] if settings.rich else [], given)
+    for h in hosts:
+        check_study(h.host, h.cases, h.engine, h.folder, settings)
+
+    def announce(title: str) -> StepPrinter:
+        return StepPrinter(console, title, report.fmax, label=title if report.side_by_side else "")
+
+    worker = _Worker(console, settings, announce, report.pictures, report.title, len(hosts) > 1)
+    try:
+        dft = dft_engine_of(hosts[0].engine)
+        references = _references(elements, dft, given, announce)
+        return worker.studies(hosts, references, _phases(compounds, dft, references, announce), out)
+    except KeyboardInterrupt:
+        say(console, f"interrupted; the steps so far are in {out}: go on with --resume")
+        raise typer.Exit(130) from None
+
+
+def _with_cases(
+    names: Sequence[str], starts: Sequence[Start], wanted: DefectOptions, out: Path
 ) -> list[HostCases]:
     """Every host with its cases; one has the folder for itself."""
-    engine, theory, solver, jobs = given
-    if index is not None and len(names) > 1:
-        raise ValueError(f"--index: expected with one host, got {len(names)}")
-    found = []
-    for name, label in zip(names, labels_of(names), strict=True):
-        atoms = load_structure(name, index)
-        processes = 1 if jobs.dask is not None else jobs.processes
-        chosen = engine_of(engine, theory, atoms, solver, processes)
-        own = (name, out) if len(names) == 1 else (label, out / label)
-        found.append(HostCases(own[0], atoms, wanted.cases(atoms), chosen, own[1]))
-    return found
+    alone = len(names) == 1
+    return [
+        HostCases(
+            name if alone else start.label,
+            start.atoms,
+            wanted.cases(start.atoms),
+            start.engine,
+            out if alone else out / start.label,
+        )
+        for name, start in zip(names, starts, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from ase import Atoms
 
 from mlh.calculators.engines import DFTEngine, Engine, KPoints, ModelEngine, dft_engine_of
-from mlh.calculators.estimate import estimate, machine_memory, of_counts
+from mlh.calculators.estimate import GB, estimate, machine_memory, of_counts
 from mlh.dft.theory import Theory
 from mlh.solver import Dense, Localized
 
@@ -19,7 +19,7 @@ def estimates(
 ) -> dict[str, Any]:
     """Counts, machine, and a row for every engine and solver that is possible."""
     import mlh._core as _core
-    from mlh.report.estimate_table import GB, estimate_row
+    from mlh.report.estimate_table import estimate_row
 
     there, threads = machine_memory(), _core.get_num_threads()
     rows, counts = [], {}

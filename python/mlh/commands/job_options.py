@@ -32,6 +32,11 @@ class JobOptions:
         return found
 
     @property
+    def here(self) -> int:
+        """Calculations at the same time in the memory of one machine."""
+        return 1 if self.dask is not None else self.processes
+
+    @property
     def side_by_side(self) -> bool:
         """Whether lines of several relaxations come in turns."""
         return self.processes > 1 or self.dask is not None

@@ -7,10 +7,8 @@ from dataclasses import replace
 from ase import Atoms
 
 from mlh.calculators.engines import Engine
-from mlh.calculators.estimate import Estimate, estimate, machine_memory, of_counts
+from mlh.calculators.estimate import GB, Estimate, estimate, machine_memory, of_counts
 from mlh.solver import Dense, Localized
-
-GB = 1e9
 
 
 def require_memory(atoms: Atoms, engine: Engine, beyond: bool = False, processes: int = 1) -> None:

@@ -80,8 +80,7 @@ def orbitals_command(
     """
     from mlh.common.files import write_json
 
-    if not defect and (site is not None or around is not None or host is not None):
-        raise typer.BadParameter("expected together with --defect", param_hint="--site, --around, --host")
+    about = _about(defect, site, around, host)
     indices = None if plane == "none" else atom_triple(plane, "--plane")
     prefix = prefix_of(structure, out, "orbitals")
     summary_file, levels_file = options.beside(prefix, ".json"), options.beside(prefix, "-levels.png")
@@ -89,7 +88,6 @@ def orbitals_command(
     wanted = _Wanted(
         states if states is not None or defect else "homo,lumo", get_args(Channel).index(channel), k
     )
-    about = _Defect(site, _members(around), host) if defect else None
     check = _check(wanted, about, indices, margin)
     state = options.state_of(terminal(), structure, engine, theory, solver, index, check=check)
     chosen = wanted.select(state)
@@ -110,9 +108,20 @@ def orbitals_command(
     write_json(summary_file, content)
     if as_json:
         typer.echo(json.dumps(content, indent=2))
-    else:
-        _print_orbitals(content["orbitals"])
-        typer.echo(f"summary: {summary_file}" + (f", picture: {levels_file}" if defect else ""))
+        return
+    _print_orbitals(content["orbitals"])
+    typer.echo(f"summary: {summary_file}" + (f", picture: {levels_file}" if defect else ""))
+
+
+def _about(
+    defect: bool, site: tuple[float, float, float] | None, around: str | None, host: str | None
+) -> _Defect | None:
+    """Of --defect; its options without it are an error."""
+    if defect:
+        return _Defect(site, _members(around), host)
+    if site is not None or around is not None or host is not None:
+        raise typer.BadParameter("expected together with --defect", param_hint="--site, --around, --host")
+    return None
 
 
 @dataclass(frozen=True)

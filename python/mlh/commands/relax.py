@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from mlh.commands import relax_options as options
 from mlh.commands.expand import expanded
 from mlh.commands.job_options import JobOptions
-from mlh.commands.relax_many import Start, relax_many
-from mlh.commands.structure_options import Index, labels_of, prefix_of
-from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions, engine_of
+from mlh.commands.relax_many import relax_many
+from mlh.commands.several import Start, starts_of
+from mlh.commands.structure_options import Index, prefix_of
+from mlh.commands.theory_options import EngineOptions, SolverOptions, TheoryOptions
 from mlh.common.terminal import say, terminal
 from mlh.relaxation.files import run_relaxation, summary
 from mlh.relaxation.jobs import held_grid
 from mlh.relaxation.loop import CellChange, OptimizerName, RelaxSettings
 from mlh.report.steps import StepPrinter, cell_change, outcome
-from mlh.structures import load_structure
 
 _EXAMPLE = "Example: mlh relax host.xyz --model sio2-vo --fmax 0.02 --out host-relaxed"
 
@@ -71,29 +72,44 @@ def relax_command(
         smax=smax,
         pressure=pressure,
     )
-    if len(structures) > 1 or jobs.dask is not None:
+    starts = starts_of(structures, index, engine, theory, solver, min(jobs.here, len(structures)))
+    if len(starts) > 1 or jobs.dask is not None:
         target = out or Path("relaxed")
-        starts = _starts(structures, index, (engine, theory, solver, jobs))
         content, converged = relax_many(console, starts, target, settings, jobs, resume, overwrite)
-        if as_json:
-            typer.echo(json.dumps(content, indent=2))
-        if not converged:
-            raise typer.Exit(1)
-        return
-    (structure,) = structures
-    atoms = load_structure(structure, index)
-    chosen = engine_of(engine, theory, atoms, solver)
-    calculator = chosen.calculator()
-    description = chosen.describe()
+    else:
+        folder = prefix_of(structures[0], out, "relax")
+        content, converged = _relax_one(
+            console, structures[0], starts[0], folder, settings, resume, overwrite
+        )
+    if as_json:
+        typer.echo(json.dumps(content, indent=2))
+    if not converged:
+        raise typer.Exit(1)
+
+
+def _relax_one(
+    console: Console,
+    name: str,
+    start: Start,
+    folder: Path,
+    settings: RelaxSettings,
+    resume: bool,
+    overwrite: bool,
+) -> tuple[dict[str, Any], bool]:
+    """Its summary, and whether it converged."""
+    calculator = start.engine.calculator()
+    description = start.engine.describe()
     if settings.cell != "fixed":
-        description |= held_grid(calculator, atoms)
-    folder = prefix_of(structure, out, "relax")
+        description |= held_grid(calculator, start.atoms)
     printer = StepPrinter(
-        console, f"{structure}: {atoms.get_chemical_formula()}, {chosen.kind}", fmax, settings=settings
+        console,
+        f"{name}: {start.atoms.get_chemical_formula()}, {start.engine.kind}",
+        settings.fmax,
+        settings=settings,
     )
     try:
         result = run_relaxation(
-            atoms,
+            start.atoms,
             calculator,
             folder,
             settings,
@@ -107,25 +123,5 @@ def relax_command(
         raise typer.Exit(130) from None
     say(console, f"{outcome(result)}; files in {folder}")
     if settings.cell != "fixed":
-        say(console, cell_change(atoms, result))
-    if as_json:
-        typer.echo(json.dumps({"folder": str(folder), **summary(result)}, indent=2))
-    if not result.converged:
-        raise typer.Exit(1)
-
-
-def _starts(
-    names: list[str],
-    index: int | None,
-    given: tuple[EngineOptions, TheoryOptions, SolverOptions, JobOptions],
-) -> list[Start]:
-    """Every structure with its engine."""
-    engine, theory, solver, jobs = given
-    if index is not None and len(names) > 1:
-        raise ValueError(f"--index: expected with one structure, got {len(names)}")
-    processes = 1 if jobs.dask is not None else jobs.processes
-    found = []
-    for name, label in zip(names, labels_of(names), strict=True):
-        atoms = load_structure(name, index)
-        found.append(Start(label, atoms, engine_of(engine, theory, atoms, solver, processes)))
-    return found
+        say(console, cell_change(start.atoms, result))
+    return {"folder": str(folder), **summary(result)}, result.converged

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ase
 from rich.console import Console
 
-from mlh.calculators.engines import Engine
 from mlh.commands.job_options import JobOptions
+from mlh.commands.several import Start
 from mlh.common.files import require_place
 from mlh.common.terminal import say
 from mlh.relaxation.files import summary
 from mlh.relaxation.jobs import RelaxJob, RelaxJobs, refuse_finished
 from mlh.relaxation.loop import RelaxSettings
 from mlh.report.steps import StepPrinter, outcome
-
-
-@dataclass(frozen=True)
-class Start:
-    """One of the structures, by the name of its folder."""
-
-    label: str
-    atoms: ase.Atoms
-    engine: Engine
 
 
 def relax_many(

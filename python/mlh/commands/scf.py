@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
+from rich.console import Console
 
 from mlh.commands.advice import OWN, PARAMETERS, in_options
 from mlh.commands.expand import expanded
@@ -16,6 +19,9 @@ from mlh.commands.structure_options import Index
 from mlh.commands.theory_options import SolverOptions, TheoryOptions
 from mlh.common.files import refuse_existing
 from mlh.common.terminal import say, terminal
+
+if TYPE_CHECKING:
+    from mlh.scf.loop import SCFStep
 
 _EXAMPLE = "Example: mlh scf alpha-quartz --cutoff 200 --matrices quartz.h5 --json"
 _NAMES = PARAMETERS | OWN["scf"]
@@ -51,24 +57,11 @@ def scf_command(
     from mlh.calculators.engines import DFTEngine
     from mlh.commands.memory import require_memory
     from mlh.common.timing import Stopwatch
-    from mlh.common.units import HARTREE_EV
-    from mlh.scf.loop import SCFStep
 
-    for option, tolerance in (("--energy-tol", energy_tol), ("--residual-tol", residual_tol)):
-        if not tolerance > 0.0:
-            raise ValueError(f"{option}: expected a positive tolerance in eV, got {tolerance}")
+    _check_tolerances({"--energy-tol": energy_tol, "--residual-tol": residual_tol})
     refuse_existing([matrices, density, extxyz], overwrite)
-    console = terminal()
     atoms, level = atoms_and_theory(structure, index, theory)
     require_memory(atoms, DFTEngine(level, solver.solver()), solver.beyond_memory)
-
-    def show(step: SCFStep) -> None:
-        say(
-            console,
-            f"{step.step:3d}  E {step.energy * HARTREE_EV:18.7f} eV  "
-            f"dE {step.energy_change * HARTREE_EV:10.2e}  "
-            f"residual {step.residual * HARTREE_EV:9.2e} eV  {step.seconds:6.2f} s",
-        )
 
     calculator = DFTCalculator(
         theory=level,
@@ -76,7 +69,7 @@ def scf_command(
         residual_tol_ev=residual_tol,
         max_scf_steps=max_steps,
         solver=solver.solver(),
-        on_scf_step=show,
+        on_scf_step=partial(_show, terminal()),
     )
     atoms.calc = calculator
     watch = Stopwatch()
@@ -99,6 +92,24 @@ def scf_command(
         _print(report)
     if report["advice"]:  # self-consistent, but not the ground state
         raise typer.Exit(1)
+
+
+def _show(console: Console, step: SCFStep) -> None:
+    """A line for every step of self-consistency."""
+    from mlh.common.units import HARTREE_EV
+
+    say(
+        console,
+        f"{step.step:3d}  E {step.energy * HARTREE_EV:18.7f} eV  "
+        f"dE {step.energy_change * HARTREE_EV:10.2e}  "
+        f"residual {step.residual * HARTREE_EV:9.2e} eV  {step.seconds:6.2f} s",
+    )
+
+
+def _check_tolerances(given: Mapping[str, float]) -> None:
+    for option, tolerance in given.items():
+        if not tolerance > 0.0:
+            raise ValueError(f"{option}: expected a positive tolerance in eV, got {tolerance}")
 
 
 def _report(structure: str, atoms: Any, calculator: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,14 +16,3 @@ Index = Annotated[
 def prefix_of(structure: str, out: Path | None, suffix: str) -> Path:
     """Of files or of a folder: as given, or the name of the structure with a suffix, here."""
     return out if out is not None else Path(f"{Path(structure.replace(':', '-')).stem}-{suffix}")
-
-
-def labels_of(structures: Sequence[str]) -> list[str]:
-    """Names of their folders; ValueError where two structures would share one."""
-    labels = [Path(text).stem.replace(":", "-") for text in structures]
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
-        raise ValueError(
-            f"structures: expected different names, which their folders have, got {', '.join(twice)} again"
-        )
-    return labels

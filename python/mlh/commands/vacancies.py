@@ -27,6 +27,10 @@ from mlh.structures.defects import rattled_copies
 _EXAMPLE = "Example: mlh vacancies host.xyz --species O -n 20 --seed 0 --out vacancies.extxyz"
 
 
+Selection = str | int | list[int]
+"""Of sites: all, inequivalent, how many, or which."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
     app.command("vacancies", epilog=_EXAMPLE)(expanded(vacancies_command))
@@ -86,24 +90,31 @@ def vacancies_command(
         frames = rattled_copies([placed_defect(host, one) for one in placed], **varied)
         kind = "defects " + ", ".join(defect)
     elif add is not None:
-        if isinstance(selection, list):
-            raise typer.BadParameter(
-                "expected all, inequivalent or a number with --add", param_hint="--sites"
-            )
-        places = void_positions(host, selection, min_distance, seed)
-        frames = point_defects(host, positions=places, element=add, **varied)
-        kind = f"interstitials of {add}"
+        frames, kind = _interstitials(host, add, selection, min_distance, varied)
     else:
-        chosen = select_sites(host, species, selection, seed)
-        frames = point_defects(host, sites=chosen, element=substitute, **varied)
-        kind = f"vacancies of {species}"
-        if substitute is not None:
-            kind = f"substitutions of {species} by {substitute}"
+        frames, kind = _on_sites(host, species, selection, substitute, varied)
     write_structure(out, frames)
     say(terminal(), f"{len(frames)} {kind} in {host.get_chemical_formula()}: {out}")
     if as_json:
         rows = [_row(frame, bool(defect)) for frame in frames]
         typer.echo(json.dumps({"file": str(out), "host": structure, "defects": rows}, indent=2))
+
+
+def _interstitials(
+    host: ase.Atoms, element: str, selection: Selection, min_distance: float, varied: dict[str, Any]
+) -> tuple[list[ase.Atoms], str]:
+    if isinstance(selection, list):
+        raise typer.BadParameter("expected all, inequivalent or a number with --add", param_hint="--sites")
+    places = void_positions(host, selection, min_distance, varied["seed"])
+    return point_defects(host, positions=places, element=element, **varied), f"interstitials of {element}"
+
+
+def _on_sites(
+    host: ase.Atoms, species: str, selection: Selection, substitute: str | None, varied: dict[str, Any]
+) -> tuple[list[ase.Atoms], str]:
+    chosen = select_sites(host, species, selection, varied["seed"])
+    kind = f"vacancies of {species}" if substitute is None else f"substitutions of {species} by {substitute}"
+    return point_defects(host, sites=chosen, element=substitute, **varied), kind
 
 
 def _row(frame: ase.Atoms, named: bool) -> dict[str, Any]:

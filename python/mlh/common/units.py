@@ -10,6 +10,7 @@ from typing import Final
 
 BOHR_ANGSTROM: Final = 0.529177210903  # 1 Bohr in Angstrom
 OPENMX_BOHR_ANGSTROM: Final = 0.529177249  # 1 Bohr in Angstrom inside OpenMX, for positions that it prints
+OPENMX_KELVIN: Final = 8.617251324e-5 / 27.2113845  # k_B * 1 K in Hartree inside OpenMX
 HARTREE_EV: Final = 27.211386245988  # 1 Hartree in eV
 RYDBERG: Final = 0.5  # 1 Rydberg in Hartree
 KELVIN: Final = 3.1668115634556e-6  # k_B * 1 K in Hartree

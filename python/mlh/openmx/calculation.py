@@ -16,14 +16,14 @@ import numpy as np
 from ase import Atoms
 
 from mlh.basis.species import Basis
-from mlh.common.units import BOHR_ANGSTROM, HARTREE_EV
+from mlh.common.units import BOHR_ANGSTROM, HARTREE_EV, OPENMX_KELVIN
 from mlh.dft.theory import Theory
 from mlh.openmx.basis import OpenMXSpecies, load_openmx_basis
 from mlh.openmx.inputfile import one_basis
 from mlh.openmx.integration import OpenMXIntegration
 from mlh.structures.openmx_dat import InputText, OpenMXFormatError, openmx_atoms, read_input_text
 
-KELVIN_EV = 8.617251324e-5 / 27.2113845 * HARTREE_EV
+KELVIN_EV = OPENMX_KELVIN * HARTREE_EV
 """Width of an electronic temperature of 1 K, with OpenMX's constants."""
 
 FUNCTIONALS = {"lda": "PZ", "lsda-ca": "PZ", "lsda-pw": "PW92", "gga-pbe": "PBE"}

@@ -14,6 +14,16 @@ from mlh.common.units import ANGSTROM
 from mlh.openmx.basis import data_folder, parse_orbitals
 from mlh.openmx.vps import read_vps
 
+_CONVERGENCE = (
+    "scf.Mixing.Type rmm-diisk",
+    "scf.Init.Mixing.Weight 0.30",
+    "scf.Min.Mixing.Weight 0.001",
+    "scf.Max.Mixing.Weight 0.600",
+    "scf.Mixing.History 10",
+    "scf.Mixing.StartPulay 5",
+    "scf.criterion 1.0e-10",
+)
+
 
 def openmx_input(
     atoms: Atoms,
@@ -77,13 +87,7 @@ def openmx_input(
             "scf.maxIter 200",
             "scf.EigenvalueSolver Band",
             f"scf.Kgrid {kpts[0]} {kpts[1]} {kpts[2]}",
-            "scf.Mixing.Type rmm-diisk",
-            "scf.Init.Mixing.Weight 0.30",
-            "scf.Min.Mixing.Weight 0.001",
-            "scf.Max.Mixing.Weight 0.600",
-            "scf.Mixing.History 10",
-            "scf.Mixing.StartPulay 5",
-            "scf.criterion 1.0e-10",
+            *_CONVERGENCE,
             "MD.Type nomd",
             "",
         ]

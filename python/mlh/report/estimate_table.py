@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlh.calculators.estimate import Estimate
+from mlh.calculators.estimate import GB, Estimate
 from mlh.report.fitted_table import FittedTable
-
-GB = 1e9
 
 
 def estimate_row(

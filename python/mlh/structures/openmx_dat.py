@@ -145,7 +145,8 @@ def openmx_atoms(text: InputText) -> ase.Atoms:
     """Atoms, cell and, where scf.SpinPolarization is on, moments (up - down populations).
 
     Lengths are kept in Bohr, as OpenMX computes with them: Angstrom differ from the file's in the eighth
-    digit, 0.529177249 Angstrom being its Bohr. Without <Atoms.UnitVectors a molecule without a cell.
+    digit, its Bohr being `OPENMX_BOHR_ANGSTROM` of mlh.common.units. Without <Atoms.UnitVectors a molecule
+    without a cell.
     """
     cell = _cell(text)
     tag, rows = "Atoms.SpeciesAndCoordinates", text.needed_block("Atoms.SpeciesAndCoordinates")
