@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.geometry import find_mic
 
 from electronic_helpers import dimer_and_molecule, harris_state, shifted
 from mlh.analysis.alignment import align, matching_atoms, onsite_energies
 from mlh.analysis.defect_levels import defect_levels, defect_site
 from mlh.analysis.state import ElectronicState
+from mlh.basis.ghosts import with_ghost
 from mlh.common.units import HARTREE_EV
 from mlh.structures import crystal, point_defect
 
@@ -95,6 +97,14 @@ def test_site_of_a_vacancy_is_its_two_silicon_atoms():
     with pytest.raises(ValueError, match="defect_position among its info"):
         defect_site(bare)
     assert defect_site(bare, center=host.positions[oxygen]).atoms == site.atoms
+    # Without its electrons the two move apart, beyond any bond; a ghost between them is no atom.
+    apart = vacancy.copy()
+    for atom in site.atoms:
+        vector = apart.positions[atom] - host.positions[oxygen]
+        apart.positions[atom] += find_mic(vector, host.cell)[0] * 0.55
+    assert defect_site(apart).atoms == defect_site(with_ghost(apart, "O", site.center)).atoms == site.atoms
+    with pytest.raises(ValueError, match="within bonding distance"):
+        defect_site(apart, center=site.center)
     # An added atom belongs to its site.
     substitute = point_defect(host, site=oxygen, element="N")
     assert oxygen in defect_site(substitute).atoms and substitute.symbols[oxygen] == "N"

@@ -25,6 +25,7 @@ from mlh.analysis.mulliken import atom_shares, orbital_labels, participation
 from mlh.analysis.orbitals import StateIndex, homo_index
 from mlh.analysis.state import ElectronicState
 from mlh.common.units import HARTREE_EV
+from mlh.structures.shell import first_shell
 
 FloatArray = NDArray[np.float64]
 
@@ -86,7 +87,9 @@ def defect_site(
     atoms: Atoms, center: ArrayLike | None = None, around: Sequence[int] | None = None
 ) -> DefectSite:
     """The atoms around a defect: given ones, those bonded to a position, or those of the provenance that
-    `mlh vacancies` and `point_defect` write (an added atom belongs to its own site)."""
+    `mlh vacancies` and `point_defect` write (an added atom belongs to its own site). Where the provenance
+    says that the defect is there and no atom is bonded to it, as around V_O(2+), the nearest ones of other
+    elements than the removed one, which had bonds to it."""
     if around is not None:
         chosen = tuple(int(i) for i in around)
         if not chosen or not all(0 <= i < len(atoms) for i in chosen):
@@ -104,7 +107,9 @@ def defect_site(
         raise ValueError(f"center: expected three coordinates in Angstrom, got shape {point.shape}")
     _, distances = find_mic(atoms.positions - point, atoms.cell, atoms.pbc)
     reach = BOND * (covalent_radii[atoms.numbers] + _radius_at(atoms, int(np.argmin(distances))))
-    found = tuple(int(i) for i in np.flatnonzero(distances < reach))
+    found = tuple(int(i) for i in np.flatnonzero((distances < reach) & (atoms.numbers > 0)))
+    if not found and center is None:
+        found = tuple(sorted(first_shell(atoms, point, str(atoms.info.get("defect_removed", "")))[0]))
     if not found:
         raise ValueError(
             f"center: expected atoms within bonding distance of {point.round(3).tolist()}, got none "

@@ -15,24 +15,18 @@ from dataclasses import replace
 import ase
 import numpy as np
 from ase.constraints import FixAtoms
-from ase.geometry import find_mic
-from numpy.typing import NDArray
 
 from mlh.basis.ghosts import with_ghost
 from mlh.calculators.engines import DFTEngine
 from mlh.defects.cases import DefectCase
 from mlh.relaxation.jobs import EngineLike
-
-SHELL = 1.3
-"""Atoms nearer to the place than this many times its nearest one are its neighbours."""
+from mlh.structures.shell import first_shell
 
 LARGEST, STEP = 4, 0.25
 """So many of them have moments, from 1 down by this step."""
 
 ROOM, MOST_ROOM = 0.25, 0.5
 """Angstrom per positive charge, and at most, by which the neighbours of a vacancy start further out."""
-
-_PLACE = 0.3  # Angstrom; an added atom is on the place itself
 
 
 def with_start_moments(defect: ase.Atoms, engine: EngineLike) -> ase.Atoms:
@@ -42,7 +36,7 @@ def with_start_moments(defect: ase.Atoms, engine: EngineLike) -> ase.Atoms:
         return defect
     if engine.theory.nspin(defect) == 1:
         return defect
-    around = _around(defect)[0][:LARGEST]
+    around = first_shell(defect, defect.info["defect_position"])[0][:LARGEST]
     moments = np.zeros(len(defect))
     moments[around] = 1.0 - STEP * np.arange(len(around))
     started = defect.copy()
@@ -56,7 +50,7 @@ def with_room(defect: ase.Atoms, case: DefectCase) -> ase.Atoms:
     empty = all(member.added is None for member in case.defect.name.members)
     if case.charge <= 0 or not empty:
         return defect
-    around, away = _around(defect)
+    around, away = first_shell(defect, defect.info["defect_position"])
     moved = defect.copy()
     step = min(ROOM * case.charge, MOST_ROOM)
     positions = defect.positions.copy()
@@ -81,16 +75,6 @@ def with_orbitals_of_removed(
             defect.arrays["host_index"][-1] = -1
             defect.set_constraint([*defect.constraints, FixAtoms([len(defect) - 1])])
     return defect
-
-
-def _around(defect: ase.Atoms) -> tuple[list[int], NDArray[np.float64]]:
-    """The atoms around the place of the defect, the nearest first, and their vectors from it (Angstrom)."""
-    place = np.asarray(defect.info["defect_position"], dtype=np.float64)
-    vectors, distances = find_mic(defect.positions - place, defect.cell, defect.pbc)
-    distances[defect.numbers == 0] = np.inf
-    nearest = distances[distances > _PLACE].min()
-    around = [int(k) for k in np.argsort(distances, kind="stable") if distances[k] <= SHELL * nearest]
-    return around, vectors[around]
 
 
 def without_states(engine: EngineLike) -> EngineLike:
