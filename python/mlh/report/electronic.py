@@ -226,12 +226,13 @@ def defect_figure(result: DefectLevels, title: str = "") -> Figure:
     share = [max(level.site_share, 0.0) for level in result.levels]
     dots = right.scatter(x, y, c=share, cmap="viridis_r", vmin=0.0, vmax=max(share), s=26, zorder=3)
     for level, name in ((result.occupied, "occupied"), (result.empty, "empty")):
+        beyond = level.ipr > 0.6 * max(x)  # the words on the side where there is room
         right.annotate(
             f"{name}: {100.0 * level.site_share:.0f} % on the site",
             (level.ipr, level.energy),
-            (-8, 8),
+            (-8 if beyond else 8, 8),
             textcoords="offset points",
-            ha="right",
+            ha="right" if beyond else "left",
             fontsize=8,
         )
     right.set_xlim(0.0, 1.25 * max(x))
