@@ -21,6 +21,7 @@ from mlh.calculators.engines import DFTEngine
 from mlh.defects.cases import DefectCase
 from mlh.relaxation.jobs import EngineLike
 from mlh.structures.shell import first_shell
+from mlh.structures.vacancy_starts import opened
 
 LARGEST, STEP = 4, 0.25
 """So many of them have moments, from 1 down by this step."""
@@ -36,6 +37,11 @@ def with_start_moments(defect: ase.Atoms, engine: EngineLike) -> ase.Atoms:
         return defect
     if engine.theory.nspin(defect) == 1:
         return defect
+    return moments_around(defect)
+
+
+def moments_around(defect: ase.Atoms) -> ase.Atoms:
+    """The defect with moments on the atoms around its place, and on no others."""
     around = first_shell(defect, defect.info["defect_position"])[0][:LARGEST]
     moments = np.zeros(len(defect))
     moments[around] = 1.0 - STEP * np.arange(len(around))
@@ -50,13 +56,12 @@ def with_room(defect: ase.Atoms, case: DefectCase) -> ase.Atoms:
     empty = all(member.added is None for member in case.defect.name.members)
     if case.charge <= 0 or not empty:
         return defect
-    around, away = first_shell(defect, defect.info["defect_position"])
-    moved = defect.copy()
-    step = min(ROOM * case.charge, MOST_ROOM)
-    positions = defect.positions.copy()
-    positions[around] += step * away / np.linalg.norm(away, axis=1, keepdims=True)
-    moved.set_positions(positions)
-    return moved
+    return opened(defect, room_of(case.charge))
+
+
+def room_of(charge: float) -> float:
+    """By how much the neighbours of a vacancy of this charge start further out, Angstrom."""
+    return min(ROOM * max(charge, 0.0), MOST_ROOM)
 
 
 def with_orbitals_of_removed(

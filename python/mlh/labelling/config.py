@@ -101,11 +101,13 @@ class VacancyPlan(_Model):
 
 class RelaxationPlan(_Model):
     """Short relaxations of the host or of vacancies; `samples` geometries of each are stored,
-    equally spaced along the path, first and last included."""
+    equally spaced along the path, first and last included. start: of a vacancy, "cut" (as the atom left it)
+    or "puckered" (one neighbour mirrored in the plane of its others; vacancies of a bridge)."""
 
     of: Literal["host", "vacancy"]
     species: str | None = None
     sites: Literal["all", "inequivalent"] | PositiveInt | list[int] | None = None
+    start: Literal["cut", "puckered"] = "cut"
     rattle: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     strain: Annotated[float, Field(ge=0.0, lt=0.3)] = 0.0
     fmax: Annotated[float, Field(gt=0.0)] = 0.05
@@ -117,6 +119,8 @@ class RelaxationPlan(_Model):
         wanted = self.of == "vacancy"
         if wanted != (self.species is not None) or wanted != (self.sites is not None):
             raise ValueError("relaxation: species and sites are expected for vacancies, and only for them")
+        if self.start != "cut" and not wanted:
+            raise ValueError(f"relaxation: start {self.start} is of vacancies, got it of the host")
         return self
 
 
@@ -129,7 +133,8 @@ class SourceConfig(_Model):
     repeat: Repeat = (1, 1, 1)
     kpts: Repeat | KMesh | None = None
     charges: Annotated[list[int], Field(min_length=1)] | None = None
-    """Of every structure of the source, each a label; odd numbers of electrons are spin-polarised."""
+    """Of every structure of the source, each a label; odd numbers of electrons are spin-polarised, and the
+    neighbours of a positive vacancy start further out (docs/defects.md)."""
     split: Part = "train"
     host: list[Variation] = Field(default_factory=list)
     vacancies: list[VacancyPlan] = Field(default_factory=list)

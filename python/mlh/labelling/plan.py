@@ -17,6 +17,7 @@ import ase
 import numpy as np
 from ase.neighborlist import neighbor_list
 
+from mlh.defects.starts import moments_around, room_of
 from mlh.dft.theory import count_electrons
 from mlh.labelling.config import DatasetConfig, RelaxationPlan, SourceConfig, Variation
 from mlh.labelling.labels import EngineSettings, load_engine_basis
@@ -33,6 +34,7 @@ from mlh.structures import (
     vacancies,
 )
 from mlh.structures.cell import require_cell
+from mlh.structures.vacancy_starts import opened, puckered
 
 _MIN_DISTANCE = 0.7  # Angstrom: a rattle that brings atoms closer is an input error
 
@@ -105,13 +107,14 @@ def _source_jobs(config: DatasetConfig, source: SourceConfig) -> Iterator[Datase
     for atoms, tag, details in _structures(config, source, host):
         for name, level in _charges(source, engine, atoms):
             record = {**_record(source, atoms), **details, "kind": "single"}
-            yield _job(f"{source.name}-{tag}{name}", atoms, level, None, 1, record)
+            yield _job(f"{source.name}-{tag}{name}", _started(atoms, level, True), level, None, 1, record)
     for number, relaxation in enumerate(source.relaxations):
         settings = RelaxSettings(fmax=relaxation.fmax, max_steps=relaxation.max_steps)
         for atoms, tag in _relaxation_starts(config, source, host, relaxation, number):
             for name, level in _charges(source, engine, atoms):
                 record = {**_record(source, atoms), "kind": "relaxation", "rattle": relaxation.rattle}
-                yield _job(f"{source.name}-{tag}{name}", atoms, level, settings, relaxation.samples, record)
+                start = _started(atoms, level, relaxation.start == "cut")
+                yield _job(f"{source.name}-{tag}{name}", start, level, settings, relaxation.samples, record)
 
 
 def _charges(
@@ -125,6 +128,15 @@ def _charges(
         electrons = count_electrons(load_engine_basis(engine), atoms.get_chemical_symbols(), float(charge))
         spin = engine.spin or bool(round(electrons) % 2)
         yield (f"-q{charge:+d}" if charge else ""), replace(engine, charge=float(charge), spin=spin)
+
+
+def _started(atoms: ase.Atoms, level: EngineSettings, as_cut: bool) -> ase.Atoms:
+    """As `mlh defect` starts it: room around a positive vacancy, moments around a defect with two spins."""
+    if "defect_position" not in atoms.info:
+        return atoms
+    room = room_of(level.charge) if as_cut else 0.0
+    moved = opened(atoms, room) if room else atoms
+    return moments_around(moved) if level.spin and level.charge else moved
 
 
 def _structures(
@@ -159,7 +171,8 @@ def _relaxation_starts(
     sites = select_sites(host, relaxation.species, relaxation.sites, seed)
     for site, defect in zip(sites, vacancies(host, sites), strict=True):
         tag = f"relax{number}-v{relaxation.species}{site}"
-        yield _vary(defect, variation, _stream(config, source, tag)), tag
+        start = puckered(defect) if relaxation.start == "puckered" else defect
+        yield _vary(start, variation, _stream(config, source, tag)), tag
 
 
 def _stream(config: DatasetConfig, source: SourceConfig, tag: str) -> np.random.Generator:
@@ -214,8 +227,11 @@ def _job(
         "samples": samples,
     }
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
-    # Plain atoms: positions and elements only, so that nothing else travels to the worker.
+    # Plain atoms: positions, elements, moments of the start; nothing else travels to the worker.
     plain = ase.Atoms(atoms.get_chemical_symbols(), atoms.positions, cell=atoms.cell[:], pbc=True)
+    moments = atoms.get_initial_magnetic_moments()
+    if moments.any():
+        plain.set_initial_magnetic_moments(moments)
     _refuse_odd_electrons(name, plain, engine)
     return DatasetJob(f"{name}-{key}", plain, engine, relaxation, samples, record)
 
