@@ -56,6 +56,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "dataset check": ("data.h5",),
     "dataset info": ("data.h5",),
     "dataset merge": ("data.h5", "more.h5", "--out", "new.h5"),
+    "dataset select": ("asio2_48_b", "--model", "sio2-vo", "--out", "new.extxyz"),
     "dataset import-openmx": ("runs", "--out", "new.h5"),
     "train": ("train.yaml",),
     "evaluate": ("sio2-vo", "data.h5"),
@@ -255,6 +256,7 @@ def right(option: Option) -> list[str]:
         "orbitals --host": [*words, "--defect", "--around", "0"],
         "orbitals --site": [*words, "--defect"],
         "dataset build --dask": words[:-1],
+        "dataset select --sites": [*words, "--vacancies", "O"],
     }
     return [*option.command.split(), *further.get(str(option), words)]
 

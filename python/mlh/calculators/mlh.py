@@ -178,6 +178,12 @@ class MLHCalculator(Engine):
         if isinstance(self.model, Committee):
             self._store_committee(self.model, system)
 
+    def prediction(self, atoms: Atoms) -> BlockMatrix:
+        """dH of these atoms, without a density matrix; of a committee the members' own stay in its `last`."""
+        system, _ = self.system_for(atoms)
+        moment = self._moment(system)
+        return self.model.predict(system) if moment is None else _with_moment(self.model, system, moment)
+
     def _moment(self, system: System) -> float | None:
         """N_up - N_down of a system of two spins: as given, else the lowest that its electrons can have."""
         if system.nspin == 1:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn
 
 from mlh.basis.families import family_of
+from mlh.commands.dataset_select import SELECT_EXAMPLE, select_command
 from mlh.commands.expand import expanded
 from mlh.commands.openmx import IMPORT_EXAMPLE, import_command
 from mlh.common.files import refuse_picture
@@ -36,6 +37,7 @@ def register(app: typer.Typer) -> None:
     """Add the command group to an application."""
     group = typer.Typer(help="Build data sets of DFT Hamiltonians and look into them.", no_args_is_help=True)
     group.command("build", epilog=_BUILD_EXAMPLE)(expanded(build_command))
+    group.command("select", epilog=SELECT_EXAMPLE)(expanded(select_command))
     group.command("check", epilog="Example: mlh dataset check sio2.h5")(expanded(check_command))
     group.command("info", epilog=_INFO_EXAMPLE)(expanded(info_command))
     group.command("merge", epilog=_MERGE_EXAMPLE)(expanded(merge_command))

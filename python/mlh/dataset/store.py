@@ -238,6 +238,12 @@ class Dataset(Sequence[Sample]):
         info = self.record(index).get("info", {})
         return cell, info.get("kpts", self.settings.get("kpts"))
 
+    def geometry(self, index: int) -> tuple[NDArray[np.int64], Array, Array]:
+        """Atomic numbers, positions and cell (rows), Bohr, of one sample without its matrices, unchecked."""
+        sample = self._file["samples"][self._names[index]]
+        numbers, positions, cell = (sample[name][...] for name in ("numbers", "positions", "cell"))
+        return numbers.astype(np.int64), positions, cell
+
     @cached_property
     def elements(self) -> list[int]:
         """Atomic numbers that occur in any sample, ascending."""

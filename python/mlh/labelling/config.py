@@ -125,11 +125,15 @@ class RelaxationPlan(_Model):
 
 
 class SourceConfig(_Model):
-    """One host, a crystal of `mlh.structures.CRYSTALS` or a file, and what is made of it."""
+    """One host, a crystal of `mlh.structures.CRYSTALS` or a file, and what is made of it; or the structures
+    of a file, each as it is (`frames`; `mlh dataset select` writes such files)."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     crystal: str | None = None
     file: str | None = None
+    frames: str | None = None
+    """Of every frame the charge, the host and the part of a split (`info`: charge, group, split) are its own
+    where it has them."""
     repeat: Repeat = (1, 1, 1)
     kpts: Repeat | KMesh | None = None
     charges: Annotated[list[int], Field(min_length=1)] | None = None
@@ -142,11 +146,18 @@ class SourceConfig(_Model):
 
     @model_validator(mode="after")
     def _one_origin(self) -> SourceConfig:
-        if (self.crystal is None) == (self.file is None):
-            raise ValueError(f"source {self.name}: expected exactly one of crystal and file")
+        if sum(origin is not None for origin in (self.crystal, self.file, self.frames)) != 1:
+            raise ValueError(f"source {self.name}: expected exactly one of crystal, file and frames")
         if self.crystal is not None and self.crystal not in CRYSTALS:
             raise ValueError(f"crystal: expected one of {sorted(CRYSTALS)}, got {self.crystal!r}")
-        if not (self.host or self.vacancies or self.relaxations):
+        made = bool(self.host or self.vacancies or self.relaxations or self.repeat != (1, 1, 1))
+        if self.frames is not None:
+            if made:
+                raise ValueError(
+                    f"source {self.name}: expected frames alone, which are labelled as they are; got repeat, "
+                    "host, vacancies or relaxations beside"
+                )
+        elif not (self.host or self.vacancies or self.relaxations):
             raise ValueError(f"source {self.name}: expected host, vacancies or relaxations, got none")
         return self
 
@@ -196,16 +207,20 @@ def load_config(path: str | os.PathLike[str]) -> DatasetConfig:
 
 
 def _absolute_files(content: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The same content with every `file` of a source relative to the folder of the YAML file; names of
-    shipped structures stay as they are."""
+    """The same content with every `file` and `frames` of a source relative to the folder of the YAML file;
+    names of shipped structures stay as they are."""
     sources = content.get("sources")
     if not isinstance(sources, list):
         return content
 
     def resolved(item: Any) -> Any:
-        file = item.get("file") if isinstance(item, dict) else None
-        if not isinstance(file, str) or (file in shipped_structures() and not (folder / file).exists()):
-            return item
-        return {**item, "file": str((folder / file).resolve())}
+        named = (
+            {key: item[key] for key in ("file", "frames") if key in item} if isinstance(item, dict) else {}
+        )
+        found = {key: str((folder / file).resolve()) for key, file in named.items() if of_the_user(file)}
+        return {**item, **found} if found else item
+
+    def of_the_user(file: Any) -> bool:
+        return isinstance(file, str) and (file not in shipped_structures() or (folder / file).exists())
 
     return {**content, "sources": [resolved(item) for item in sources]}

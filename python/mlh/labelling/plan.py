@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from mlh.relaxation.loop import RelaxSettings
 from mlh.structures import (
     crystal,
     load_structure,
+    load_structures,
     random_strain,
     rattle,
     scale_volume,
@@ -85,7 +86,23 @@ def plan(config: DatasetConfig) -> tuple[DatasetJob, ...]:
 
 def elements_of(config: DatasetConfig) -> tuple[str, ...]:
     """All elements of the sources, sorted."""
-    return tuple(sorted({symbol for source in config.sources for symbol in load_host(source).symbols}))
+    structures = [atoms for source in config.sources for atoms in _origin(source)]
+    return tuple(sorted({symbol for atoms in structures for symbol in atoms.symbols}))
+
+
+def _origin(source: SourceConfig) -> list[ase.Atoms]:
+    """The host of a source, or its frames."""
+    return [load_host(source)] if source.frames is None else load_frames(source)
+
+
+def load_frames(source: SourceConfig) -> list[ase.Atoms]:
+    """The structures of a source that are labelled as they are."""
+    if source.frames is None:
+        raise ValueError(f"source {source.name}: expected frames")
+    frames = load_structures(source.frames)
+    for number, atoms in enumerate(frames):
+        require_cell(atoms, f"source {source.name}, frame {number}")
+    return frames
 
 
 def load_host(source: SourceConfig) -> ase.Atoms:
@@ -101,33 +118,53 @@ def load_host(source: SourceConfig) -> ase.Atoms:
     return host
 
 
+def _frame_jobs(config: DatasetConfig, source: SourceConfig) -> Iterator[DatasetJob]:
+    """Every frame at its own charge, or at those of the source. The names do not count the frames, so that a
+    longer file keeps what is finished of a shorter one."""
+    engine = config.engine.settings(source.kpts)
+    for atoms in load_frames(source):
+        own = float(atoms.info.get("charge", engine.charge))
+        charges: Sequence[float] | None = source.charges or (None if own == engine.charge else [own])
+        for name, level in _charges(charges, engine, atoms):
+            record = {
+                **_record(source, atoms),
+                "kind": "frame",
+                "source": str(atoms.info.get("group", source.name)),
+                "split": str(atoms.info.get("split", source.split)),
+            }
+            yield _job(f"{source.name}{name}", _started(atoms, level, False), level, None, 1, record)
+
+
 def _source_jobs(config: DatasetConfig, source: SourceConfig) -> Iterator[DatasetJob]:
+    if source.frames is not None:
+        yield from _frame_jobs(config, source)
+        return
     host = load_host(source)
     engine = config.engine.settings(source.kpts)
     for atoms, tag, details in _structures(config, source, host):
-        for name, level in _charges(source, engine, atoms):
+        for name, level in _charges(source.charges, engine, atoms):
             record = {**_record(source, atoms), **details, "kind": "single"}
             yield _job(f"{source.name}-{tag}{name}", _started(atoms, level, True), level, None, 1, record)
     for number, relaxation in enumerate(source.relaxations):
         settings = RelaxSettings(fmax=relaxation.fmax, max_steps=relaxation.max_steps)
         for atoms, tag in _relaxation_starts(config, source, host, relaxation, number):
-            for name, level in _charges(source, engine, atoms):
+            for name, level in _charges(source.charges, engine, atoms):
                 record = {**_record(source, atoms), "kind": "relaxation", "rattle": relaxation.rattle}
                 start = _started(atoms, level, relaxation.start == "cut")
                 yield _job(f"{source.name}-{tag}{name}", start, level, settings, relaxation.samples, record)
 
 
 def _charges(
-    source: SourceConfig, engine: EngineSettings, atoms: ase.Atoms
+    charges: Sequence[float] | None, engine: EngineSettings, atoms: ase.Atoms
 ) -> Iterator[tuple[str, EngineSettings]]:
     """What a charge adds to the name of a job, and its level of theory; without charges the engine's own."""
-    if source.charges is None:
+    if charges is None:
         yield "", engine
         return
-    for charge in source.charges:
+    for charge in charges:
         electrons = count_electrons(load_engine_basis(engine), atoms.get_chemical_symbols(), float(charge))
         spin = engine.spin or bool(round(electrons) % 2)
-        yield (f"-q{charge:+d}" if charge else ""), replace(engine, charge=float(charge), spin=spin)
+        yield (f"-q{charge:+g}" if charge else ""), replace(engine, charge=float(charge), spin=spin)
 
 
 def _started(atoms: ase.Atoms, level: EngineSettings, as_cut: bool) -> ase.Atoms:

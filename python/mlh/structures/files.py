@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from mlh.common.files import complete_or_absent, intact
 from mlh.structures.carried import writable
 from mlh.structures.crystals import CRYSTALS, crystal
-from mlh.structures.reading import read_structure
+from mlh.structures.reading import read_all, read_structure
 
 _CRYSTAL_NAME = re.compile(r"^(?P<name>[a-z-]+)(?::(?P<repeat>\d+x\d+x\d+))?$")
 
@@ -29,8 +29,8 @@ def load_structure(source: str | os.PathLike[str], index: int | None = None) -> 
     lack a cell vector (molecules): calculators put them into a box.
     """
     text = os.fspath(source)
-    match = _CRYSTAL_NAME.match(text)
-    if match and match["name"] in CRYSTALS:
+    match = crystal_name(text)
+    if match:
         if index is not None:
             raise ValueError(f"index: expected together with a file, got {index} with the crystal {text}")
         repeat = tuple(int(count) for count in (match["repeat"] or "1x1x1").split("x"))
@@ -49,6 +49,27 @@ def load_structure(source: str | os.PathLike[str], index: int | None = None) -> 
     _validate(atoms, str(path))
     atoms.info.setdefault("source", path.name)
     return atoms
+
+
+def crystal_name(text: str) -> re.Match[str] | None:
+    """The parts of the name of a crystal of the package; None for everything else."""
+    match = _CRYSTAL_NAME.match(text)
+    return match if match and match["name"] in CRYSTALS else None
+
+
+def load_structures(source: str | os.PathLike[str]) -> list[ase.Atoms]:
+    """As `load_structure`, all frames of a file; of a trajectory that was cut off, those before the cut."""
+    text = os.fspath(source)
+    path = Path(text)
+    if crystal_name(text) or not path.is_file():
+        return [load_structure(text)]
+    frames = read_all(path)
+    if not frames or not all(len(atoms) for atoms in frames):
+        raise ValueError(f"structures {path}: expected at least one atom in every frame, got none")
+    for number, atoms in enumerate(frames):
+        _validate(atoms, f"{path}, frame {number}")
+        atoms.info.setdefault("source", path.name)
+    return frames
 
 
 def shipped_structures() -> dict[str, Path]:

@@ -65,6 +65,35 @@ def read_structure(path: Path, index: int | None = None) -> ase.Atoms:
     return atoms
 
 
+def read_all(path: Path) -> list[ase.Atoms]:
+    """Every structure of a file; of a trajectory that a run still writes, or was killed at, those before the
+    frame that is cut off, with a word."""
+    label = f"structures {path}"
+    if path.stat().st_size == 0:
+        raise StructureError(f"{label}: expected structures, got an empty file")
+    if is_openmx_input(path):
+        return [read_structure(path)]
+    try:
+        kind = filetype(str(path), read=True)
+    except Exception as error:
+        raise _unreadable(label, error) from None
+    if kind == "extxyz":
+        frames = [_from_text(frame, kind, label) for frame in _whole_frames(_text(path), label)]
+    else:
+        frames = [read_structure(path)] if kind == "vasp" else _by_ase(path, kind, label)
+    for atoms in frames:
+        refuse_shared_sites(atoms, label)
+    return frames
+
+
+def _whole_frames(text: str, label: str) -> list[_Frame]:
+    """The frames of (extended) xyz that are there to their end."""
+    frames = _xyz_frames(text, label, whole=False)
+    if len(frames) > 1 and not text.endswith("\n"):  # its last number may be cut
+        frames = _xyz_frames(text[: text.rindex("\n") + 1], label, whole=False)
+    return frames
+
+
 def _text(path: Path) -> str:
     with open_with_compression(str(path), "rb") as stream:
         return str(stream.read().decode("utf-8", errors="replace"))
@@ -115,8 +144,11 @@ def _chosen(count: int, index: int | None, label: str) -> int:
     return index % count
 
 
-def _xyz_frames(text: str, label: str) -> list[_Frame]:
-    """Frames of (extended) xyz: "n", a comment, n lines of atoms, perhaps lines VEC1, VEC2, VEC3."""
+def _xyz_frames(text: str, label: str, whole: bool = True) -> list[_Frame]:
+    """Frames of (extended) xyz: "n", a comment, n lines of atoms, perhaps lines VEC1, VEC2, VEC3.
+
+    whole: a last frame that is cut off is an error, also where others are before it.
+    """
     lines = text.splitlines()
     frames: list[_Frame] = []
     start = 0
@@ -127,11 +159,14 @@ def _xyz_frames(text: str, label: str) -> list[_Frame]:
             raise StructureError(
                 f"{label}, line {start + 1}: expected the number of atoms, got {lines[start][:40]!r}"
             ) from None
+        if stop > len(lines) and frames and not whole:
+            _log.warning("%s: frame %d is cut off and left out", label, len(frames))
+            break
         if stop > len(lines):
-            whole = f"; the last whole frame is index={len(frames) - 1}" if frames else ""
+            last = f"; the last whole frame is index={len(frames) - 1}" if frames else ""
             raise StructureError(
                 f"{label}: ends inside the frame of {lines[start].strip()} atoms that begins in line "
-                f"{start + 1}{whole}"
+                f"{start + 1}{last}"
             )
         while stop < len(lines) and lines[stop].lstrip().startswith("VEC"):
             stop += 1
