@@ -57,6 +57,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "dataset info": ("data.h5",),
     "dataset merge": ("data.h5", "more.h5", "--out", "new.h5"),
     "dataset select": ("asio2_48_b", "--model", "sio2-vo", "--out", "new.extxyz"),
+    "dataset export": ("data.h5", "--out", "new.extxyz"),
     "dataset import-openmx": ("runs", "--out", "new.h5"),
     "train": ("train.yaml",),
     "evaluate": ("sio2-vo", "data.h5"),

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn
 
 from mlh.basis.families import family_of
+from mlh.commands.dataset_export import EXPORT_EXAMPLE, export_command
 from mlh.commands.dataset_select import SELECT_EXAMPLE, select_command
 from mlh.commands.expand import expanded
 from mlh.commands.openmx import IMPORT_EXAMPLE, import_command
@@ -41,6 +42,7 @@ def register(app: typer.Typer) -> None:
     group.command("check", epilog="Example: mlh dataset check sio2.h5")(expanded(check_command))
     group.command("info", epilog=_INFO_EXAMPLE)(expanded(info_command))
     group.command("merge", epilog=_MERGE_EXAMPLE)(expanded(merge_command))
+    group.command("export", epilog=EXPORT_EXAMPLE)(expanded(export_command))
     group.command("import-openmx", epilog=IMPORT_EXAMPLE)(expanded(import_command))
     app.add_typer(group, name="dataset")
 
