@@ -121,6 +121,20 @@ def moving(path: Path) -> None:
     write_structure(path, atoms)
 
 
+def chosen(words: list[str]) -> None:
+    """Structures with the configuration that labels them."""
+    out = Path(option(words, "--out") or "chosen.extxyz")
+    write_structure(out, crystal("alpha-quartz"))
+    source = f"sources: [{{name: a, frames: {out.name}}}]"
+    out.with_suffix(".yaml").write_text(f"name: {out.stem}\n{source}\n", encoding="utf-8")
+
+
+def labelled_runs() -> None:
+    """A data set, and a folder of runs."""
+    data_set(Path("sio2.h5"))
+    moving(Path("runs") / "md" / "trajectory.extxyz")
+
+
 def option(words: Sequence[str], *names: str) -> str | None:
     """The value of an option."""
     return next((words[k + 1] for k, word in enumerate(words) if word in names), None)
@@ -129,6 +143,7 @@ def option(words: Sequence[str], *names: str) -> str | None:
 STAND_INS: dict[str, Callable[[list[str]], None]] = {
     "mlh amorphous": lambda words: glass(Path(option(words, "--out") or "host.xyz")),
     "mlh dataset build": lambda words: data_set(Path(option(words, "--out") or "sio2.h5")),
+    "mlh dataset select": chosen,
     "mlh train": model,
     "mlh md": lambda words: moving(Path(option(words, "--out") or "md") / "trajectory.extxyz"),
     "mlh density asio2_48_b --model sio2-vo --out n": lambda words: cube(Path("n.cube")),
@@ -190,6 +205,7 @@ def mirrored() -> None:
 
 
 GIVEN = {
+    "data_format.md": labelled_runs,
     "model.md": lambda: data_set(Path("sio2.h5")),
     "openmx.md": methane,
     "dynamics.md": mirrored,
