@@ -12,6 +12,7 @@ from ase.calculators.calculator import (
     all_changes,
 )
 
+from mlh._core import return_free_pages
 from mlh.basis.species import Basis
 from mlh.calculators.base import Engine, GridShape, HamiltonianModel
 from mlh.common.activity import doing
@@ -161,6 +162,7 @@ class MLHCalculator(Engine):
             else:
                 dh, self._terms = self.model.predict(system), ()
         self.predicted_dh = dh
+        return_free_pages()
         result = scf(
             system,
             H0=system.harris_hamiltonian() + dh,

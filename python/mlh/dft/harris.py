@@ -10,7 +10,6 @@ densities, both on all points of grid and spheres, so that the derivative is tha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ import mlh._core as _core
 from mlh.dft.gradient import Rest, Trace, derivatives
 from mlh.dft.kernel import rest_along, spin_potentials
 from mlh.dft.terms.contract import Derivative, Discretisation, LocalState, sum_of_derivatives
-from mlh.matrix.block_matrix import BlockMatrix
+from mlh.matrix.block_matrix import BlockMatrix, Pattern, kept_unless_large
 
 FloatArray = NDArray[np.float64]
 
@@ -32,21 +31,28 @@ class HarrisHamiltonian:
     def __init__(self, discretisation: Discretisation) -> None:
         self._discretisation = discretisation
 
-    @cached_property
+    @property
+    def pattern(self) -> Pattern:
+        """Of the matrix."""
+        return self._discretisation.pattern
+
+    @kept_unless_large
     def _states(self) -> list[LocalState]:
         """The local terms at n_a."""
         d = self._discretisation
         return [term.at([d.grid.neutral()]) for term in d.local_terms]
 
-    @cached_property
+    @kept_unless_large
     def _potential(self) -> _core.Potential:
         return spin_potentials(self._states, 1)[0]
 
-    @cached_property
+    @kept_unless_large
     def matrix(self) -> BlockMatrix:
         """H0, one spin component, Hartree."""
         d = self._discretisation
-        return BlockMatrix(d.geometry.pattern, d.fixed_matrix + d.grid.matrix(self._potential))
+        total = np.asarray(d.grid.matrix(self._potential))[None]
+        total += d.fixed_matrix
+        return BlockMatrix(d.pattern, total)
 
     def trace(self, Z: FloatArray, single: bool = False) -> Trace:
         """Tr[Z H0], for its derivative at fixed Z (nnz,); single: of a Z that is small beside D."""

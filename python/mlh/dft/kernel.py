@@ -25,9 +25,11 @@ FloatArray = NDArray[np.float64]
 
 def spin_potentials(changes: Sequence[LocalChange], nspin: int) -> list[_core.Potential]:
     """Sum of the potentials of local terms, one per spin."""
-    return [
-        reduce(add, (c.potential[min(spin, len(c.potential) - 1)] for c in changes)) for spin in range(nspin)
-    ]
+    return [reduce(add, (_of_spin(c.potential, spin) for c in changes)) for spin in range(nspin)]
+
+
+def _of_spin(potential: Sequence[_core.Potential], spin: int) -> _core.Potential:
+    return potential[min(spin, len(potential) - 1)]
 
 
 def rest_along(name: str, changes: Sequence[LocalChange], neutral: _core.Potential | None = None) -> Rest:

@@ -45,7 +45,7 @@ from mlh.dft.terms.dispersion import check_dispersion, dispersion_term
 from mlh.dft.terms.local import uniform_density
 from mlh.dft.theory import FUNCTIONALS, Theory, check_functional, count_electrons
 from mlh.dft.vacuum import PERIODIC
-from mlh.matrix.block_matrix import BlockMatrix, Pattern, same_pattern
+from mlh.matrix.block_matrix import BlockMatrix, Pattern, kept_unless_large, same_pattern
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints, reduced, with_cell
 from mlh.matrix.symmetry import OVERLAP_TOLERANCE, Symmetry, find_symmetry
 from mlh.structures.reading import refuse_shared_sites
@@ -212,7 +212,7 @@ class System:
         """Largest cutoff whose waves the uniform grid tells apart, Ry: `cutoff_ry` up to rounding."""
         return self.mesh.effective_cutoff(self.cell)
 
-    @cached_property
+    @kept_unless_large
     def _overlap(self) -> BlockMatrix:
         tables = self.discretisation.tables
         return BlockMatrix(self.pattern, tables.overlap(self.structure, self.pattern))
@@ -266,9 +266,10 @@ class System:
         """Energy contributions and H = dE/dD (nspin of the system) in one pass over the grid."""
         fields = self._fields(D)
         with doing("potential matrix"):
-            grid_part = np.stack([self._points.matrix(v) for v in fields.potential])
-        H = BlockMatrix(self.pattern, self.discretisation.fixed_matrix + grid_part)
-        return Evaluation(H, self._energies(D, fields))
+            parts = [np.asarray(self._points.matrix(v)) for v in fields.potential]
+        data = parts[0][None] if len(parts) == 1 else np.stack(parts)
+        data += self.discretisation.fixed_matrix
+        return Evaluation(BlockMatrix(self.pattern, data), self._energies(D, fields))
 
     def change(self, D: BlockMatrix, Z: BlockMatrix, single: bool = False) -> HamiltonianChange:
         """H[D] along a change Z of D: K Z, K = dH/dD, and the derivative of Tr[Z H[D]] with the geometry.
@@ -388,6 +389,7 @@ class System:
             density = [self._points.density(component) for component in D.data]
         states = {term.name: term.at(density) for term in self.discretisation.local_terms}
         fields = Fields(density, states, spin_potentials(list(states.values()), self.nspin))
+        _core.return_free_pages()
         self._last_fields.keep(D, fields)
         return fields
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar, overload
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from mlh._core import Pattern
 
@@ -78,6 +79,47 @@ def pattern_index(pattern: Pattern) -> PatternIndex:
     if index is None:
         index = _INDEX[pattern] = PatternIndex(pattern)
     return index
+
+
+LARGE = 30_000_000
+"""Stored numbers of one matrix above which what can be made again is not kept: 0.24 GB each."""
+
+
+class OnPattern(Protocol):
+    """What makes matrices of one geometry."""
+
+    @property
+    def pattern(self) -> Pattern: ...
+
+
+OwnerT = TypeVar("OwnerT", bound=OnPattern)
+MadeT = TypeVar("MadeT")
+
+
+class kept_unless_large(Generic[OwnerT, MadeT]):
+    """A property made once and kept, as `cached_property`, but made anew each time where matrices are large:
+    two-centre integrals of a few thousand atoms take seconds, and each of their matrices gigabytes."""
+
+    def __init__(self, make: Callable[[OwnerT], MadeT]) -> None:
+        self._make, self.__doc__ = make, make.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> kept_unless_large[OwnerT, MadeT]: ...
+    @overload
+    def __get__(self, instance: OwnerT, owner: type) -> MadeT: ...
+    def __get__(self, instance: OwnerT | None, owner: type) -> MadeT | kept_unless_large[OwnerT, MadeT]:
+        if instance is None:
+            return self
+        kept: dict[str, MadeT] = instance.__dict__
+        if self._name in kept:
+            return kept[self._name]
+        made = self._make(instance)
+        if instance.pattern.nnz <= LARGE:
+            kept[self._name] = made
+        return made
 
 
 def real_phases(kpt: Sequence[float] | FloatArray | None) -> bool:
@@ -152,7 +194,7 @@ class BlockMatrix:
 
     def spin_sum(self) -> BlockMatrix:
         """Sum over spin components, nspin 1: the total density matrix."""
-        return BlockMatrix(self.pattern, self.data.sum(axis=0))
+        return self if self.nspin == 1 else BlockMatrix(self.pattern, self.data.sum(axis=0))
 
     def zeros_like(self) -> BlockMatrix:
         """Zero matrix with the same pattern and nspin."""
@@ -178,11 +220,12 @@ class BlockMatrix:
 
     def max_abs(self) -> float:
         """Largest absolute element."""
-        return float(np.abs(self.data).max(initial=0.0))
+        return max(float(self.data.max(initial=0.0)), -float(self.data.min(initial=0.0)))
 
     def rms(self) -> float:
         """Root mean square over the stored elements."""
-        return float(np.sqrt(np.mean(self.data**2)))
+        squares = np.einsum("sp,sp->", self.data, self.data, optimize=False)  # one thread, nothing beside it
+        return float(np.sqrt(squares / max(self.data.size, 1)))
 
     def to_dense(self, kpt: Sequence[float] | FloatArray | None = None, spin: int = 0) -> NDArray[Any]:
         """Dense (n, n) M(k) = sum_R exp(2 pi i k.R) M(R), k fractional; real where all phases are +-1."""
@@ -197,6 +240,13 @@ class BlockMatrix:
             return real.reshape(n, n)
         imaginary = np.bincount(index.flat, weights=values * phase.imag[index.pair], minlength=n * n)
         return (real + 1j * imaginary).reshape(n, n)
+
+    def to_sparse_gamma(self, spin: int = 0) -> csr_matrix:
+        """The (n, n) matrix at Gamma, for products with a few vectors where a dense one would not fit."""
+        index = pattern_index(self.pattern)
+        n = index.n_orbitals
+        values = self.data[spin if self.nspin == 2 else 0]
+        return csr_matrix((values, np.divmod(index.flat, n)), shape=(n, n))
 
     def _data_of(self, other: BlockMatrix) -> FloatArray:
         if other.pattern is not self.pattern and not same_pattern(other.pattern, self.pattern):

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 import mlh._core as _core
 from mlh.basis.species import Basis
 from mlh.dft.mesh import GridMesh, field_mesh
-from mlh.matrix.block_matrix import BlockMatrix, Pattern
+from mlh.matrix.block_matrix import BlockMatrix, Pattern, kept_unless_large
 from mlh.matrix.kpoints import KPointsSpec
 
 FloatArray = NDArray[np.float64]
@@ -164,6 +164,11 @@ class Discretisation(ABC):
         self.geometry = geometry
 
     @property
+    def pattern(self) -> Pattern:
+        """Of the matrices."""
+        return self.geometry.pattern
+
+    @property
     @abstractmethod
     def tables(self) -> _core.TwoCenterTables:
         """Two-centre integrals of the basis."""
@@ -202,10 +207,13 @@ class Discretisation(ABC):
     @abstractmethod
     def matrix_terms(self) -> Sequence[MatrixTerm]: ...
 
-    @cached_property
+    @kept_unless_large
     def fixed_matrix(self) -> FloatArray:
         """Sum of the matrices that do not depend on D, (1, nnz)."""
-        return np.asarray(sum(term.matrix.data for term in self.matrix_terms))
+        total = np.zeros((1, self.pattern.nnz))
+        for term in self.matrix_terms:
+            total += term.matrix.data
+        return total
 
     @property
     @abstractmethod

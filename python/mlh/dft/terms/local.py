@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,15 +43,10 @@ class NeutralAtoms:
     def __init__(self, grid: _core.Grid) -> None:
         self._grid = grid
 
-    @cached_property
-    def potential(self) -> _core.Potential:
-        """V_na with the weights of the points."""
-        return self._grid.neutral_atoms()
-
     def at(self, density: Sequence[_core.Density]) -> NeutralAtomState:
         """Linear in the density: the potential is always the same."""
         energy = sum(self._grid.neutral_energy(n) for n in density)
-        return NeutralAtomState(energy, (self.potential,), self._grid, density)
+        return NeutralAtomState(energy, self._grid, density)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,9 +54,13 @@ class NeutralAtomState:
     """`NeutralAtoms` at one density."""
 
     energy: float
-    potential: Sequence[_core.Potential]
     _grid: _core.Grid
     _density: Sequence[_core.Density]
+
+    @property
+    def potential(self) -> Sequence[_core.Potential]:
+        """V_na with the weights of the points."""
+        return (self._grid.neutral_atoms(),)
 
     def atomic(self) -> AtomicCoefficients:
         """Through V_na and through the weights of the spheres."""
@@ -84,9 +82,18 @@ class NeutralAtomState:
 
     def along(self, change: Sequence[_core.Density]) -> NeutralAtomState:
         """Linear in the density: the same of the change, with a potential that stays as it is."""
-        grid = self._grid
-        energy = sum(grid.neutral_energy(n) for n in change)
-        return NeutralAtomState(energy, (grid.uniform_potential(np.zeros(grid.shape)),), grid, change)
+        energy = sum(self._grid.neutral_energy(n) for n in change)
+        return NeutralAtomChange(energy, self._grid, change)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NeutralAtomChange(NeutralAtomState):
+    """`NeutralAtoms` along a change of the density."""
+
+    @property
+    def potential(self) -> Sequence[_core.Potential]:
+        """None."""
+        return (self._grid.uniform_potential(np.zeros(self._grid.shape)),)
 
 
 class Hartree:
@@ -103,18 +110,30 @@ class Hartree:
         dn = uniform_density(grid, density) - grid.neutral_density
         v = hartree_potential(dn, grid.cell)
         energy = 0.5 * grid.volume_element * float(np.vdot(dn, v))
-        return HartreeState(energy, (grid.uniform_potential(v),), v, dn, grid)
+        return HartreeState(energy, v, grid, density)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HartreeParts:
-    """What a density dn and a change of it have in common; `_v`: the Hartree potential of either."""
+    """What a density dn and a change of it have in common; `_v`: the Hartree potential of either.
+
+    What is a sum or a multiple of these is made when it is asked for: fields of large cells are gigabytes.
+    """
 
     energy: float
-    potential: Sequence[_core.Potential]
     _v: FloatArray
-    _deformation: FloatArray
     _grid: _core.Grid
+    _density: Sequence[_core.Density]
+
+    @property
+    def potential(self) -> Sequence[_core.Potential]:
+        """`_v` with the weights of the points."""
+        return (self._grid.uniform_potential(self._v),)
+
+    @property
+    def _deformation(self) -> FloatArray:
+        """dn."""
+        return uniform_density(self._grid, self._density) - self._grid.neutral_density
 
     def atomic(self) -> AtomicCoefficients:
         """Through n_a."""
@@ -135,20 +154,21 @@ class HartreeState(HartreeParts):
         n = uniform_density(grid, change)
         v = hartree_potential(n, grid.cell)
         energy = grid.volume_element * float(np.vdot(n, self._v))
-        return HartreeChange(energy, (grid.uniform_potential(v),), v, self._deformation, grid, n)
+        return HartreeChange(energy, v, grid, self._density, change)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HartreeChange(HartreeParts):
     """`Hartree` along a change of the density."""
 
-    _change: FloatArray
+    _change: Sequence[_core.Density]
 
     def strain(self) -> FloatArray:
         """The strain is quadratic in the density: by polarisation."""
         cell = self._grid.cell
-        plus = hartree_strain(self._deformation + self._change, cell)
-        return 0.5 * (plus - hartree_strain(self._deformation - self._change, cell))
+        dn, change = self._deformation, uniform_density(self._grid, self._change)
+        plus = hartree_strain(dn + change, cell)
+        return 0.5 * (plus - hartree_strain(dn - change, cell))
 
 
 class ExchangeCorrelation:

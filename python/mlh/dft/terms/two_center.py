@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 from numpy.typing import NDArray
 
 import mlh._core as _core
 from mlh.dft.terms.contract import Derivative, Geometry
-from mlh.matrix.block_matrix import BlockMatrix
+from mlh.matrix.block_matrix import BlockMatrix, Pattern, kept_unless_large
 
 FloatArray = NDArray[np.float64]
 
@@ -22,7 +20,12 @@ class Kinetic:
     def __init__(self, geometry: Geometry, tables: _core.TwoCenterTables) -> None:
         self._geometry, self._tables = geometry, tables
 
-    @cached_property
+    @property
+    def pattern(self) -> Pattern:
+        """Of the matrix."""
+        return self._geometry.pattern
+
+    @kept_unless_large
     def matrix(self) -> BlockMatrix:
         """T, Hartree."""
         g = self._geometry
@@ -43,7 +46,12 @@ class Nonlocal:
         """damping_slope: factor of dq/dr in the derivative, 1 but for OpenMX's quirk."""
         self._geometry, self._tables, self._slope = geometry, tables, damping_slope
 
-    @cached_property
+    @property
+    def pattern(self) -> Pattern:
+        """Of the matrix."""
+        return self._geometry.pattern
+
+    @kept_unless_large
     def matrix(self) -> BlockMatrix:
         """Vnl, Hartree."""
         g = self._geometry
