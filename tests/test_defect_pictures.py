@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ase import Atoms
 
-from mlh.calculators.electronic import electronic_state
+from mlh.calculators.electronic import levels_state
 from mlh.calculators.engines import DFTEngine, ModelEngine
 from mlh.defects.cases import DefectCase
 from mlh.defects.record import describe_run, write_defects
@@ -21,7 +21,7 @@ from mlh.relaxation.loop import RelaxResult, RelaxSettings
 from mlh.report import defect_pictures
 from mlh.report.defect_pictures import DefectPictures, draw_defects
 from mlh.report.html import read_run, render
-from mlh.solver import Purification
+from mlh.solver import Localized, Purification
 from mlh.structures import load_structure, placed_defect, select_sites, vacancy_at
 
 
@@ -35,8 +35,8 @@ def test_levels_of_a_vacancy_are_in_the_report(tmp_path: Path, monkeypatch: pyte
     calculated: list[int] = []
     monkeypatch.setattr(
         defect_pictures,
-        "electronic_state",
-        lambda atoms, engine: calculated.append(len(atoms)) or electronic_state(atoms, engine),
+        "levels_state",
+        lambda atoms, engine: calculated.append(len(atoms)) or levels_state(atoms, engine),
     )
     pictures = DefectPictures(engine, tmp_path)
     run = run_vacancies(host, sites, engine, reference, tmp_path, settings, ended=pictures)
@@ -55,6 +55,15 @@ def test_levels_of_a_vacancy_are_in_the_report(tmp_path: Path, monkeypatch: pyte
     assert 0.0 < bonding["energy_ev"] < levels["gap_ev"]
     sparse = replace(engine, solver=Purification())
     assert "need eigenstates" in draw_defects(run, sparse, tmp_path)[name]  # not a dense matrix in silence
+    localized = replace(engine, solver=Localized())  # which knows the states next to the gap
+    assert draw_defects(run, localized, tmp_path) == {}
+    near = json.loads((tmp_path / name / "levels.json").read_text())
+    assert near["in_gap_bands"] == levels["in_gap_bands"]
+    for level in near["levels"]:
+        if level["band"] in (levels["occupied_band"], levels["empty_band"]):
+            same = by_band[level["band"]]
+            assert level["energy_ev"] == pytest.approx(same["energy_ev"], abs=2e-3)
+            assert level["site_share"] == pytest.approx(same["site_share"], abs=5e-3)
     text = render(read_run(tmp_path))
     for picture in ("levels", "occupied", "empty", "difference"):
         assert f"{name}/{picture}.png" in text
@@ -71,7 +80,7 @@ def test_pictures_of_a_charged_defect_are_those_of_its_charge(
         asked.append((engine.theory.charge, bool(atoms.get_initial_magnetic_moments().any())))
         raise RuntimeError("far enough")
 
-    monkeypatch.setattr(defect_pictures, "electronic_state", no_state)
+    monkeypatch.setattr(defect_pictures, "levels_state", no_state)
     host = load_structure("alpha-quartz")
     pictures = DefectPictures(DFTEngine(), tmp_path)
     pictures._host = object()  # type: ignore[assignment]

@@ -199,6 +199,10 @@ def defect_levels(
 def describe_levels(state: ElectronicState, levels: DefectLevels) -> dict[str, Any]:
     """Plain values of the levels around the gap."""
     alignment = levels.alignment
+
+    def number(level: DefectLevel) -> int:
+        return state.solution.band_number(level.index.spin, level.index.band)
+
     return {
         "site": list(levels.site.center),
         "atoms": [f"{state.system.symbols[a]}{a}" for a in levels.site.atoms],
@@ -213,12 +217,12 @@ def describe_levels(state: ElectronicState, levels: DefectLevels) -> dict[str, A
             "n_atoms": alignment.n_atoms,
             "beyond_angstrom": alignment.distance,
         },
-        "occupied_band": levels.occupied.index.band,
-        "empty_band": levels.empty.index.band,
-        "in_gap_bands": [level.index.band for level in levels.in_gap],
+        "occupied_band": number(levels.occupied),
+        "empty_band": number(levels.empty),
+        "in_gap_bands": [number(level) for level in levels.in_gap],
         "levels": [
             {
-                "band": level.index.band,
+                "band": number(level),
                 "energy_ev": level.energy,
                 "below_conduction_edge_ev": levels.gap - level.energy,
                 "occupation": level.occupation,
@@ -250,6 +254,7 @@ def _overlap_population(state: ElectronicState, site: DefectSite, spin: int, k: 
     labels = orbital_labels(state.system)
     rows = np.flatnonzero(np.isin(labels.atom, site.atoms))
     different = labels.atom[rows][:, None] != labels.atom[rows][None, :]
-    S = state.overlap_at(k)[np.ix_(rows, rows)] * different
+    S = state.overlap_at(k)[rows][:, rows]
+    S = (S.toarray() if hasattr(S, "toarray") else S) * different
     c = state.solution.coefficients[spin][k][rows]
     return np.asarray((c.conj() * (S @ c)).real.sum(axis=0))

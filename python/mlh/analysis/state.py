@@ -26,7 +26,7 @@ from mlh.dft.theory import Theory
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
 from mlh.scf.loop import SCFResult
-from mlh.solver import Smearing, Solution, State, solve
+from mlh.solver import LocalizedState, Smearing, Solution, State, solve
 
 FloatArray = NDArray[np.float64]
 
@@ -122,6 +122,22 @@ class ElectronicState:
         )
 
     @classmethod
+    def near_gap(cls, calculator: CalculatorLike) -> ElectronicState:
+        """The states next to the gap of the last calculation with the localized solver: for levels and
+        pictures, not for densities of states, bands or other k points."""
+        result = calculator.result
+        if result is None or not isinstance(result.solution, LocalizedState):
+            raise ValueError("calculator: expected a state of the localized solver, got another or none")
+        system = _concrete(result.system)
+        return cls(
+            atoms=calculator.periodic_atoms or atoms_of(system),
+            system=system,
+            H=result.solution.H_in,
+            solution=result.solution.near_gap(),
+            residual=result.residual,
+        )
+
+    @classmethod
     def from_hamiltonian(
         cls,
         system: System,
@@ -164,8 +180,10 @@ class ElectronicState:
         )
         return replace(self, solution=solution)
 
-    def overlap_at(self, k: int) -> NDArray[Any]:
-        """S at the k point of that number, (norb, norb)."""
+    def overlap_at(self, k: int) -> Any:
+        """S at the k point of that number, (norb, norb); sparse where only some states are known."""
+        if self.solution.first_band:
+            return self.system.overlap().to_sparse_gamma()
         return dense_at(self.system.overlap(), self.solution.kpts.points[k])
 
     @property

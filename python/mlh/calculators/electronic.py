@@ -20,7 +20,7 @@ from mlh.dft.theory_record import theory_of_record
 from mlh.io import read_atoms, read_basis_name, read_matrices, read_theory
 from mlh.matrix.block_matrix import BlockMatrix
 from mlh.scf.loop import SCFStep
-from mlh.solver import Dense
+from mlh.solver import Dense, Localized, LocalizedState
 
 _SAME_PLACE = 2e-8
 """Angstrom."""
@@ -59,6 +59,22 @@ def occupied_state(
     return OccupiedState.from_calculator(_calculated(atoms, engine, on_scf_step, check))
 
 
+def levels_state(atoms: Atoms, engine: Engine) -> ElectronicState:
+    """For levels and pictures: all states, or with the localized solver those next to the gap."""
+    if isinstance(engine.solver, Localized):
+        return ElectronicState.near_gap(_calculated(atoms, engine, None, None))
+    return electronic_state(atoms, engine)
+
+
+def held_levels(calculator: Any, atoms: Atoms) -> ElectronicState | None:
+    """The same of a calculator whose last calculation was of these atoms; None: it has none."""
+    if not _calculated_these(calculator, atoms):
+        return None
+    if isinstance(calculator.result.solution, LocalizedState):
+        return ElectronicState.near_gap(calculator)
+    return ElectronicState.from_calculator(calculator) if holds_state_of(calculator, atoms) else None
+
+
 def _calculated(
     atoms: Atoms,
     engine: Engine,
@@ -79,6 +95,11 @@ def _calculated(
 
 def holds_state_of(calculator: Any, atoms: Atoms) -> bool:
     """Whether the last calculation was of this geometry, by a solver that gives eigenstates."""
+    return _calculated_these(calculator, atoms) and hasattr(calculator.result.solution, "coefficients")
+
+
+def _calculated_these(calculator: Any, atoms: Atoms) -> bool:
+    """Whether the last calculation was of this geometry."""
     known = getattr(calculator, "atoms", None)
     if known is None or getattr(calculator, "result", None) is None:
         return False
@@ -88,7 +109,6 @@ def holds_state_of(calculator: Any, atoms: Atoms) -> bool:
         same
         and bool(np.allclose(known.positions, atoms.positions, rtol=0.0, atol=_SAME_PLACE))
         and bool(np.allclose(known.cell.array, atoms.cell.array, rtol=0.0, atol=_SAME_PLACE))
-        and hasattr(calculator.result.solution, "coefficients")
     )
 
 

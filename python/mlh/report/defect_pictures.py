@@ -18,7 +18,7 @@ from mlh.analysis.density import density_field
 from mlh.analysis.orbitals import orbitals
 from mlh.analysis.slices import plane_of_site
 from mlh.analysis.state import ElectronicState
-from mlh.calculators.electronic import electronic_state, holds_state_of
+from mlh.calculators.electronic import held_levels, levels_state
 from mlh.calculators.engines import DFTEngine, Engine
 from mlh.common.files import write_json
 from mlh.defects.run import DefectRun
@@ -54,8 +54,8 @@ class DefectPictures:
         """Draw what is left; why there are no pictures, by name of the vacancy.
 
         A defect without a gap, a cell so small that no atom is far from the defect, no self-consistency from
-        a fresh start, a solver without eigenstates: a large cell is not diagonalised behind the back of who
-        chose purification.
+        a fresh start, a solver without states: a large cell is not diagonalised behind the back of who chose
+        purification. With localized functions the states are those next to the gap.
         """
         for defect in run.defects:
             name, folder = str(defect.case), defect.case.folder(self._folder)
@@ -86,9 +86,8 @@ class DefectPictures:
     def _state(self, atoms: ase.Atoms, engine: Engine, calculator: Any = None) -> ElectronicState | str:
         """The state that the calculator has of these atoms, else a new one, or why there is none."""
         try:
-            if calculator is not None and holds_state_of(calculator, atoms):
-                return ElectronicState.from_calculator(calculator)
-            return electronic_state(atoms, engine)
+            held = None if calculator is None else held_levels(calculator, atoms)
+            return levels_state(atoms, engine) if held is None else held
         except (ValueError, RuntimeError) as error:  # ASE's SCFError is one
             return str(error)
 

@@ -114,6 +114,12 @@ class Solution(State):
     entropy_energy: float
     coefficients: tuple[tuple[NDArray[Any], ...], ...]
     filling: Filling
+    first_band: tuple[int, ...] = ()
+    """Of a few states next to the gap: the number of the first of them among all, for each spin."""
+
+    def band_number(self, spin: int, band: int) -> int:
+        """Among all states of the spin."""
+        return band + (self.first_band[spin] if self.first_band else 0)
 
     @cached_property
     def _energy_weighted(self) -> BlockMatrix:

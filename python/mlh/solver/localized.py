@@ -26,6 +26,8 @@ from mlh.common.units import HARTREE_EV
 from mlh.matrix.block_matrix import BlockMatrix, same_pattern
 from mlh.matrix.kpoints import KPoints, KPointsSpec, as_kpoints
 from mlh.solver.contract import Filling
+from mlh.solver.dense import Solution
+from mlh.solver.gap_states import EMPTY, FILLED, gap_states
 from mlh.solver.localized_functions import (
     Cuts,
     Descent,
@@ -38,6 +40,7 @@ from mlh.solver.localized_functions import (
 )
 from mlh.solver.localized_levels import (
     REACH,
+    TileInverse,
     first_preconditioner,
     lowest_empty,
     occupied_levels,
@@ -46,7 +49,7 @@ from mlh.solver.localized_levels import (
 from mlh.solver.localized_response import FirstOrder, Linear, first_order, second_order
 from mlh.solver.localized_start import carried, fits, start_functions
 from mlh.solver.occupations import whole_states
-from mlh.solver.sparse import SparseSolver, SparseState, folded
+from mlh.solver.sparse import SparseSolver, SparseState, folded, stacked
 from mlh.solver.state import Response, State
 
 _log = logging.getLogger("mlh.solver")
@@ -123,13 +126,42 @@ class LocalizedState(SparseState[_Channel]):
             point, cuts = channel.point, self.cuts
             HC = cuts.multiply(folded(H, spin, self.S), point.images.C, 0.1 * cuts.images)
             Hc = cuts.small(point.images.C.transpose(), HC, symmetric=True)
+            del HC
             KHK = symmetrised(cuts.small(cuts.small(point.K, Hc), point.K))
             data.append(self.degeneracy * _on_pattern(point.images.C, KHK, H, cuts))
-        return BlockMatrix(H.pattern, np.stack(data))
+        W = BlockMatrix(H.pattern, stacked(data))
+        del data
+        return_free_pages()
+        return W
 
     def residual_energy(self, residual: BlockMatrix) -> float:
         """g sum_ia |R_ia|^2 / (e_a - e_i), see `localized_response`."""
-        return self._quadratic(residual, self.S, lambda c, R: FirstOrder.of(c.linear, R).energy)
+        energy = self._quadratic(residual, self.S, lambda c, R: FirstOrder.of(c.linear, R).energy)
+        return_free_pages()
+        return energy
+
+    def near_gap(self, filled: int = FILLED, empty: int = EMPTY) -> Solution:
+        """The highest filled and the lowest empty states of each spin, and nothing else: levels, occupations
+        and coefficients of these; D is that of all. Its W and responses are not those of the cell."""
+        counts = [c.point.Sc.n_orbitals for c in self.channels]
+        filled = min(filled, *counts)
+        if filled < 1:
+            raise ValueError("state: expected electrons of both spins, got a spin without any")
+        found = [gap_states(c.linear, filled, empty) for c in self.channels]
+        kept = min(len(states.levels) for states in found)
+        full = np.where(np.arange(kept) < filled, float(self.degeneracy), 0.0)
+        edges = [0.5 * (c.homo + c.lumo) for c in self.channels]
+        return Solution(
+            D=self.D,
+            kpts=self.kpts,
+            eigenvalues=np.stack([states.levels[None, :kept] for states in found]),
+            occupations=np.tile(full, (self.nspin, 1, 1)),
+            fermi_levels=np.array(edges),
+            entropy_energy=0.0,
+            coefficients=tuple((states.coefficients[:, :kept],) for states in found),
+            filling=Filling(float(self.degeneracy * filled * self.nspin)),
+            first_band=tuple(count - filled for count in counts),
+        )
 
     def response(self, R: BlockMatrix) -> Response:
         """By Sternheimer's equation, see `localized_response`."""
@@ -143,8 +175,9 @@ class LocalizedState(SparseState[_Channel]):
 def _on_pattern(C: BlockSparse, M: BlockSparse, like: BlockMatrix, cuts: Cuts) -> np.ndarray:
     """C M C^T of a symmetric M on the pattern, (nnz,)."""
     CM = cuts.multiply(C, M, 0.1 * cuts.images)
-    product = sparse_product(CM, C.transpose(), 0.0, 0.0, False, like.pattern)
-    return np.asarray(symmetrised(product).unfold(like.pattern))
+    product = sparse_product(CM, C.transpose(), 0.0, 0.0, True, like.pattern)
+    del CM
+    return np.asarray(product.unfold(like.pattern))
 
 
 def _density(point: Point, like: BlockMatrix, cuts: Cuts) -> np.ndarray:
@@ -201,18 +234,23 @@ class PreparedLocalized:
             Localized(self.threshold).check(None, filling.smearing)
         if not same_pattern(self.S.pattern, H.pattern):
             raise ValueError("S: expected the overlap on the pattern of H, got one on another pattern")
-        S = BlockSparse.fold(self.S.pattern, self.S.data[0])
-        counts = whole_states(filling.n_electrons, H.nspin, filling.moment, S.n_orbitals, Localized.name)
         cuts = Cuts.of(self.threshold)
-        kept = cuts.kept(S)
+        double = BlockSparse.fold(self.S.pattern, self.S.data[0])
+        kept = cuts.kept(double)
+        layout = double.row_part(0, double.n_atoms)  # next to nothing of it
+        del double
+        counts = whole_states(filling.n_electrons, H.nspin, filling.moment, kept.n_orbitals, Localized.name)
         start = self.start if len(self.start) == len(counts) else (None,) * len(counts)
         channels = tuple(
-            _channel(folded(H, spin, S), S, kept, H, n, cuts, C)
+            _channel(_Folded(H, self.S, spin, layout), kept, n, cuts, C)
             for spin, (n, C) in enumerate(zip(counts, start, strict=True))
         )
         degeneracy = 3 - H.nspin
-        data = np.stack([degeneracy * _density(c.point, H, cuts) for c in channels])
+        data = stacked([_density(c.point, H, cuts) for c in channels])
+        data *= degeneracy
         D = BlockMatrix(H.pattern, data)
+        del data
+        return_free_pages()
         report = LocalizedReport(
             electron_error=D.dot(self.S) - filling.n_electrons,
             energy_left=degeneracy * sum(c.left for c in channels),
@@ -221,7 +259,7 @@ class PreparedLocalized:
                 c.point.images.C.n_blocks / len(c.point.images.C.column_sizes) for c in channels
             ),
         )
-        _check(report, S.n_atoms)
+        _check(report, kept.n_atoms)
         moment = float(counts[0] - counts[1]) if H.nspin == 2 else 0.0
         return LocalizedState(
             D=D,
@@ -249,58 +287,84 @@ def _functions(state: State) -> Functions:
     return tuple(c.point.images.C for c in state.channels) if isinstance(state, LocalizedState) else ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Folded:
+    """H and S of one spin as block-sparse matrices in double precision, made when they are asked for: few
+    parts of the solution need them, and each is larger than the functions."""
+
+    H_in: BlockMatrix
+    S_in: BlockMatrix
+    spin: int
+    layout: BlockSparse
+
+    def H(self) -> BlockSparse:
+        """Of this spin."""
+        return folded(self.H_in, self.spin, self.layout)
+
+    def S(self) -> BlockSparse:
+        """The overlap."""
+        return folded(self.S_in, 0, self.layout)
+
+
 def _channel(
-    H: BlockSparse,
-    S: BlockSparse,
-    S_kept: BlockSparse,
-    like: BlockMatrix,
-    n_occupied: int,
-    cuts: Cuts,
-    start: BlockSparse | None,
+    matrices: _Folded, S_kept: BlockSparse, n_occupied: int, cuts: Cuts, start: BlockSparse | None
 ) -> _Channel:
     """One spin, from functions of before where they fit and lead anywhere."""
-    if start is not None and fits(start, S, n_occupied):
+    if start is not None and fits(start, matrices.layout, n_occupied):
         try:
-            return _solved(H, S, S_kept, like, cuts, carried(start, S, cuts), warm=True)
+            return _solved(matrices, S_kept, cuts, carried(start, matrices.layout, cuts), warm=True)
         except LocalizedError as error:
             _log.info("localized functions: from the start again, because those of before failed (%s)", error)
     with doing("localized functions: start"):
-        C = cuts.kept(start_functions(H, S, n_occupied))
-    return _solved(H, S, S_kept, like, cuts, C, warm=False)
+        C = cuts.kept(start_functions(matrices.H(), matrices.S(), n_occupied))
+    return_free_pages()
+    return _solved(matrices, S_kept, cuts, C, warm=False)
 
 
-def _solved(
-    H: BlockSparse,
-    S: BlockSparse,
-    S_kept: BlockSparse,
-    like: BlockMatrix,
-    cuts: Cuts,
-    C: BlockSparse,
-    warm: bool,
-) -> _Channel:
-    """Minimise from C, and check. H, S in double precision. warm: C is near the end already."""
+def _solved(matrices: _Folded, S_kept: BlockSparse, cuts: Cuts, C: BlockSparse, warm: bool) -> _Channel:
+    """Minimise from C, and check. warm: C is near the end already."""
     with doing("localized functions: start"):
-        reach = S.select([(S, REACH)])
         first = cuts if warm else Cuts.of(max(FIRST_CUT, cuts.functions))
-        work = Minimisation(cuts.kept(H), S_kept, C, first)
+        work = Minimisation(cuts.kept(matrices.H()), S_kept, C, first)
         lowest, _ = occupied_levels(work.point)
-        T1 = first_preconditioner(H, S, reach, lowest, replace(cuts, functions=first.functions))
+        T1 = _first(matrices, lowest, replace(cuts, functions=first.functions))
     for _ in range(0 if warm else FIRST_STEPS):
         _step(work, work.descent(T1))
-    T, T2 = second_preconditioner(H, S, like.pattern, reach, work.point, T1, cuts)
     work.restart(cuts)
+    H, S = matrices.H(), matrices.S()
+    T, T2 = second_preconditioner(H, S, matrices.H_in.pattern, _reach(S), work.point, T1, cuts)
+    del H, S, T1
+    return_free_pages()
     left = _minimise(work, T, min(1.0, cuts.functions / THRESHOLD) ** 2)
-    point = replace(work.point, K=_exact_inverse(S, work.point, cuts))
+    H, point, steps = work.H, _without_residual(work.point), len(work.steps)
+    del work
+    point = replace(point, K=_exact_inverse(matrices.S(), point, cuts))
+    return_free_pages()
     _, homo = occupied_levels(point, LAST_LANCZOS)
     with doing("localized functions: lowest empty level"):
-        lumo = lowest_empty(work.H, S_kept, point, T2)
+        lumo = lowest_empty(H, S_kept, point, T2)
     if lumo - homo < MIN_GAP:
         raise LocalizedError(
             f"H: the localized solver is for insulators, expected a gap above {MIN_GAP * HARTREE_EV:.2f} eV, "
             f"got {(lumo - homo) * HARTREE_EV:.2f} eV at this number of electrons; use purification or the "
             "dense solver, with smearing for a metal"
         )
-    return _Channel(Linear(work.H, S_kept, point, T, cuts), homo, lumo, left, len(work.steps))
+    return _Channel(Linear(H, S_kept, point, T, cuts), homo, lumo, left, steps)
+
+
+def _without_residual(point: Point) -> Point:
+    """For a state that may be kept for long."""
+    return replace(point, R=point.R.row_part(0, point.R.n_atoms))
+
+
+def _first(matrices: _Folded, lowest: float, cuts: Cuts) -> TileInverse:
+    H, S = matrices.H(), matrices.S()
+    return first_preconditioner(H, S, _reach(S), lowest, cuts)
+
+
+def _reach(S: BlockSparse) -> BlockSparse:
+    """The neighbourhoods of the preconditioners."""
+    return S.select([(S, REACH)])
 
 
 def _exact_inverse(S: BlockSparse, point: Point, cuts: Cuts) -> BlockSparse:

@@ -254,6 +254,7 @@ class Minimisation:
             return False
         P, slope = self._next_direction(descent)
         self._direction, self._Z, self._RK = P, descent.Z, None
+        residual = float(np.sqrt(self.point.R.dot(self.point.R)))
         along = Images.of(self.H, self.S, P, cuts, self.point.images)
         curvature = self.point.curvature(along, cuts)
         if not curvature > 0.0:
@@ -262,7 +263,6 @@ class Minimisation:
                 "Ha); use purification or the dense solver"
             )
         alpha = -slope / curvature
-        residual = float(np.sqrt(self.point.R.dot(self.point.R)))
         self.steps.append(Step(descent.left, kept, alpha, residual))
         images, K = self.point.images.moved(alpha, along, cuts), self.point.K
         del along, self.point

@@ -146,8 +146,14 @@ def _columns(masks: list[NDArray[np.bool_]]) -> BlockSparse:
 
 
 def occupied_levels(point: Point, steps: int = LANCZOS) -> tuple[float, float]:
-    """Lowest and highest eigenvalue of H_c x = e S_c x: Lanczos with K H_c on blocks of vectors, in the
-    metric of S_c."""
+    """Lowest and highest eigenvalue of H_c x = e S_c x."""
+    levels, _, _ = lanczos(point, steps)
+    return float(levels[0]), float(levels[-1])
+
+
+def lanczos(point: Point, steps: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Ritz values of H_c x = e S_c x, ascending, a basis and the coefficients of the Ritz vectors in it:
+    Lanczos with K H_c on blocks of vectors, in the metric of S_c."""
     n = point.Sc.n_orbitals
     basis, images = np.zeros((n, 0)), np.zeros((n, 0))
     T = np.zeros((0, 0))
@@ -166,8 +172,8 @@ def occupied_levels(point: Point, steps: int = LANCZOS) -> tuple[float, float]:
         old = new[: T.shape[0]]
         T = np.block([[T, old], [old.T, new[T.shape[0] :]]])
         V = point.K.apply_vectors(HV)
-    levels = np.linalg.eigvalsh(0.5 * (T + T.T))
-    return float(levels[0]), float(levels[-1])
+    levels, a = np.linalg.eigh(0.5 * (T + T.T))
+    return levels, basis, a
 
 
 def _orthonormal(V: FloatArray, S: BlockSparse, scale: float) -> tuple[FloatArray, int]:
@@ -202,7 +208,7 @@ def lowest_empty(H: BlockSparse, S: BlockSparse, point: Point, T: TileInverse) -
     X = improved(np.random.default_rng(2).standard_normal((n, VECTORS)))
     P = np.zeros((n, 0))
     HX, SX, HP, SP = H.apply_vectors(X), S.apply_vectors(X), P, P
-    levels, a = _ritz(X, HX, SX)
+    levels, a = ritz(X, HX, SX)
     X, HX, SX, m = X @ a, HX @ a, SX @ a, a.shape[1]
     before = np.inf
     for _ in range(LUMO_STEPS):
@@ -211,7 +217,7 @@ def lowest_empty(H: BlockSparse, S: BlockSparse, point: Point, T: TileInverse) -
         W = improved(R)
         HW, SW = H.apply_vectors(W), S.apply_vectors(W)
         V, HV, SV = (np.hstack(parts) for parts in ((X, W, P), (HX, HW, HP), (SX, SW, SP)))
-        levels, a = _ritz(V, HV, SV)
+        levels, a = ritz(V, HV, SV)
         a = a[:, :VECTORS]
         b = a.copy()
         b[:m] = 0.0
@@ -225,7 +231,7 @@ def lowest_empty(H: BlockSparse, S: BlockSparse, point: Point, T: TileInverse) -
     return float(levels[0])
 
 
-def _ritz(V: FloatArray, HV: FloatArray, SV: FloatArray) -> tuple[FloatArray, FloatArray]:
+def ritz(V: FloatArray, HV: FloatArray, SV: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Levels and coefficients in the span of V, without its dependent directions."""
     s, u = scipy.linalg.eigh(V.T @ SV)
     keep = s > 1e-10 * s[-1]

@@ -34,6 +34,11 @@ def folded(H: BlockMatrix, spin: int, like: BlockSparse) -> BlockSparse:
     return BlockSparse.fold(H.pattern, H.data[spin if H.nspin == 2 else 0], like)
 
 
+def stacked(spins: Sequence[np.ndarray]) -> np.ndarray:
+    """(nspin, nnz) of what there is of each spin; of one alone the same memory."""
+    return spins[0][None] if len(spins) == 1 else np.stack(spins)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SparseState(State, Generic[ChannelT]):
     """Density matrices of the occupied space at Gamma with integer occupations, without eigenstates.
@@ -134,14 +139,13 @@ class SparseState(State, Generic[ChannelT]):
         found = [change(c, part) for c, part in self._parts(R, size, like)]
         scale = self.degeneracy * size**order
         return Response(
-            *(BlockMatrix(R.pattern, scale * np.stack(parts)) for parts in zip(*found, strict=True))
+            *(BlockMatrix(R.pattern, scale * stacked(parts)) for parts in zip(*found, strict=True))
         )
 
     def _parts(
         self, R: BlockMatrix, size: float, like: BlockSparse
     ) -> Iterator[tuple[ChannelT, BlockSparse]]:
-        scaled = (1.0 / size) * R
-        return ((c, folded(scaled, spin, like)) for spin, c in enumerate(self.channels))
+        return ((c, folded((1.0 / size) * R.spin(spin), 0, like)) for spin, c in enumerate(self.channels))
 
 
 @dataclass(frozen=True, slots=True)
