@@ -15,19 +15,18 @@ from mlh.network.edge_frames.harmonics import (
     sphere_quadrature,
     spherical_harmonics,
 )
-from mlh.network.edge_frames.heads import SMALL as START
 from mlh.network.edge_frames.network import EdgeFramesNetwork
 from mlh.network.edge_frames.parts import (
     ORBITAL_ORDER,
     OrbitalSet,
-    gaunt_coupling,
     orbital_frames,
     pair_parts,
-    site_parts,
     to_edge_frame,
     to_lab,
 )
 from mlh.network.graph import GraphInput, build_graph
+from mlh.network.layers import SMALL as START
+from mlh.network.site_blocks import gaunt_coupling, site_parts
 from model_helpers import ORBITALS, SMALL, blocks, network, predict, structure
 
 TOLERANCE = 1e-10

@@ -144,7 +144,7 @@ def _parts(
 
 
 def _radial(v: torch.Tensor, linear: torch.nn.Module) -> torch.Tensor:
-    from mlh.network.edge_frames.features import bessel_basis
+    from mlh.network.neighbours import bessel_basis
 
     return bessel_basis(torch.linalg.vector_norm(v, dim=1), 14.0, linear.in_features)
 

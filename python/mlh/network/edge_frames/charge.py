@@ -19,7 +19,8 @@ import torch
 from torch import nn
 
 from mlh.network.edge_frames.features import EdgeGeometry
-from mlh.network.edge_frames.layers import SILU_GAIN, SpeciesLinear, split_degrees
+from mlh.network.edge_frames.layers import SpeciesLinear, split_degrees
+from mlh.network.layers import SILU_GAIN
 from mlh.network.topology import Topology
 
 _EVEN = 0.1  # affinities at the start: all atoms have a share, and all learn

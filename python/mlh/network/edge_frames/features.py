@@ -11,31 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mlh.network.edge_frames.config import EdgeFramesConfig
-from mlh.network.edge_frames.harmonics import edge_frames, harmonics, rows
+from mlh.network.edge_frames.harmonics import edge_frames
 from mlh.network.edge_frames.longrange import Waves, make_waves, reciprocal_vectors
 from mlh.network.memory import made_again
+from mlh.network.neighbours import Near, bessel_basis, near_pairs, pair_cutoffs, radial_functions
 from mlh.network.orbitals import OrbitalSet
+from mlh.network.sphere import harmonics, rows
 from mlh.network.topology import Geometry, Topology, pair_vectors
-
-
-@dataclass(frozen=True, eq=False)
-class Near:
-    """Pairs within a cutoff: index (E,) into the pairs; groups: (a, b, start, stop) into index, elements of i
-    and j.
-    """
-
-    index: torch.Tensor
-    groups: tuple[tuple[int, int, int, int], ...]
-
-    def to(self, target: torch.dtype | torch.device) -> Near:
-        """The same on another device; integers have no other precision."""
-        return self if isinstance(target, torch.dtype) else Near(self.index.to(target), self.groups)
-
-    def __len__(self) -> int:
-        return len(self.index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,39 +48,6 @@ def own(geometry: Geometry) -> EdgeGeometry:
     return geometry
 
 
-def pair_cutoffs(orbitals: Sequence[OrbitalSet], cutoff: float) -> NDArray[np.float64]:
-    """Cutoff (Bohr) of each ordered pair of elements: `cutoff`, or less where the Pattern ends earlier."""
-    reach = np.array([o.cutoff for o in orbitals])
-    cutoffs: NDArray[np.float64] = np.minimum(cutoff, reach[:, None] + reach[None, :])
-    return cutoffs
-
-
-def _near(topology: Topology, r: torch.Tensor, cutoffs: NDArray[np.float64]) -> Near:
-    """Pairs within the cutoffs and their slices per pair of elements (pairs are sorted by these)."""
-    n = len(cutoffs)
-    distances = r.detach().cpu().numpy()
-    index, groups, first = [], [], 0
-    for group in sorted(topology.groups, key=lambda g: g.a * n + g.b):
-        inside = np.flatnonzero(
-            distances[group.start : group.start + group.count] < cutoffs[group.a, group.b]
-        )
-        if len(inside):
-            index.append(group.start + inside)
-            groups.append((group.a, group.b, first, first + len(inside)))
-            first += len(inside)
-    chosen = np.concatenate(index) if index else np.zeros(0, dtype=np.int64)
-    return Near(torch.from_numpy(chosen).to(r.device), tuple(groups))
-
-
-def bessel_basis(r: torch.Tensor, cutoff: float, n: int) -> torch.Tensor:
-    """sqrt(2/c) sin(k pi r / c) / r times (1 - x)^3 (1 + 3x + 6x^2), x = r/c: smooth (C2) at r = c."""
-    x = r / cutoff
-    envelope = (1 - x) ** 3 * (1 + 3 * x + 6 * x * x)
-    k = torch.arange(1, n + 1, dtype=r.dtype, device=r.device) * torch.pi
-    basis: torch.Tensor = (2.0 / cutoff) ** 0.5 * torch.sin(x[:, None] * k) / r[:, None] * envelope[:, None]
-    return basis
-
-
 def build_geometry(
     topology: Topology,
     positions: torch.Tensor,
@@ -116,8 +67,8 @@ def build_geometry(
     r = torch.linalg.vector_norm(vectors, dim=1)
     cutoffs = pair_cutoffs(orbitals, config.reach[1])
     neighbours, edges = (
-        _near(topology, r, pair_cutoffs(orbitals, config.reach[0])),
-        _near(topology, r, cutoffs),
+        near_pairs(topology, r, pair_cutoffs(orbitals, config.reach[0])),
+        near_pairs(topology, r, cutoffs),
     )
     frames = edge_frames(vectors, lmax) if keep_frames else None
     waves = None
@@ -130,7 +81,7 @@ def build_geometry(
         edges,
         frames,
         neighbour_densities(topology, neighbours, vectors, orbitals, config, lmax),
-        _radial(r[edges.index], edges, cutoffs, config.n_radial),
+        radial_functions(r[edges.index], edges, cutoffs, config.n_radial),
         None if frames is None else [d[edges.index] for d in frames],
         waves,
     )
@@ -150,12 +101,6 @@ def _waves(
     if stretch is not None:
         tau, g, volume = tau @ stretch, g @ torch.linalg.inv(stretch), volume * torch.linalg.det(stretch)
     return make_waves(tau, g, volume, sigma, store)
-
-
-def _radial(r: torch.Tensor, near: Near, cutoffs: NDArray[np.float64], n: int) -> torch.Tensor:
-    """Radial functions (E, n) of the pairs `near`."""
-    parts = [bessel_basis(r[start:stop], float(cutoffs[a, b]), n) for a, b, start, stop in near.groups]
-    return torch.cat(parts) if parts else r.new_zeros(0, n)
 
 
 def neighbour_densities(

@@ -23,6 +23,8 @@ from mlh.network.edge_frames.features import EdgeGeometry, own
 from mlh.network.edge_frames.heads import PairHead, SiteHead
 from mlh.network.edge_frames.layers import split_degrees
 from mlh.network.edge_frames.parts import orbital_frames, to_edge_frame, to_lab
+from mlh.network.knots import fit_distances, log_sizes
+from mlh.network.site_blocks import crowding
 from mlh.network.topology import Topology
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def fit_normalisation(network: EdgeFramesNetwork, samples: Sequence[Prepared]) -
     """Set every fitted buffer of `network` from the training samples (stored with their frames)."""
     _fit_densities(network, samples)
     for s, head in enumerate(network.site_heads):
-        _fit_site(cast(SiteHead, head), [blocks.sites[s] for _, _, blocks in samples])
+        cast(SiteHead, head).fit([blocks.sites[s] for _, _, blocks in samples])
     for g, group in enumerate(samples[0][0].groups):
         head = cast(PairHead, network.pair_heads[f"{group.a}_{group.b}"])
         _fit_pairs(
@@ -51,21 +53,15 @@ def _fit_spins(network: EdgeFramesNetwork, samples: Sequence[Prepared]) -> None:
     if not network.charged or not polarised:
         return
     for s, module in enumerate(network.spin_sites):
-        _fit_site(cast(SiteHead, module), [blocks.sites[s] for _, _, blocks in polarised], spin=True)
+        cast(SiteHead, module).fit([blocks.sites[s] for _, _, blocks in polarised], spin=True)
     for g, group in enumerate(samples[0][0].groups):
         head = cast(PairHead, network.spin_pairs[f"{group.a}_{group.b}"])
         parts = [_frame_components(head, g, t, own(geometry), blocks) for t, geometry, blocks in polarised]
         components, r = (torch.cat(rows) for rows in zip(*parts, strict=True))
         if len(r) and float(components.abs().max()) > 0.0:
             weights, envelope = head.knots.double()(r)
-            sizes = _log_sizes(components, weights, envelope, head.part, sum(head.counts))
-            head.log_scale.copy_(sizes + torch.log(_crowding(components)))
-
-
-def _crowding(x: torch.Tensor) -> torch.Tensor:
-    """Size of numbers by their own squares over their rms: 1 where all are alike, more the fewer they are."""
-    square = x**2
-    return torch.sqrt((square**2).sum() / square.sum().clamp(min=1e-300) / square.mean().clamp(min=1e-300))
+            sizes = log_sizes(components, weights, envelope, head.part, sum(head.counts))
+            head.log_scale.copy_(sizes + torch.log(crowding(components)))
 
 
 def _fit_densities(network: EdgeFramesNetwork, samples: Sequence[Prepared]) -> None:
@@ -89,26 +85,19 @@ def _fit_densities(network: EdgeFramesNetwork, samples: Sequence[Prepared]) -> N
         network.edge_scale.copy_(1.0 / torch.sqrt((radial**2).mean(dim=0)).clamp(min=1e-12))
 
 
-def _fit_site(head: SiteHead, blocks: Sequence[torch.Tensor], spin: bool = False) -> None:
-    """Mean of the L = 0 parts; root mean square of what is left, per part. spin: without a mean."""
-    data = torch.cat([b.double() for b in blocks]).flatten(1)
-    if len(data) == 0:
+def _fit_pairs(head: PairHead, samples: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Weighted least squares for mean(r), then knot-wise size of the remainder."""
+    components = torch.cat([c for c, _ in samples])
+    r = torch.cat([d for _, d in samples])
+    if len(r) == 0:
         return
-    components = data @ head.basis.double().T
-    part = 0
-    for (n, ir), columns in zip(head.irreps, head.irreps.slices(), strict=True):
-        x = components[:, columns].reshape(-1, ir.dim, n)
-        if ir.l == 0 and not spin:
-            head.mean.copy_(x[:, 0].mean(dim=0))
-            x = x - head.mean
-        rms = torch.sqrt((x**2).mean(dim=(0, 1))) * (_crowding(x) if spin else 1.0)
-        head.scale[part : part + n] = _floored(rms)
-        part += n
-
-
-def _floored(rms: torch.Tensor) -> torch.Tensor:
-    """No part is scaled below a millionth of the largest: an all-zero part must stay finite."""
-    return rms.clamp(min=max(float(rms.max()) * 1e-6, 1e-12)) if len(rms) else rms
+    n0 = head.counts[0]
+    knots = head.knots.double()
+    head.mean.copy_(fit_distances(knots, components[:, :n0], r, head.part[:n0]))
+    weights, envelope = knots(r)
+    residual = components.clone()
+    residual[:, :n0] -= (weights @ head.mean) * envelope[:, None]
+    head.log_scale.copy_(log_sizes(residual, weights, envelope, head.part, sum(head.counts)))
 
 
 def _frame_components(
@@ -126,52 +115,11 @@ def _frame_components(
     return local.flatten(1) @ head.basis.double().T, geometry.r[rows].double()
 
 
-def _fit_pairs(head: PairHead, samples: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    """Weighted least squares for mean(r), then knot-wise size of the remainder."""
-    components = torch.cat([c for c, _ in samples])
-    r = torch.cat([d for _, d in samples])
-    if len(r) == 0:
-        return
-    weights, envelope = head.knots.double()(r)
-    n0 = head.counts[0]
-    inside = envelope > 1e-9
-    log_size = _log_sizes(components[:, :n0], weights, envelope, head.part[:n0], n0)
-    for k in range(n0):
-        # Unknowns are c_k / s_k, rows are divided by s(r) = exp(sum_k w_k log s_k): all entries are of order
-        # one although the blocks fall by many orders of magnitude with distance.
-        size = torch.exp(weights[inside] @ log_size[:, k])
-        design = weights[inside] * torch.exp(log_size[:, k]) / size[:, None]
-        target = components[inside, k] / envelope[inside] / size
-        gram = design.T @ design
-        ridge = 1e-6 * float(inside.sum()) / len(gram) * torch.eye(len(gram), dtype=gram.dtype)
-        head.mean[:, k] = torch.linalg.solve(gram + ridge, design.T @ target) * torch.exp(log_size[:, k])
-    residual = components.clone()
-    residual[:, :n0] -= (weights @ head.mean) * envelope[:, None]
-    head.log_scale.copy_(_log_sizes(residual, weights, envelope, head.part, sum(head.counts)))
-
-
-def _log_sizes(
-    components: torch.Tensor, weights: torch.Tensor, envelope: torch.Tensor, part: torch.Tensor, n_parts: int
-) -> torch.Tensor:
-    """log s_k per knot and part: s_k^2 = sum_p w_pk y_p^2 / sum_p w_pk envelope_p^2, components pooled."""
-    squares = torch.zeros(weights.shape[1], n_parts, dtype=weights.dtype)
-    squares.index_add_(1, part, weights.T @ components**2)
-    multiplicity = torch.bincount(part, minlength=n_parts).to(weights.dtype)
-    norm = weights.T @ envelope**2
-    sizes = torch.sqrt(squares / (norm[:, None] * multiplicity).clamp(min=1e-300))
-    populated = torch.nonzero(weights.sum(dim=0) > 1.0).flatten()
-    nearest = (torch.arange(len(sizes))[:, None] - populated).abs().argmin(dim=1)
-    sizes = sizes[populated[nearest]]
-    return torch.log(sizes.clamp(min=max(float(sizes.max()) * 1e-6, 1e-14)))
-
-
 def mean_blocks(network: EdgeFramesNetwork, topology: Topology, geometry: EdgeGeometry) -> Blocks:
     """Prediction of the fitted means alone (geometry with stored frames)."""
     sites, pairs = [], []
     for head, count in zip(network.site_heads, topology.counts, strict=True):
-        site = cast(SiteHead, head)
-        block = site.mean @ site.basis[: site.counts[0]]
-        sites.append(block.reshape(1, site.size, site.size).expand(count, -1, -1))
+        sites.append(cast(SiteHead, head).mean_block().expand(count, -1, -1))
     if geometry.frames is None:
         raise ValueError("geometry: expected stored frames, got none (prepare with keep_frames=True)")
     for group in topology.groups:

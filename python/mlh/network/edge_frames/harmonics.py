@@ -1,7 +1,6 @@
 """Real spherical harmonics (e3nn's), rotations of them, and the frame whose z axis is a given vector.
 
-Y_lm, m = -l..l (sin |m| phi for m < 0, cos m phi for m > 0), no Condon-Shortley phase: e3nn's functions and
-order, whose axes (x, y, z) are our (y, z, x). "Natural parity": a feature of order l changes by (-1)^l under
+Y_lm as in `mlh.network.sphere`. "Natural parity": a feature of order l changes by (-1)^l under
 inversion, as Y_lm itself does; every hidden feature of the network is of that kind, "0e + 1o + 2e + ..". In a
 frame with z along an edge, rotations about z and the reflection y -> -y are what is left of O(3): m = 0 is
 invariant, and (m, -m) transforms as (cos m phi, sin m phi), whatever l.
@@ -19,36 +18,17 @@ from functools import cache
 
 import numpy as np
 import torch
-from e3nn import o3
 from numpy.typing import NDArray
 
+from mlh.network.sphere import harmonics, rows
+
 Array = NDArray[np.float64]
-
-AXES = [1, 2, 0]  # of ours that are e3nn's x, y, z
-
-
-@cache
-def rows(lmax: int) -> o3.Irreps:
-    """The rows of node features, "1x0e+1x1o+1x2e+..": every channel is a function on the sphere."""
-    return o3.Irreps.spherical_harmonics(lmax)
 
 
 @cache
 def degree_sizes(lmax: int) -> list[int]:
     """Rows of each l = 0..lmax."""
     return [ir.dim for _, ir in rows(lmax)]
-
-
-def harmonics(
-    lmax: int, vectors: torch.Tensor, *, normalize: bool = True, normalization: str = "component"
-) -> torch.Tensor:
-    """Y_lm (n, (lmax+1)^2) of vectors (n, 3), of their directions if `normalize`; differentiable.
-
-    normalization: sum_m Y_lm^2 of unit vectors is 2l+1 ("component"), 1 ("norm"), (2l+1)/(4 pi) ("integral").
-    """
-    degrees = list(range(lmax + 1))
-    values: torch.Tensor = o3.spherical_harmonics(degrees, vectors[:, AXES], normalize, normalization)
-    return values
 
 
 def spherical_harmonics(lmax: int, vectors: Array) -> Array:

@@ -8,9 +8,7 @@ import torch
 from torch import nn
 
 from mlh.network.edge_frames.config import EdgeFramesConfig
-from mlh.network.edge_frames.harmonics import rows
 from mlh.network.edge_frames.layers import (
-    SILU_GAIN,
     GatedOrderLayer,
     OrderLinear,
     Reversible,
@@ -18,78 +16,42 @@ from mlh.network.edge_frames.layers import (
     invariants,
     split_orders,
 )
-from mlh.network.edge_frames.parts import pair_parts, site_parts
+from mlh.network.edge_frames.parts import pair_parts
+from mlh.network.knots import KnotFunctions
+from mlh.network.layers import SILU_GAIN, SMALL
 from mlh.network.orbitals import OrbitalSet
-
-SMALL = 0.1  # factor on the heads' last weights at the start: training begins near the fitted means
-
-
-class KnotFunctions(nn.Module):
-    """Smooth functions of the distance: w_k(r) = softmax_k(-(r - r_k)^2 / 2 d^2), sum_k w_k = 1, and an
-    envelope.
-    """
-
-    def __init__(self, cutoff: float, n_knots: int, shortest: float = 1.0) -> None:
-        super().__init__()
-        self.cutoff = cutoff
-        knots = torch.linspace(shortest, cutoff, n_knots, dtype=torch.float64)
-        self.width = float(knots[1] - knots[0])
-        self.register_buffer("knots", knots, persistent=False)
-        self.knots: torch.Tensor
-
-    def forward(self, r: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """r (pairs,) -> weights (pairs, n_knots) and the envelope (1 - (r/c)^2)^3, zero beyond."""
-        weights = torch.softmax(-((r[:, None] - self.knots) ** 2) / (2 * self.width**2), dim=1)
-        return weights, torch.clamp(1 - (r / self.cutoff) ** 2, min=0.0) ** 3
+from mlh.network.site_blocks import SiteBlocks
+from mlh.network.sphere import rows
 
 
-class SiteHead(nn.Module):
+class SiteHead(SiteBlocks):
     """On-site blocks of one element."""
 
     def __init__(self, orbitals: OrbitalSet, lmax: int, channels: int) -> None:
-        super().__init__()
-        parts = site_parts(orbitals)
-        self.irreps, self.counts = parts.irreps, parts.counts
-        self.places = rows(parts.irreps.lmax).slices()
+        super().__init__(orbitals)
+        self.places = rows(self.irreps.lmax).slices()
         self.scalars = nn.Sequential(
             nn.Linear(channels, 2 * channels),
             nn.SiLU(),
-            nn.Linear(2 * channels, (len(parts.counts) + 1) * channels),
+            nn.Linear(2 * channels, (len(self.counts) + 1) * channels),
         )
         self.weights = nn.ParameterList(
-            [nn.Parameter(SMALL * torch.randn(channels, n) / channels**0.5) for n in parts.counts]
+            [nn.Parameter(SMALL * torch.randn(channels, n) / channels**0.5) for n in self.counts]
         )
         self.channels = channels
-        n_parts = sum(parts.counts)
-        self.register_buffer("mean", torch.zeros(parts.counts[0], dtype=torch.float64))
-        self.register_buffer("scale", torch.ones(n_parts, dtype=torch.float64))
-        self.register_buffer(
-            "basis", torch.from_numpy(parts.basis.reshape(len(parts.basis), -1)), persistent=False
-        )
-        self.mean: torch.Tensor
-        self.scale: torch.Tensor
-        self.basis: torch.Tensor
-        self.size = orbitals.size
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (atoms, (lmax+1)^2, channels) -> (atoms, n, n) Hartree."""
         scalars = self.scalars(x[:, 0])
         gates = 2 * torch.sigmoid(scalars).reshape(len(x), len(self.counts) + 1, self.channels)
-        columns, first = [], 0
-        for big_l, (n, place) in enumerate(zip(self.counts, self.places, strict=True)):
-            if n == 0:
-                continue
+        parts = []
+        for big_l, place in enumerate(self.places):
             part = (x[:, place] * gates[:, big_l : big_l + 1]) @ self.weights[big_l]
             if big_l == 0:
                 hidden = scalars[:, None, len(self.counts) * self.channels :]
                 part = part + (nn.functional.silu(hidden) * SILU_GAIN) @ self.weights[0]
-            part = part * self.scale[first : first + n]
-            if big_l == 0:
-                part = part + self.mean
-            first += n
-            columns.append(part.flatten(1))
-        block = torch.cat(columns, dim=1) @ self.basis
-        return block.reshape(-1, self.size, self.size)
+            parts.append(part)
+        return self.assemble(parts)
 
 
 class PairHead(Reversible):

@@ -20,8 +20,7 @@ from mlh.network.edge_frames.harmonics import (
     sphere_quadrature,
     spherical_harmonics,
 )
-
-SILU_GAIN = 1.6790  # 1 / rms of silu of a unit normal
+from mlh.network.layers import SILU_GAIN
 
 
 class SpeciesLinear(nn.Module):
@@ -44,13 +43,6 @@ class SpeciesLinear(nn.Module):
                 parts[0] = parts[0] + self.bias[s]
             rows.append(torch.cat(parts, dim=1))
         return torch.cat(rows, dim=0)
-
-
-def soft_norm(x: torch.Tensor) -> torch.Tensor:
-    """x sqrt(2 / (1 + mean of x^2 over components and channels)): unit size kept, large values bounded,
-    smooth.
-    """
-    return x * torch.sqrt(2.0 / (1.0 + (x * x).mean(dim=(1, 2), keepdim=True)))
 
 
 class SphereProducts(nn.Module):

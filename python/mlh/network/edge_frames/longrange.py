@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mlh.network.edge_frames.harmonics import harmonics, rows
 from mlh.network.memory import made_again
+from mlh.network.sphere import harmonics, rows
 
 FIELD_L = 2  # highest derivative of the potential that is passed on
 _WAVES_AT_ONCE = 1024

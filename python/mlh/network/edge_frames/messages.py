@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mlh.network.edge_frames.config import EdgeFramesConfig
-from mlh.network.edge_frames.features import EdgeGeometry, Near
+from mlh.network.edge_frames.features import EdgeGeometry
 from mlh.network.edge_frames.harmonics import edge_frames
 from mlh.network.edge_frames.layers import (
     GatedOrderLayer,
@@ -19,12 +19,13 @@ from mlh.network.edge_frames.layers import (
     both_directions,
     join_orders,
     rotate_to_edges,
-    soft_norm,
     split_degrees,
     split_orders,
 )
 from mlh.network.edge_frames.longrange import LongRange
+from mlh.network.layers import soft_norm
 from mlh.network.memory import made_again
+from mlh.network.neighbours import Near
 from mlh.network.topology import Topology
 
 

@@ -28,9 +28,10 @@ from mlh.network.edge_frames.features import EdgeGeometry, build_geometry, own
 from mlh.network.edge_frames.fit import fit_normalisation, mean_blocks
 from mlh.network.edge_frames.harmonics import edge_frames
 from mlh.network.edge_frames.heads import PairHead, SiteHead
-from mlh.network.edge_frames.layers import rotate_to_edges, soft_norm, split_degrees
+from mlh.network.edge_frames.layers import rotate_to_edges, split_degrees
 from mlh.network.edge_frames.messages import MessageLayer, NodeUpdate
 from mlh.network.edge_frames.parts import orbital_frames, to_lab
+from mlh.network.layers import soft_norm
 from mlh.network.memory import made_again
 from mlh.network.orbitals import OrbitalSet
 from mlh.network.topology import Geometry, PairGroup, Topology

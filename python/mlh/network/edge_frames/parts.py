@@ -2,7 +2,7 @@
 
 dH is the matrix of a local potential V. That fixes which parts of a block can be non-zero:
 
-* on-site, <R_1 Y_1 | V | R_2 Y_2>: only the L with l1 + l2 + L even (Gaunt), the natural parity;
+* on-site, see `mlh.network.site_blocks`;
 * off-site, in the frame with z along i -> j, phi_i phi_j = F(rho, z) t_m1(phi) t_m2(phi): each (l1 |m1|, l2
 |m2|) sees
   only the part M = |m1| + |m2| and M = ||m1| - |m2|| of V(rho, z, phi) = sum_M V_M t_M(phi). For M = 0 only
@@ -22,7 +22,6 @@ from functools import cache
 
 import numpy as np
 import torch
-from e3nn import o3
 from numpy.typing import NDArray
 
 from mlh.network.orbitals import ORBITAL_ORDER, OrbitalSet
@@ -42,23 +41,6 @@ class PairParts:
     counts: tuple[int, ...]
     basis: Array
     part: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class SiteParts:
-    """Parts of an on-site block: `irreps`, as "7x0e+3x1o+4x2e", one entry for each L = 0, 1, ..
-
-    basis (n_components, n, n): orthonormal symmetric matrices in the package's orbital order, sorted by L,
-    then M of L (outer), then part (inner), so that components [irreps.slices()[L]] reshape to (2L+1, parts).
-    """
-
-    irreps: o3.Irreps
-    basis: Array
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """Parts of each L."""
-        return tuple(mul for mul, _ in self.irreps)
 
 
 def _circle(m_max: int, m: int, phi: Array) -> Array:
@@ -111,40 +93,6 @@ def pair_parts(a: OrbitalSet, b: OrbitalSet) -> PairParts:
             basis += [pair[component] for pair in found[order] if pair[component] is not None]  # type: ignore[misc]
             part += list(range(first, first + counts[order]))
     return PairParts(counts, np.stack(basis), np.asarray(part, dtype=np.int64))
-
-
-def natural(l: int) -> o3.Irrep:
-    """The irrep of Y_l."""
-    return o3.Irrep(l, (-1) ** l)
-
-
-def gaunt_coupling(l1: int, l2: int, l: int) -> Array:
-    """(2l+1, 2l1+1, 2l2+1): integral of Y_l Y_l1 Y_l2 up to a positive factor, l1 + l2 + l even.
-
-    That integral and the Wigner 3j symbol are proportional; with all m = 0 the integral is positive.
-    """
-    coupling = o3.wigner_3j(l1, l2, l, dtype=torch.float64).numpy().transpose(2, 0, 1)
-    out: Array = coupling * np.sign(coupling[l, l1, l2])
-    return out
-
-
-@cache
-def site_parts(a: OrbitalSet) -> SiteParts:
-    """Parts of the on-site block of an atom of `a`."""
-    orbitals = o3.Irreps([(1, natural(l)) for l in a.shells])
-    places = list(zip(orbitals.slices(), [ir for _, ir in orbitals], strict=True))
-    found: dict[o3.Irrep, list[Array]] = {natural(l): [] for l in range(2 * orbitals.lmax + 1)}
-    order = a.order
-    for p, (rows, first) in enumerate(places):
-        for columns, second in places[p:]:
-            for ir in (ir for ir in first * second if ir in found):
-                full = np.zeros((ir.dim, a.size, a.size))
-                full[:, rows, columns] = gaunt_coupling(first.l, second.l, ir.l)
-                full = 0.5 * (full + full.transpose(0, 2, 1))
-                full /= np.linalg.norm(full[0])
-                found[ir].append(full[:, order][:, :, order])
-    basis = [np.stack(parts, axis=1).reshape(-1, a.size, a.size) for parts in found.values() if parts]
-    return SiteParts(o3.Irreps([(len(parts), ir) for ir, parts in found.items()]), np.concatenate(basis))
 
 
 def orbital_frames(orbitals: OrbitalSet, frames: Sequence[torch.Tensor]) -> torch.Tensor:
