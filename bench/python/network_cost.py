@@ -2,6 +2,8 @@
 products.
 
     PYTHONPATH=python .venv/bin/python bench/python/network_cost.py --copies 1 2 4 8 16 32 --e3nn
+    PYTHONPATH=python .venv/bin/python bench/python/network_cost.py --structure asio2_48_a --copies 1 \
+      --steps-of 1 --architecture tensor-product --message-cutoff 11 --far-fraction 1
 
 Copies of a 96-atom glass with fresh weights (the cost does not depend on their values), FP32, two threads.
 The time is that of Model.predict_graph: neighbour lists of the network, geometry, network, matrix in the
@@ -34,10 +36,11 @@ from mlh.dataset.sample import BasisRecord
 from mlh.dft.system import System
 from mlh.model.card import ModelCard
 from mlh.model.model import Model
+from mlh.network.architectures import architecture_names, build_network, read_network_config
 from mlh.network.blocks import blocks_from_data
+from mlh.network.config import NetworkConfig
 from mlh.network.contract import prepare
 from mlh.network.edge_frames.config import EdgeFramesConfig
-from mlh.network.edge_frames.network import EdgeFramesNetwork
 from mlh.network.edge_frames.parts import pair_parts
 from mlh.network.graph import GraphInput, graph_from_system, orbital_sets
 from mlh.structures.files import load_structure
@@ -49,18 +52,18 @@ COPIES = {1: (1, 1, 1), 2: (2, 1, 1), 4: (2, 2, 1), 8: (2, 2, 2), 16: (4, 2, 2),
 EDGES_AT_ONCE = 512  # of the e3nn networks, whose weights are made per edge
 
 
-def glass(copies: int) -> tuple[System, GraphInput]:
-    """System and graph of so many copies of a 96-atom glass."""
-    atoms = load_structure("asio2_96_a").repeat(COPIES[copies])
+def glass(copies: int, structure: str) -> tuple[System, GraphInput]:
+    """System and graph of so many copies of a glass."""
+    atoms = load_structure(structure).repeat(COPIES[copies])
     system = System(atoms, load_basis("gth-pbe", elements=["Si", "O"]), cutoff_ry=30.0)
     return system, graph_from_system(system)
 
 
-def fresh_model(system: System, config: EdgeFramesConfig) -> Model:
+def fresh_model(system: System, config: NetworkConfig) -> Model:
     """A model with random weights."""
     torch.manual_seed(0)
     sets = orbital_sets(system.basis)
-    network = EdgeFramesNetwork(list(sets.values()), config).float().eval()
+    network = build_network(list(sets.values()), config).float().eval()
     card = ModelCard(config, BasisRecord.of(system.basis), {}, "", {}, {}, tuple(sorted(sets)))
     return Model(network, card)
 
@@ -183,10 +186,10 @@ def training_step(model: Model, graph: GraphInput, far_fraction: float) -> Calla
 
 
 def measure(
-    copies: int, config: EdgeFramesConfig, repeat: int, network: str, far_fraction: float
+    copies: int, structure: str, config: NetworkConfig, repeat: int, network: str, far_fraction: float
 ) -> dict[str, float | int | str]:
     """One size in this process."""
-    system, graph = glass(copies)
+    system, graph = glass(copies, structure)
     model = fresh_model(system, config)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if network == "mlh":
@@ -203,7 +206,10 @@ def measure(
             times.append((time.perf_counter() - start, time.process_time() - cpu))
     wall, cpu_seconds = min(t for t, _ in times), min(t for _, t in times)
     return {
-        "what": {"mlh": "mlh, prediction", "step": "mlh, training step"}.get(network, f"e3nn, {network}"),
+        "what": {
+            "mlh": f"{config.architecture}, prediction",
+            "step": f"{config.architecture}, training step",
+        }.get(network, f"e3nn, {network}"),
         "atoms": len(graph.numbers),
         "pairs": graph.n_pairs,
         "seconds": round(wall, 3),
@@ -218,6 +224,8 @@ def main() -> None:
     """Measure every size in its own process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--copies", type=int, nargs="*", default=[1, 2, 4, 8, 16, 32], choices=sorted(COPIES))
+    parser.add_argument("--structure", default="asio2_96_a", help="the glass")
+    parser.add_argument("--architecture", default="edge-frames", choices=architecture_names())
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--message-cutoff", type=float, default=6.0)
@@ -229,13 +237,17 @@ def main() -> None:
     a = parser.parse_args()
     if a.single:
         torch.set_num_threads(a.threads)
-        config = EdgeFramesConfig(message_cutoff=a.message_cutoff, density_cutoff=a.density_cutoff)
-        print(json.dumps(measure(a.copies[0], config, a.repeat, a.single, a.far_fraction)), flush=True)
+        raw = {"architecture": a.architecture, "message_cutoff": a.message_cutoff}
+        if a.architecture == "edge-frames":
+            raw["density_cutoff"] = a.density_cutoff
+        given = a.copies[0], a.structure, read_network_config(raw), a.repeat, a.single, a.far_fraction
+        print(json.dumps(measure(*given)), flush=True)
         return
     cases = [("mlh", n) for n in a.copies] + ([("uvu", 1), ("uvw", 1)] if a.e3nn else [])
     cases += [("step", n) for n in a.steps_of]
     for network, n in cases:
         command = [sys.executable, __file__, "--single", network, "--copies", str(n)]
+        command += ["--structure", a.structure, "--architecture", a.architecture]
         command += ["--repeat", str(a.repeat), "--threads", str(a.threads)]
         command += ["--far-fraction", str(a.far_fraction)]
         command += ["--message-cutoff", str(a.message_cutoff), "--density-cutoff", str(a.density_cutoff)]

@@ -31,7 +31,10 @@ class Architecture:
 DEFAULT_ARCHITECTURE = "edge-frames"
 """What configurations and model files mean that name none."""
 
-_MODULES = {"edge-frames": "mlh.network.edge_frames.architecture"}
+_MODULES = {
+    "edge-frames": "mlh.network.edge_frames.architecture",
+    "tensor-product": "mlh.network.tensor_product.architecture",
+}
 
 _registered: dict[str, Architecture] = {}
 
