@@ -132,9 +132,9 @@ def test_settings_belong_to_an_architecture(toy: Architecture, tmp_path: Path) -
         load_config(path)
     with pytest.raises(ConfigError, match=r"network\.channels: Extra inputs are not permitted"):
         load_config(path, ["network.architecture=toy"])
-    with pytest.raises(ConfigError, match="expected one of edge-frames, toy, got 'tory'"):
+    with pytest.raises(ConfigError, match="expected one of edge-frames, tensor-product, toy, got 'tory'"):
         load_config(path, ["network.architecture=tory"])
-    with pytest.raises(ValueError, match="architecture: expected a name other than edge-frames, toy"):
+    with pytest.raises(ValueError, match="a name other than edge-frames, tensor-product, toy"):
         register_architecture(toy)
 
 
@@ -170,5 +170,5 @@ def test_settings_and_commands_are_read_without_torch_and_e3nn(tmp_path: Path) -
 def test_a_card_with_an_unknown_architecture_is_refused(toy: Architecture) -> None:
     card = ModelCard(ToyConfig(), basis_record(), {"xc": "PBE"}, "data")
     assert ModelCard.from_json(card.as_json()).network == ToyConfig()
-    with pytest.raises(ModelError, match="expected one of edge-frames, toy, got 'lost'"):
+    with pytest.raises(ModelError, match="expected one of edge-frames, tensor-product, toy, got 'lost'"):
         ModelCard.from_json(card.as_json().replace('"toy"', '"lost"'))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from mlh.model.model import load_model
+from mlh.network import gradient
 from mlh.network.architectures import build_network, read_network_config
 from mlh.network.blocks import Blocks, blocks_from_data, data_from_blocks
 from mlh.network.contract import prepare
@@ -218,7 +219,12 @@ def test_blocks_and_messages_end_smoothly() -> None:
     assert abs(values[2] - 2 * values[1] + values[0]) / h < 1e-3
 
 
-def test_gradients_of_atoms_and_strain_are_those_of_differences() -> None:
+@pytest.mark.parametrize("kept", [True, False])
+def test_gradients_of_atoms_and_strain_are_those_of_differences(
+    kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With everything kept, and in chunks that are made again."""
+    monkeypatch.setattr(gradient, "KEPT_PAIRS", 10**6 if kept else 0)
     graph = build_graph(*structure(7, n=3), ORBITALS)
     net = network(7)
     dh = predict(net, graph)
