@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 from ase.geometry import find_mic
 
+from mlh.calculators.engines import DFTEngine
+from mlh.defects.cases import DefectCase, vacancy_cases
+from mlh.defects.references import given_reference
+from mlh.defects.run import DefectSettings, run_defects
+from mlh.dft.theory import Theory
 from mlh.labelling.config import load_config
 from mlh.labelling.plan import plan
-from mlh.structures import load_structure
+from mlh.relaxation.loop import RelaxSettings
+from mlh.structures import DefectName, choose_places, load_structure
+from mlh.structures.crystals import crystal
 from mlh.structures.defects import point_defect
 from mlh.structures.shell import first_shell
 from mlh.structures.vacancy_starts import opened, puckered
@@ -76,3 +83,23 @@ def test_a_start_of_a_host_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match="start puckered is of vacancies"):
         load_config(config)
+
+
+def test_a_study_starts_puckered(tmp_path: Path) -> None:
+    """Without steps the defect is where it starts; no vacancy of a bridge: refused before the work."""
+    host = crystal("alpha-quartz")
+    oxygen = int(host.symbols.search("O")[0])
+    engine = DFTEngine(Theory(basis="gth-pbe minimal", cutoff_ry=100.0))
+    reference = {"O": given_reference("O", -430.0)}
+    settings = DefectSettings(RelaxSettings(max_steps=0), relax_host=False, start="puckered")
+    run = run_defects(host, vacancy_cases(host, [oxygen]), engine, reference, tmp_path / "a", settings)
+    expected = puckered(point_defect(host, site=oxygen))
+    np.testing.assert_allclose(run.defects[0].relaxed.positions, expected.positions, atol=1e-7)
+    silicon = int(host.symbols.search("Si")[0])
+    for case in (
+        vacancy_cases(host, [silicon])[0],
+        DefectCase(choose_places(host, DefectName.parse("H_i"), 1, 0)[0]),
+    ):
+        with pytest.raises(ValueError, match="puckered"):
+            run_defects(host, [case], engine, reference, tmp_path / "b", settings)
+    assert not (tmp_path / "b").exists()

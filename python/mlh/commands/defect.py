@@ -100,6 +100,7 @@ def defect_command(
             overwrite=overwrite,
             processes=jobs.processes,
             executor=jobs.executor(),
+            start=wanted.start,
             ghost=wanted.ghost,
         ),
         again=verify_dft,

@@ -15,6 +15,7 @@ from mlh.defects.conditions import parse_conditions
 from mlh.defects.corrections import dielectric_tensor
 from mlh.defects.references import Reference, given_reference
 from mlh.structures import DefectName, PlacedDefect, choose_places, load_structure, select_sites, vacancy_at
+from mlh.structures.vacancy_starts import VacancyStart
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,13 @@ class DefectOptions:
         str,
         typer.Option(help="Charges of every defect, e: -1..2 or 0,1,2 (--dft, or a model that has them)."),
     ] = "0"
+    start: Annotated[
+        VacancyStart,
+        typer.Option(
+            help="Vacancies start as the atom left them, or puckered: one neighbour of a bridge behind the "
+            "plane of its others (E' centres)."
+        ),
+    ] = "cut"
     ghost: Annotated[
         bool, typer.Option("--ghost", help="DFT keeps the orbitals of the removed atom, held at its place.")
     ] = False

@@ -79,7 +79,7 @@ def _relax_defects(
         if h.label not in relaxed:
             continue
         engines = engines_of(h.engine, h.cases)
-        for case, start in defect_starts(h.host, relaxed[h.label], h.cases).items():
+        for case, start in defect_starts(h.host, relaxed[h.label], h.cases, settings.start).items():
             title = f"{h.label}: {case}"
             known[title] = h, case, start
             engine, host = engines[case.charge], relaxed[h.label].atoms

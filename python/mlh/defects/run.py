@@ -36,6 +36,7 @@ from mlh.jobs.pool import Executor
 from mlh.relaxation.jobs import Announce, Ended, EngineLike, Keep, RelaxJob, RelaxJobs, refuse_finished
 from mlh.relaxation.loop import OTHER_ENERGIES, RelaxResult, RelaxSettings
 from mlh.structures import placed_defect
+from mlh.structures.vacancy_starts import VacancyStart, puckered
 
 DFTStart = Literal["initial", "relaxed"]
 """Where DFT starts beside a model: where the model did, or from what the model relaxed (fewer steps)."""
@@ -53,6 +54,8 @@ class DefectSettings:
     overwrite: bool = False
     processes: int = 1
     """So many defects are relaxed at the same time, each in a process of its own."""
+    start: VacancyStart = "cut"
+    """Vacancies start as the atom left them (positive ones with room), or puckered."""
     ghost: bool = False
     """DFT keeps the orbitals of the removed atoms, at their places in the relaxed host."""
     executor: Executor | None = None
@@ -62,6 +65,7 @@ class DefectSettings:
 
     def __post_init__(self) -> None:
         check_choice("verify_start", self.verify_start, DFTStart)
+        check_choice("start", self.start, VacancyStart)
 
 
 @dataclass(frozen=True)
@@ -157,17 +161,18 @@ def run_defects(
     check_folder(host, cases, folder, settings)
     engines = engines_of(engine, cases)
     host_result = _relax_host(host, engine, folder, settings, announce, ended)
-    starts = defect_starts(host, host_result, cases)
+    starts = defect_starts(host, host_result, cases, settings.start)
     return _relax_defects(host, host_result, starts, engines, references, folder, settings, announce, ended)
 
 
 def defect_starts(
-    host: ase.Atoms, relaxed: RelaxResult, cases: Sequence[DefectCase]
+    host: ase.Atoms, relaxed: RelaxResult, cases: Sequence[DefectCase], start: VacancyStart = "cut"
 ) -> dict[DefectCase, ase.Atoms]:
     """Every defect in the relaxed host, at its place in the host that was given."""
     atoms = relaxed.atoms
     atoms.info.setdefault("source", host.info.get("source", host.get_chemical_formula()))
-    return {case: placed_defect(atoms, case.defect, given=host) for case in cases}
+    found = {case: placed_defect(atoms, case.defect, given=host) for case in cases}
+    return {case: puckered(defect) for case, defect in found.items()} if start == "puckered" else found
 
 
 def check_folder(
@@ -175,6 +180,11 @@ def check_folder(
 ) -> None:
     """Before the work: an error where the folder holds these relaxations already, or cannot be one."""
     require_place(folder)
+    if settings.start == "puckered":
+        for case in cases:
+            if any(member.added is not None for member in case.defect.name.members):
+                raise ValueError(f"start: puckered is of vacancies, got {case.defect.name}")
+            puckered(placed_defect(host, case.defect))
     if not (settings.resume or settings.overwrite):
         refuse_finished([folder / "host", *(case.folder(folder) for case in cases)])
 
@@ -294,7 +304,7 @@ def defect_job(
 ) -> RelaxJob:
     """The relaxation of a defect by the engine with its charge. host: relaxed."""
     # A geometry that is not to be relaxed stays what it is.
-    placed = with_room(start, case) if settings.relax.max_steps else start
+    placed = with_room(start, case) if settings.relax.max_steps and settings.start == "cut" else start
     begun = with_start_moments(placed, engine)
     if settings.ghost:
         begun = with_orbitals_of_removed(begun, host, case, engine)

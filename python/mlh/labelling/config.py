@@ -18,6 +18,7 @@ from mlh.matrix.kpoints import KPointsSpec
 from mlh.solver.occupations import SmearingType
 from mlh.structures.crystals import CRYSTALS
 from mlh.structures.files import shipped_structures
+from mlh.structures.vacancy_starts import VacancyStart
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Repeat = tuple[PositiveInt, PositiveInt, PositiveInt]
@@ -107,7 +108,7 @@ class RelaxationPlan(_Model):
     of: Literal["host", "vacancy"]
     species: str | None = None
     sites: Literal["all", "inequivalent"] | PositiveInt | list[int] | None = None
-    start: Literal["cut", "puckered"] = "cut"
+    start: VacancyStart = "cut"
     rattle: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     strain: Annotated[float, Field(ge=0.0, lt=0.3)] = 0.0
     fmax: Annotated[float, Field(gt=0.0)] = 0.05

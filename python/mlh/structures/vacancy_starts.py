@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import ase
 import numpy as np
 from ase.geometry import find_mic
 
 from mlh.structures.shell import first_shell
+
+VacancyStart = Literal["cut", "puckered"]
 
 BACK_BOND = 1.8  # Angstrom: Si of the puckered E' centre to the oxygen behind it
 
