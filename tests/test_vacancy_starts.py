@@ -103,3 +103,15 @@ def test_a_study_starts_puckered(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="puckered"):
             run_defects(host, [case], engine, reference, tmp_path / "b", settings)
     assert not (tmp_path / "b").exists()
+
+
+def test_sources_with_the_same_host_are_one_group(tmp_path: Path) -> None:
+    """A split by host must not divide the neutral and the charged vacancies of a glass."""
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        "name: c\nengine: {basis: gth-pbe}\nsources:\n"
+        "  - {name: s, file: asio2_48_b, host: [{}]}\n"
+        "  - {name: other, file: asio2_48_a, host: [{}]}\n"
+        "  - {name: charged, file: asio2_48_b, charges: [2], vacancies: [{species: O, sites: 1}]}\n"
+    )
+    assert [job.group for job in plan(load_config(config))] == ["s", "other", "s"]

@@ -100,7 +100,7 @@ def finished_labels(jobs: Sequence[DatasetJob], folder: JobFolder) -> Iterator[t
         if folder.finished(job).exists():
             labels, records = load_labels(folder.finished(job))
             for label, record in zip(labels, records, strict=True):
-                yield label, {**record, "job": job.id, "kpts": job.kpts_record}
+                yield label, {**record, "job": job.id, "group": job.group, "kpts": job.kpts_record}
 
 
 def _run(

@@ -47,7 +47,8 @@ def _sample(system: System, label: Label, record: Mapping[str, Any]) -> Sample:
     """Group: the host, so that a split by group never has one host on both sides."""
     step = f"/step-{record['relax_step']}" if "relax_step" in record else ""
     mean, difference = spin_parts(label.delta_h)
-    info = {**record, "scf_steps": label.scf_steps, "residual": label.residual, "seconds": label.seconds}
+    kept = {key: value for key, value in record.items() if key != "group"}
+    info = {**kept, "scf_steps": label.scf_steps, "residual": label.residual, "seconds": label.seconds}
     if label.levels:
         info["levels"] = dict(label.levels)
     return Sample(
@@ -59,7 +60,7 @@ def _sample(system: System, label: Label, record: Mapping[str, Any]) -> Sample:
         label.energies.as_dict(),
         label.forces,
         origin=f"{record['job']}{step}",
-        group=str(record["source"]),
+        group=str(record["group"]),
         info=info,
         spin_dh=difference,
     )

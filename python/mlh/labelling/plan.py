@@ -50,6 +50,8 @@ class DatasetJob:
     relaxation: RelaxSettings | None
     samples: int
     record: dict[str, Any]
+    group: str = ""
+    """Name of the first source with this host: what a split must not divide."""
 
     @property
     def kpts_record(self) -> list[int] | dict[str, Any]:
@@ -74,7 +76,12 @@ class DatasetJob:
 
 def plan(config: DatasetConfig) -> tuple[DatasetJob, ...]:
     """All calculations of a data set, in a fixed order."""
-    jobs = [job for source in config.sources for job in _source_jobs(config, source)]
+    groups = _groups(config)
+    jobs = [
+        replace(job, group=groups[source.name])
+        for source in config.sources
+        for job in _source_jobs(config, source)
+    ]
     seen: dict[str, str] = {}
     for job in jobs:
         key = job.id.rsplit("-", 1)[1]
@@ -82,6 +89,15 @@ def plan(config: DatasetConfig) -> tuple[DatasetJob, ...]:
             raise ValueError(f"plan: {job.id} and {seen[key]} are the same calculation")
         seen[key] = job.id
     return tuple(jobs)
+
+
+def _groups(config: DatasetConfig) -> dict[str, str]:
+    """By source: the first source with the same host."""
+    first: dict[str, str] = {}
+    return {
+        source.name: first.setdefault(structure_hash(load_host(source)), source.name)
+        for source in config.sources
+    }
 
 
 def elements_of(config: DatasetConfig) -> tuple[str, ...]:
