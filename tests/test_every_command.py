@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from ase import Atoms
 from typer.models import ArgumentInfo, OptionInfo
 
@@ -123,6 +124,8 @@ def options(command: str, function: Callable[..., None]) -> Iterator[Option]:
     """Its options that take values, with their types."""
     hints = typing.get_type_hints(function, include_extras=True)
     for name in inspect.signature(function).parameters:
+        if hints[name] is typer.Context:
+            continue
         kind, info = typing.get_args(hints[name])[:2]
         if isinstance(info, ArgumentInfo) or info.hidden:
             continue
