@@ -92,10 +92,12 @@ def plan(config: DatasetConfig) -> tuple[DatasetJob, ...]:
 
 
 def _groups(config: DatasetConfig) -> dict[str, str]:
-    """By source: the first source with the same host."""
+    """By source: the first source with the same host; frames have no host."""
     first: dict[str, str] = {}
     return {
-        source.name: first.setdefault(structure_hash(load_host(source)), source.name)
+        source.name: source.name
+        if source.frames is not None
+        else first.setdefault(structure_hash(load_host(source)), source.name)
         for source in config.sources
     }
 
