@@ -18,7 +18,7 @@ def settings_of(record: Mapping[str, Any]) -> EngineSettings:
     """The level of theory of a data set from its settings; ValueError where they are not those of a build."""
     if "basis" not in record or "cutoff_ry" not in record:
         raise ValueError(
-            "settings: expected a level of theory of mlh dataset build, with basis and cutoff_ry, got "
+            "settings: expected the level of theory of a built data set, with basis and cutoff_ry, got "
             f"{', '.join(sorted(record))}"
         )
     known = {field.name for field in fields(EngineSettings)}
