@@ -44,5 +44,5 @@ def test_commands_show_and_check_the_lists_of_the_library(
 ) -> None:
     refused = CliRunner().invoke(app, [*command.split(), option, "nothing"], env={"COLUMNS": "200"})
     assert refused.exit_code == 2 and ", ".join(repr(name) for name in names) in refused.output
-    shown = "\\|".join(names)
+    shown = "|".join(names)
     assert f"`{option} {shown}`" in PAGE.read_text(encoding="utf-8")

@@ -44,7 +44,8 @@ def store_hdf5(path: Path, config: DatasetConfig, labels: Iterable[tuple[Label, 
 
 
 def _sample(system: System, label: Label, record: Mapping[str, Any]) -> Sample:
-    """Group: the host, so that a split by group never has one host on both sides."""
+    """Group: the host (the source, where the record names no group), so that a split by group never has one
+    host on both sides."""
     step = f"/step-{record['relax_step']}" if "relax_step" in record else ""
     mean, difference = spin_parts(label.delta_h)
     kept = {key: value for key, value in record.items() if key != "group"}
@@ -60,7 +61,7 @@ def _sample(system: System, label: Label, record: Mapping[str, Any]) -> Sample:
         label.energies.as_dict(),
         label.forces,
         origin=f"{record['job']}{step}",
-        group=str(record["group"]),
+        group=str(record.get("group") or record["source"]),
         info=info,
         spin_dh=difference,
     )
